@@ -1,0 +1,113 @@
+//! The storage trait: reads of whole blocks, alone or while something else is computed.
+//!
+//! In: a block address and a buffer. Out: the buffer filled, or a typed error. Knows nothing of what
+//! the blocks hold.
+
+use crate::{Block, BlockCount, BlockIdx};
+
+/// What went wrong on a device, coarse enough to decide whether to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No answer in time; the same read may succeed.
+    Timeout,
+    /// The transfer arrived damaged (bus CRC); the same read may succeed.
+    Corrupted,
+    /// No card in the slot, or it was pulled; a read succeeds only after it is back.
+    NoCard,
+    /// The address is beyond the end of the device; it will never succeed.
+    OutOfRange,
+    /// Anything else the driver reports.
+    Other,
+}
+
+impl ErrorKind {
+    /// Whether the same read, repeated at once, has a chance.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Timeout | Self::Corrupted)
+    }
+}
+
+/// An error of a [`BlockDevice`].
+pub trait DeviceError: core::fmt::Debug {
+    /// The kind, for retry decisions; the value itself keeps the detail.
+    fn kind(&self) -> ErrorKind;
+}
+
+impl DeviceError for ErrorKind {
+    fn kind(&self) -> ErrorKind {
+        *self
+    }
+}
+
+impl DeviceError for core::convert::Infallible {
+    fn kind(&self) -> ErrorKind {
+        match *self {}
+    }
+}
+
+/// Storage that is read in blocks of 512 bytes.
+///
+/// # Contract
+///
+/// The caller: `start + dst.len()` may lie beyond the end; that is an error, never undefined. An
+/// empty `dst` reads nothing and succeeds. After an error the contents of `dst` are unspecified and
+/// the device is ready for the next call.
+///
+/// The implementor: a call returns, *or unwinds*, only when the device can no longer write `dst`.
+/// Reads of the same block give the same bytes.
+pub trait BlockDevice {
+    /// What can go wrong.
+    type Error: DeviceError;
+
+    /// How many blocks the device holds.
+    ///
+    /// # Errors
+    /// When the device does not answer.
+    fn block_count(&mut self) -> Result<BlockCount, Self::Error>;
+
+    /// Fills `dst` with the blocks from `start` on, in one command if the device can.
+    ///
+    /// # Errors
+    /// When the device fails or the blocks are not all on it.
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error>;
+
+    /// Fills `dst` and runs `work`, both at once where the device can; returns when both are done.
+    ///
+    /// This is how a transfer overlaps with computation: the borrow of `dst` lasts for the call, so
+    /// no buffer needs to be `'static`. The provided version reads, then works.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read). `work` may or may not have run then.
+    fn read_while<R>(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> R,
+    ) -> Result<R, Self::Error> {
+        self.read(start, dst)?;
+        Ok(work())
+    }
+}
+
+impl<D: BlockDevice> BlockDevice for &mut D {
+    type Error = D::Error;
+
+    fn block_count(&mut self) -> Result<BlockCount, Self::Error> {
+        (**self).block_count()
+    }
+
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error> {
+        (**self).read(start, dst)
+    }
+
+    fn read_while<R>(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> R,
+    ) -> Result<R, Self::Error> {
+        (**self).read_while(start, dst, work)
+    }
+}

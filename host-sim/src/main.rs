@@ -1,0 +1,2 @@
+//! The `ripple` command.
+fn main() {}

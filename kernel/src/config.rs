@@ -1,0 +1,175 @@
+//! What a model is: its dimensions and its variants, and the sizes that follow from them.
+//!
+//! In: the numbers of an image header or of a checkpoint. Out: [`ModelConfig`], checked. Knows
+//! nothing of storage, memory or arithmetic.
+
+/// Normalisation in front of attention and FFN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Norm {
+    /// `x * w / sqrt(mean(x^2) + eps)` (Llama).
+    Rms,
+    /// `(x - mean) * w / sqrt(var + eps) + b` (OPT).
+    Layer,
+}
+
+/// How a token's position reaches attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Position {
+    /// Rotary embedding of queries and keys, half-split as in Hugging Face checkpoints.
+    Rope,
+    /// A learned vector added to the token embedding (OPT; its offset of 2 rows is cut at import).
+    Learned,
+}
+
+/// The shape of a neuron.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Ffn {
+    /// `y += relu(gate . x) * (up . x) * down`: three vectors (Llama).
+    Gated,
+    /// `y += relu(up . x + b) * down`: two vectors (OPT).
+    Plain,
+}
+
+/// A model, as the kernel needs to know it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ModelConfig {
+    /// Width of the residual stream.
+    pub dim: u32,
+    /// Transformer layers.
+    pub layers: u32,
+    /// FFN neurons of one layer.
+    pub neurons: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key/value heads; divides `heads`.
+    pub kv_heads: u32,
+    /// Width of one head; even where positions are rotary.
+    pub head_dim: u32,
+    /// Tokens in the vocabulary.
+    pub vocab: u32,
+    /// Most positions the model was trained for.
+    pub context: u32,
+    /// Normalisation.
+    pub norm: Norm,
+    /// `eps` of the normalisation.
+    pub norm_eps: f32,
+    /// Positions.
+    pub position: Position,
+    /// Shape of a neuron.
+    pub ffn: Ffn,
+    /// Whether the query, key, value and output projections have biases.
+    pub attention_bias: bool,
+    /// Whether neurons and the FFN output have biases.
+    pub ffn_bias: bool,
+    /// Whether the output head is the embedding table.
+    pub tied_head: bool,
+    /// A neuron is active when its first-layer output is above this; 0 for ReLU, more for FATReLU.
+    pub threshold: f32,
+    /// Token that begins a text.
+    pub bos: u32,
+    /// Token that ends a text.
+    pub eos: u32,
+}
+
+/// A model shape that cannot be run: which field, what it holds, what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it holds.
+    pub found: u32,
+    /// What it must be, in words.
+    pub expected: &'static str,
+}
+
+impl ModelConfig {
+    /// Width of the concatenated query heads: `heads * head_dim`.
+    pub const fn query_dim(&self) -> u32 {
+        self.heads * self.head_dim
+    }
+
+    /// Width of the concatenated key (or value) heads: `kv_heads * head_dim`.
+    pub const fn kv_dim(&self) -> u32 {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Vectors in a whole bundle: 3 gated, 2 plain.
+    pub const fn bundle_rows(&self) -> u32 {
+        match self.ffn {
+            Ffn::Gated => 3,
+            Ffn::Plain => 2,
+        }
+    }
+
+    /// Refuses shapes the kernel cannot run, before anything is computed from them.
+    ///
+    /// # Errors
+    /// The first field that is out of range. The limits keep every derived size within 32 bits.
+    pub const fn check(&self) -> Result<(), ConfigError> {
+        const fn within(
+            field: &'static str,
+            found: u32,
+            most: u32,
+            expected: &'static str,
+        ) -> Result<(), ConfigError> {
+            if found == 0 || found > most {
+                Err(ConfigError { field, found, expected })
+            } else {
+                Ok(())
+            }
+        }
+        const fn err(
+            field: &'static str,
+            found: u32,
+            expected: &'static str,
+        ) -> Result<(), ConfigError> {
+            Err(ConfigError { field, found, expected })
+        }
+        macro_rules! check {
+            ($($field:ident <= $most:literal),*) => {
+                $(if let Err(e) = within(stringify!($field), self.$field, $most,
+                    concat!("1 to ", stringify!($most))) { return Err(e); })*
+            };
+        }
+        check!(
+            dim <= 16384,
+            layers <= 256,
+            neurons <= 65535,
+            heads <= 256,
+            kv_heads <= 256,
+            head_dim <= 512,
+            vocab <= 1048576,
+            context <= 65536
+        );
+        if self.dim % 4 != 0 {
+            return err("dim", self.dim, "a multiple of 4");
+        }
+        if self.head_dim % 4 != 0 {
+            return err("head_dim", self.head_dim, "a multiple of 4");
+        }
+        if self.query_dim() > 16384 {
+            return err("heads", self.heads, "heads * head_dim at most 16384");
+        }
+        if self.heads % self.kv_heads != 0 {
+            return err("kv_heads", self.kv_heads, "a divisor of heads");
+        }
+        if self.bos >= self.vocab {
+            return err("bos", self.bos, "less than vocab");
+        }
+        if self.eos >= self.vocab {
+            return err("eos", self.eos, "less than vocab");
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
+            return err("norm_eps", self.norm_eps.to_bits(), "between 0 and 1");
+        }
+        if !(self.threshold >= 0.0 && self.threshold < f32::INFINITY) {
+            return err("threshold", self.threshold.to_bits(), "0 or more, finite");
+        }
+        Ok(())
+    }
+}

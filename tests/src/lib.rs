@@ -1,0 +1,1 @@
+//! Oracles, spies and tiny models shared by the cross-crate tests.
