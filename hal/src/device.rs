@@ -35,6 +35,20 @@ pub trait DeviceError: core::fmt::Debug {
     fn kind(&self) -> ErrorKind;
 }
 
+impl core::fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "no answer in time",
+            Self::Corrupted => "the transfer arrived damaged",
+            Self::NoCard => "no card",
+            Self::OutOfRange => "beyond the end of the device",
+            Self::Other => "device error",
+        })
+    }
+}
+
+impl core::error::Error for ErrorKind {}
+
 impl DeviceError for ErrorKind {
     fn kind(&self) -> ErrorKind {
         *self
@@ -44,6 +58,47 @@ impl DeviceError for ErrorKind {
 impl DeviceError for core::convert::Infallible {
     fn kind(&self) -> ErrorKind {
         match *self {}
+    }
+}
+
+/// A read that is not wholly on its device: the blocks asked for and the blocks there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct OutOfRange {
+    /// First block asked for.
+    pub start: BlockIdx,
+    /// How many were asked for.
+    pub count: BlockCount,
+    /// How many the device holds.
+    pub blocks: BlockCount,
+}
+
+impl OutOfRange {
+    /// Checks that `dst` blocks from `start` on lie on a device of `blocks` blocks; none always do.
+    ///
+    /// # Errors
+    /// The numbers, when they do not.
+    pub fn check(start: BlockIdx, dst: &[Block], blocks: BlockCount) -> Result<(), Self> {
+        if dst.is_empty() || start.0 as u64 + dst.len() as u64 <= blocks.0 as u64 {
+            return Ok(());
+        }
+        let count = BlockCount(u32::try_from(dst.len()).unwrap_or(u32::MAX));
+        Err(Self { start, count, blocks })
+    }
+}
+
+impl core::fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { start, count, blocks } = self;
+        write!(f, "{} blocks from block {} on a device of {}", count.0, start.0, blocks.0)
+    }
+}
+
+impl core::error::Error for OutOfRange {}
+
+impl DeviceError for OutOfRange {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::OutOfRange
     }
 }
 

@@ -2,13 +2,45 @@
 //!
 //! In: whatever a board has (an SD card over SPI, an eMMC behind DMA, a file, a memory-mapped
 //! flash). Out: [`BlockDevice`], the one way the kernel reads. Knows nothing of models or weights.
+//!
+//! | to read from | use |
+//! |---|---|
+//! | a file, or one over semihosting | [`Stream`] |
+//! | a card driven by `embedded-sdmmc` | `Card` (feature `sdmmc`) |
+//! | a file on a card with FAT16 or FAT32 | [`FatFile`], then [`ExtentDevice`] |
+//! | an async driver | [`Polled`] |
+//! | a card that others use too | [`SharedDevice`] |
+//!
+//! [`Timed`] measures, [`Retry`] tries again and [`Faulty`] fails on purpose; they nest.
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Tests say `unwrap` and index.
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+#[cfg(test)]
+extern crate std;
+
+mod adapter;
 mod block;
 mod clock;
 mod device;
+mod extent;
+mod fat;
+#[cfg(feature = "sdmmc")]
+mod sdmmc;
+mod slice;
+mod stream;
 
+pub use adapter::{
+    AsyncBlockDevice, Faults, Faulty, FaultyError, Latencies, Polled, Retry, Shared, SharedDevice,
+    SharedError, Timed,
+};
 pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 pub use clock::{Clock, Micros};
-pub use device::{BlockDevice, DeviceError, ErrorKind};
+pub use device::{BlockDevice, DeviceError, ErrorKind, OutOfRange};
+pub use extent::{ExtentDevice, ExtentError, Extents, FileExtent};
+pub use fat::{FatError, FatFile};
+#[cfg(feature = "sdmmc")]
+pub use sdmmc::{Card, CardError};
+pub use slice::Slice;
+pub use stream::{Stream, StreamError};

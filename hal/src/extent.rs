@@ -1,0 +1,286 @@
+//! Scattered runs of blocks as one device: how a file is read without its file system.
+//!
+//! In: the runs that hold a file, in file order. Out: [`ExtentDevice`], a [`BlockDevice`] whose
+//! block 0 is the file's first. Knows nothing of directories or clusters.
+
+use crate::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind};
+use crate::{FatFile, OutOfRange};
+use core::fmt;
+use heapless::Vec;
+
+/// Consecutive blocks of a file that are consecutive on the device too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FileExtent {
+    /// First block, counted in the file.
+    pub file: BlockIdx,
+    /// The same block, counted on the device.
+    pub device: BlockIdx,
+    /// How many blocks follow each other, this one included; never 0.
+    pub count: BlockCount,
+}
+
+/// The extents of a file, at most `N`.
+///
+/// They are in file order, the first begins at file block 0, each begins where the one before ends,
+/// and no two that could be one are kept apart: `push` keeps it so.
+#[derive(Clone, Debug, Default)]
+pub struct Extents<const N: usize> {
+    runs: Vec<FileExtent, N>,
+}
+
+/// There is no room for one more extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) struct Full;
+
+impl<const N: usize> Extents<N> {
+    pub(crate) const fn new() -> Self {
+        Self { runs: Vec::new() }
+    }
+
+    /// The extents, in file order.
+    pub fn as_slice(&self) -> &[FileExtent] {
+        &self.runs
+    }
+
+    /// How many blocks they hold together.
+    pub fn blocks(&self) -> BlockCount {
+        self.runs.last().map_or(BlockCount(0), |last| (last.file + last.count) - BlockIdx(0))
+    }
+
+    /// Appends `count` blocks that lie at `device`.
+    pub(crate) fn push(&mut self, device: BlockIdx, count: BlockCount) -> Result<(), Full> {
+        if count.0 == 0 {
+            return Ok(());
+        }
+        if let Some(last) = self.runs.last_mut()
+            && last.device + last.count == device
+        {
+            last.count += count;
+            return Ok(());
+        }
+        let file = BlockIdx(self.blocks().0);
+        self.runs.push(FileExtent { file, device, count }).map_err(|_| Full)
+    }
+
+    /// Forgets what lies beyond `blocks`.
+    pub(crate) fn truncate(&mut self, blocks: BlockCount) {
+        while let Some(last) = self.runs.last_mut() {
+            let kept = BlockIdx(blocks.0) - last.file;
+            if kept.0 > 0 {
+                last.count = last.count.min(kept);
+                return;
+            }
+            self.runs.pop();
+        }
+    }
+
+    /// The extents that hold the blocks from `start` on, the first one cut to begin there.
+    fn from(&self, start: BlockIdx) -> impl Iterator<Item = FileExtent> + '_ {
+        let first = self.runs.partition_point(|run| run.file + run.count <= start);
+        self.runs.iter().skip(first).map(move |run| {
+            let skipped = start - run.file;
+            FileExtent {
+                file: run.file + skipped,
+                device: run.device + skipped,
+                count: BlockCount(run.count.0.saturating_sub(skipped.0)),
+            }
+        })
+    }
+}
+
+/// A [`BlockDevice`] over a file's extents: block 0 is the file's first block.
+///
+/// A read is one command for each extent it touches, so a contiguous file costs what the raw card
+/// costs. Bytes of the last block beyond the end of the file read as zero, as in a
+/// [`Stream`](crate::Stream).
+#[derive(Clone, Debug)]
+pub struct ExtentDevice<D, const N: usize> {
+    device: D,
+    file: FatFile<N>,
+}
+
+/// Why a file could not be read through its extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ExtentError<E> {
+    /// The blocks are not all in the file.
+    OutOfRange(OutOfRange),
+    /// The device under it failed.
+    Device(E),
+}
+
+impl<E: DeviceError> DeviceError for ExtentError<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange(e) => e.kind(),
+            Self::Device(e) => e.kind(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ExtentError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange(e) => write!(f, "beyond the end of the file: {e}"),
+            Self::Device(e) => e.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for ExtentError<E> {}
+
+impl<D: BlockDevice, const N: usize> ExtentDevice<D, N> {
+    /// Reads `file` from `device`, the one it was resolved on.
+    ///
+    /// The file must stay where it is: whoever writes to the volume meanwhile must leave it alone.
+    pub const fn new(device: D, file: FatFile<N>) -> Self {
+        Self { device, file }
+    }
+
+    /// The file: its extents and its length.
+    pub const fn file(&self) -> &FatFile<N> {
+        &self.file
+    }
+
+    /// Gives the device back.
+    pub fn into_inner(self) -> D {
+        self.device
+    }
+
+    fn check(&self, start: BlockIdx, dst: &[Block]) -> Result<(), ExtentError<D::Error>> {
+        OutOfRange::check(start, dst, self.file.blocks()).map_err(ExtentError::OutOfRange)
+    }
+
+    /// Reads with one command an extent. `start` and `dst` have been checked.
+    fn read_pieces(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), D::Error> {
+        let mut rest = dst;
+        for run in self.file.extents().from(start) {
+            let here = rest.len().min(run.count.0 as usize);
+            let Some((piece, after)) = rest.split_at_mut_checked(here) else { break };
+            if piece.is_empty() {
+                break;
+            }
+            self.device.read(run.device, piece)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Zeroes what `dst` holds beyond the end of the file.
+    fn pad(&self, start: BlockIdx, dst: &mut [Block]) {
+        let stored = self.file.bytes().saturating_sub(BlockCount(start.0).bytes());
+        let dst = Block::bytes_mut(dst);
+        if let Ok(stored) = usize::try_from(stored)
+            && let Some(padding) = dst.get_mut(stored..)
+        {
+            padding.fill(0);
+        }
+    }
+}
+
+impl<D: BlockDevice, const N: usize> BlockDevice for ExtentDevice<D, N> {
+    type Error = ExtentError<D::Error>;
+
+    fn block_count(&mut self) -> Result<BlockCount, Self::Error> {
+        Ok(self.file.blocks())
+    }
+
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error> {
+        self.check(start, dst)?;
+        self.read_pieces(start, dst).map_err(ExtentError::Device)?;
+        self.pad(start, dst);
+        Ok(())
+    }
+
+    /// As the trait says; a read that crosses extents overlaps `work` with the longest piece.
+    fn read_while<R>(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> R,
+    ) -> Result<R, Self::Error> {
+        self.check(start, dst)?;
+        let piece = self.longest_piece(start, dst.len());
+        let split = dst.split_at_mut_checked(piece.skipped);
+        let (before, rest) = split.unwrap_or_default();
+        let (during, after) = rest.split_at_mut_checked(piece.count).unwrap_or_default();
+
+        self.read_pieces(start, before).map_err(ExtentError::Device)?;
+        let result =
+            self.device.read_while(piece.device, during, work).map_err(ExtentError::Device)?;
+        let resume = BlockIdx(start.0.saturating_add((piece.skipped + piece.count) as u32));
+        self.read_pieces(resume, after).map_err(ExtentError::Device)?;
+        self.pad(start, dst);
+        Ok(result)
+    }
+}
+
+/// The part of a read that lies in one extent.
+#[derive(Default)]
+struct Piece {
+    /// Blocks of the read before it.
+    skipped: usize,
+    device: BlockIdx,
+    count: usize,
+}
+
+impl<D: BlockDevice, const N: usize> ExtentDevice<D, N> {
+    fn longest_piece(&self, start: BlockIdx, len: usize) -> Piece {
+        let mut longest = Piece::default();
+        let mut skipped = 0;
+        for run in self.file.extents().from(start) {
+            let count = (len - skipped).min(run.count.0 as usize);
+            if count > longest.count {
+                longest = Piece { skipped, device: run.device, count };
+            }
+            skipped += count;
+            if skipped >= len {
+                break;
+            }
+        }
+        longest
+    }
+}
+
+const _: () = assert!(BLOCK_BYTES == 512, "the file systems here count in blocks of 512 bytes");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extents(runs: &[(u32, u32)]) -> Extents<4> {
+        let mut extents = Extents::new();
+        for &(device, count) in runs {
+            extents.push(BlockIdx(device), BlockCount(count)).unwrap();
+        }
+        extents
+    }
+
+    #[test]
+    fn neighbours_become_one_extent() {
+        let joined = extents(&[(10, 4), (14, 4), (30, 2), (32, 0), (18, 1)]);
+        let runs: std::vec::Vec<_> =
+            joined.as_slice().iter().map(|r| (r.file.0, r.device.0, r.count.0)).collect();
+        assert_eq!(runs, [(0, 10, 8), (8, 30, 2), (10, 18, 1)]);
+        assert_eq!(joined.blocks(), BlockCount(11));
+    }
+
+    #[test]
+    fn truncation_drops_and_shortens() {
+        let mut cut = extents(&[(10, 4), (30, 4), (50, 4)]);
+        cut.truncate(BlockCount(6));
+        assert_eq!(cut.blocks(), BlockCount(6));
+        assert_eq!(cut.as_slice().len(), 2);
+        cut.truncate(BlockCount(0));
+        assert!(cut.as_slice().is_empty());
+    }
+
+    #[test]
+    fn one_extent_too_many_is_refused() {
+        let mut full = extents(&[(10, 1), (20, 1), (30, 1), (40, 1)]);
+        assert_eq!(full.push(BlockIdx(50), BlockCount(1)), Err(Full));
+        assert_eq!(full.push(BlockIdx(41), BlockCount(1)), Ok(()), "it extends the last one");
+    }
+}
