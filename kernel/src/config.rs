@@ -76,8 +76,9 @@ pub struct ModelConfig {
 }
 
 /// A model shape that cannot be run: which field, what it holds, what it must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[error("`{field}` of the model is {found}, expected {expected}")]
 pub struct ConfigError {
     /// The field's name.
     pub field: &'static str,
@@ -146,16 +147,16 @@ impl ModelConfig {
             vocab <= 1048576,
             context <= 65536
         );
-        if self.dim % 4 != 0 {
+        if !self.dim.is_multiple_of(4) {
             return err("dim", self.dim, "a multiple of 4");
         }
-        if self.head_dim % 4 != 0 {
+        if !self.head_dim.is_multiple_of(4) {
             return err("head_dim", self.head_dim, "a multiple of 4");
         }
         if self.query_dim() > 16384 {
             return err("heads", self.heads, "heads * head_dim at most 16384");
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return err("kv_heads", self.kv_heads, "a divisor of heads");
         }
         if self.bos >= self.vocab {

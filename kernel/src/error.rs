@@ -1,0 +1,113 @@
+//! Why a decoder cannot be opened, and why a step did not happen: one enum each.
+
+use crate::fetch::FetchError;
+use crate::image::ImageError;
+use crate::region::MemoryError;
+use ripple_hal::{BlockIdx, DeviceError};
+
+/// Why a decoder cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum OpenError<E> {
+    /// The device failed.
+    #[error("the device failed at block {}: {source:?}", at.0)]
+    Device {
+        /// First block of the read.
+        at: BlockIdx,
+        /// The device's error.
+        source: E,
+    },
+    /// What the device holds is not an image this code can run.
+    #[error("{0}")]
+    Image(ImageError),
+    /// The mapped prefix is not the front of the image on the device.
+    #[error("the mapped prefix differs from the image on the device in block {}: map the front of the same image", at.0)]
+    MappedDiffers {
+        /// First block that differs.
+        at: BlockIdx,
+    },
+    /// A record that arrived is not the one that was packed.
+    #[error("record {slot} of the table at block {} is damaged: copy the image again", table.0)]
+    Corrupt {
+        /// First block of its table.
+        table: BlockIdx,
+        /// Its number there.
+        slot: u32,
+    },
+    /// A region of the lent memory is too small.
+    #[error("{0}")]
+    Memory(MemoryError),
+}
+
+/// Why a step did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum StepError<E> {
+    /// The device failed; the step can be repeated.
+    #[error("the device failed at block {}: {source:?}", at.0)]
+    Device {
+        /// First block of the read.
+        at: BlockIdx,
+        /// The device's error.
+        source: E,
+    },
+    /// A record that arrived is not the one that was packed; the step can be repeated.
+    #[error("record {slot} of the table at block {} arrived damaged", table.0)]
+    Corrupt {
+        /// First block of its table.
+        table: BlockIdx,
+        /// Its number there.
+        slot: u32,
+    },
+    /// The KV cache is full.
+    #[error("the context of {context} positions is full")]
+    ContextFull {
+        /// Positions it holds.
+        context: u32,
+    },
+    /// No such token.
+    #[error("token {token} of a vocabulary of {vocab}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Tokens the model has.
+        vocab: u32,
+    },
+    /// Logits were asked for too early, or after an error: the step must be begun (again).
+    #[error("{run} of {layers} layers of the step have run: run the others first, or begin again")]
+    Unfinished {
+        /// Layers that have run; 0 if no step is under way.
+        run: u32,
+        /// Layers the model has.
+        layers: u32,
+    },
+}
+
+impl<E> From<FetchError<E>> for StepError<E> {
+    fn from(error: FetchError<E>) -> Self {
+        match error {
+            FetchError::Device { at, source } => Self::Device { at, source },
+            FetchError::Corrupt { table, slot } => Self::Corrupt { table, slot },
+        }
+    }
+}
+
+impl<E> From<FetchError<E>> for OpenError<E> {
+    fn from(error: FetchError<E>) -> Self {
+        match error {
+            FetchError::Device { at, source } => Self::Device { at, source },
+            FetchError::Corrupt { table, slot } => Self::Corrupt { table, slot },
+        }
+    }
+}
+
+impl<E: DeviceError> StepError<E> {
+    /// Whether repeating the step at once has a chance.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Device { source, .. } => source.kind().is_transient(),
+            Self::Corrupt { .. } => true,
+            Self::ContextFull { .. } | Self::UnknownToken { .. } | Self::Unfinished { .. } => false,
+        }
+    }
+}

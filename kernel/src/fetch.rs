@@ -1,0 +1,151 @@
+//! The only read loop: one extent is on its way while the one before it is used.
+//!
+//! In: extents. Out: their bytes, handed to a closure in order. Knows nothing of what they mean.
+
+use crate::image::{Record, Table};
+use crate::plan::{Extent, collapse};
+use crate::probe::{Probe, Stage};
+use core::ops::Range;
+use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx};
+
+/// When neighbouring reads are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Collapse {
+    /// Most unwanted blocks read through: `t0 * BW / 512` of the device.
+    pub gap: BlockCount,
+}
+
+/// Why bytes did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum FetchError<E> {
+    /// The device failed.
+    Device {
+        /// First block of the read.
+        at: BlockIdx,
+        /// The device's error.
+        source: E,
+    },
+    /// A record that arrived is not the one that was packed.
+    Corrupt {
+        /// First block of its table.
+        table: BlockIdx,
+        /// Its number there.
+        slot: u32,
+    },
+}
+
+/// A record that fails its check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Corrupt {
+    pub slot: u32,
+}
+
+/// What reading needs: the device, the buffer, and who watches.
+pub(crate) struct Io<'a, D, P> {
+    pub device: &'a mut D,
+    /// Two halves.
+    pub staging: &'a mut [Block],
+    pub probe: &'a mut P,
+    pub collapse: Collapse,
+    /// Most blocks of staging ever used.
+    pub peak: &'a mut u32,
+}
+
+impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
+    /// Blocks of the longest extent.
+    pub fn half(&self) -> BlockCount {
+        BlockCount((self.staging.len() / 2) as u32)
+    }
+
+    /// Reads `extents` of `table` into the staging halves in turn. `work` is called with nothing
+    /// first, while the first extent is on its way (or at once, if there is none), then with each
+    /// extent and its bytes, while the next one is on its way.
+    pub fn fetch(
+        &mut self,
+        stage: Stage,
+        table: BlockIdx,
+        extents: impl Iterator<Item = Extent>,
+        mut work: impl FnMut(&mut P, Option<(&Extent, &[u8])>) -> Result<(), Corrupt>,
+    ) -> Result<(), FetchError<D::Error>> {
+        let corrupt = |Corrupt { slot }| FetchError::Corrupt { table, slot };
+        let half = self.staging.len() / 2;
+        let (mut front, mut back) = self.staging.split_at_mut(half);
+        let mut arrived: Option<Extent> = None;
+        for extent in extents {
+            self.probe.extent(stage, &extent);
+            let blocks = extent.blocks.0;
+            *self.peak = (*self.peak).max(2 * blocks);
+            // An extent never exceeds a half: `open` has checked the longest record against it.
+            let dst = back.get_mut(..blocks as usize).unwrap_or_default();
+            let at = table + BlockCount(extent.start);
+            let probe = &mut *self.probe;
+            let last = arrived.as_ref().map(|extent| (extent, Block::bytes(front)));
+            self.device
+                .read_while(at, dst, || work(probe, last))
+                .map_err(|source| FetchError::Device { at, source })?
+                .map_err(corrupt)?;
+            core::mem::swap(&mut front, &mut back);
+            arrived = Some(extent);
+        }
+        let last = arrived.as_ref().map(|extent| (extent, Block::bytes(front)));
+        work(self.probe, last).map_err(corrupt)
+    }
+
+    /// Visits the records `range` of `table` in ascending order: the mapped ones in place, the
+    /// others with long sequential reads.
+    pub fn for_each(
+        &mut self,
+        stage: Stage,
+        table: &Table<'_>,
+        range: Range<u32>,
+        mut visit: impl FnMut(&mut P, u32, Record<'_>),
+    ) -> Result<(), FetchError<D::Error>> {
+        // Not `clamp`, which panics when `start` is beyond `end`.
+        let mapped_end = table.mapped_records.max(range.start).min(range.end);
+        let stride = table.layout.stride();
+        let extents = collapse(mapped_end..range.end, stride, BlockCount(0), self.half());
+        self.fetch(stage, table.start, extents, |probe, arrived| {
+            match arrived {
+                None => {
+                    for slot in range.start..mapped_end {
+                        visit(probe, slot, table.mapped(slot).ok_or(Corrupt { slot })?);
+                    }
+                }
+                Some((extent, bytes)) => {
+                    for slot in extent.first_slot..extent.first_slot + extent.wanted {
+                        let record = table.arrived(slot, extent.start, bytes);
+                        visit(probe, slot, record.ok_or(Corrupt { slot })?);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Matrix times vector: calls `out(i, row_i . x)` for each row in order, biases added.
+    ///
+    /// `x = scale * quantised`, `(cols,)`.
+    pub fn gemv(
+        &mut self,
+        stage: Stage,
+        table: &Table<'_>,
+        quantised: &[i8],
+        scale: f32,
+        mut out: impl FnMut(u32, f32),
+    ) -> Result<(), FetchError<D::Error>> {
+        let cols = table.layout.cols;
+        self.for_each(stage, table, 0..table.count, |probe, slot, row| {
+            out(slot, dot(&row, 0, quantised, scale));
+            probe.compute(stage, cols);
+        })
+    }
+}
+
+/// `row_i . x + bias`, from integers: the one place where a row meets an activation.
+#[inline]
+pub(crate) fn dot(record: &Record<'_>, i: usize, quantised: &[i8], scale: f32) -> f32 {
+    let sum = crate::math::dot(record.row(i), quantised);
+    sum as f32 * (record.scale(i) * scale) + record.bias()
+}

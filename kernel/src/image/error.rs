@@ -1,0 +1,95 @@
+//! Why bytes are not an image this code can run.
+
+use super::geometry::SectionKind;
+use super::header::{MAGIC, VERSION};
+use crate::config::ConfigError;
+use ripple_hal::BlockCount;
+
+/// Why bytes are not an image this code can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ImageError {
+    /// The first bytes are not [`MAGIC`]: not an image, or the wrong block.
+    #[error("not a Ripple image: it begins with bytes {found:x?}, expected {MAGIC:x?}")]
+    Magic {
+        /// What stands there.
+        found: [u8; 8],
+    },
+    /// An image of another format version; pack it again.
+    #[error("image format version {found}, expected {VERSION}; pack the model again")]
+    Version {
+        /// Its version.
+        found: u16,
+    },
+    /// The header ends early: cut short, or more blocks are needed to read it.
+    #[error("the header needs {needed} bytes, found {found}")]
+    HeaderLength {
+        /// Bytes a header of this model has.
+        needed: u32,
+        /// Bytes there are.
+        found: u32,
+    },
+    /// The header's checksum is wrong.
+    #[error(
+        "header checksum {found:#010x}, expected {expected:#010x}: the image is damaged, copy it again"
+    )]
+    HeaderCrc {
+        /// As computed.
+        expected: u32,
+        /// As stored.
+        found: u32,
+    },
+    /// A code that stands for nothing.
+    #[error("header field `{field}` holds {found}, which stands for nothing")]
+    Code {
+        /// The field.
+        field: &'static str,
+        /// The code.
+        found: u32,
+    },
+    /// A model that cannot be run.
+    #[error("{0}")]
+    Config(ConfigError),
+    /// A section is not where, or not as large as, the model needs it.
+    #[error("section `{kind}` starts at block {} with {} blocks a part, expected block {} with {}", found.0, found.1, expected.0, expected.1)]
+    Section {
+        /// Which.
+        kind: SectionKind,
+        /// First block and blocks a part, as they must be.
+        expected: (u32, u32),
+        /// As they are.
+        found: (u32, u32),
+    },
+    /// The device ends before the image does.
+    #[error("the image is cut short: it needs {} blocks, the device has {}; copy it again", needed.0, found.0)]
+    Truncated {
+        /// Blocks of the image.
+        needed: BlockCount,
+        /// Blocks of the device.
+        found: BlockCount,
+    },
+    /// A record is damaged, in a section of which only a part is mapped.
+    #[error(
+        "record {slot} of layer {layer} of section `{kind}` is damaged in the mapped prefix: copy the image again"
+    )]
+    Record {
+        /// Which section.
+        kind: SectionKind,
+        /// Which part of it.
+        layer: u32,
+        /// Which record of the part.
+        slot: u32,
+    },
+    /// The checksum of a section is wrong.
+    #[error(
+        "section `{kind}` has checksum {found:#010x}, expected {expected:#010x}: the image is damaged, copy it again"
+    )]
+    SectionCrc {
+        /// Which.
+        kind: SectionKind,
+        /// As computed.
+        expected: u32,
+        /// As stored.
+        found: u32,
+    },
+}

@@ -1,0 +1,208 @@
+//! What an image holds: which tables, of how many records, in which layout.
+//!
+//! In: the model's configuration and the packer's choices. Out: the layout of every section, as
+//! `const fn`, so that a board can size its memory when it is compiled. Knows nothing of bytes.
+
+use super::record::{Quant, RecordLayout};
+use crate::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_hal::BlockCount;
+
+/// Which rows a neuron bundle on the card has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Bundle {
+    /// All: gate, up, down; or up, down.
+    Full,
+    /// All but the first, which the `Exact` predictor holds already: a third (or half) less to read.
+    Rest,
+}
+
+/// How active neurons are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Predictor {
+    /// The first-layer rows themselves: no loss, `neurons * dim` bytes a layer.
+    Exact,
+    /// The signs of the first-layer rows against `planes` bits of the input, XNOR and population
+    /// count: an eighth of the bytes; misses some neurons.
+    Signs {
+        /// Bits of the input, 1 to 7.
+        planes: u32,
+    },
+}
+
+/// The sections of an image, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SectionKind {
+    /// Vocabulary and merges; not records.
+    Tokenizer,
+    /// Norm weights and biases of each layer, one `f32` record.
+    LayerVectors,
+    /// Final norm and rotary frequencies, one `f32` record.
+    FinalVectors,
+    /// A record for each neuron: what the predictor needs.
+    Predictor,
+    /// Query, key and value rows, in this order.
+    Qkv,
+    /// Rows of the attention's output projection.
+    Output,
+    /// A row for each token.
+    Embedding,
+    /// A row for each position, where positions are learned.
+    Positions,
+    /// A row for each token, where the head is not the embedding.
+    Head,
+    /// The neuron bundles.
+    Ffn,
+}
+
+impl SectionKind {
+    /// All, in the order they stand in an image.
+    pub const ALL: [Self; 10] = [
+        Self::Tokenizer,
+        Self::LayerVectors,
+        Self::FinalVectors,
+        Self::Predictor,
+        Self::Qkv,
+        Self::Output,
+        Self::Embedding,
+        Self::Positions,
+        Self::Head,
+        Self::Ffn,
+    ];
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether there is a part of it for each layer.
+    pub const fn per_layer(self) -> bool {
+        matches!(self, Self::LayerVectors | Self::Predictor | Self::Qkv | Self::Output | Self::Ffn)
+    }
+
+    /// Its name, for reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tokenizer => "tokenizer",
+            Self::LayerVectors => "layer vectors",
+            Self::FinalVectors => "final vectors",
+            Self::Predictor => "predictor",
+            Self::Qkv => "attention qkv",
+            Self::Output => "attention output",
+            Self::Embedding => "embedding",
+            Self::Positions => "positions",
+            Self::Head => "head",
+            Self::Ffn => "ffn",
+        }
+    }
+}
+
+impl core::fmt::Display for SectionKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A model and how it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Geometry {
+    /// The model.
+    pub config: ModelConfig,
+    /// Rows of a bundle.
+    pub bundle: Bundle,
+    /// How active neurons are found.
+    pub predictor: Predictor,
+}
+
+impl Geometry {
+    /// Records in one part of a section, and their layout; `None` for the tokenizer.
+    pub const fn table(&self, kind: SectionKind) -> Option<(u32, RecordLayout)> {
+        const fn layout(quant: Quant, rows: u32, cols: u32, bias: bool) -> RecordLayout {
+            RecordLayout { quant, rows, cols, bias }
+        }
+        let c = &self.config;
+        let attention = c.attention_bias;
+        Some(match kind {
+            SectionKind::Tokenizer => return None,
+            SectionKind::LayerVectors => (1, layout(Quant::F32, 1, self.layer_floats(), false)),
+            SectionKind::FinalVectors => (1, layout(Quant::F32, 1, self.final_floats(), false)),
+            SectionKind::Predictor => match self.predictor {
+                Predictor::Exact => (c.neurons, layout(Quant::Q8, 1, c.dim, self.first_bias())),
+                Predictor::Signs { .. } => (c.neurons, layout(Quant::Sign, 1, c.dim, false)),
+            },
+            SectionKind::Qkv => {
+                (c.query_dim() + 2 * c.kv_dim(), layout(Quant::Q8, 1, c.dim, attention))
+            }
+            SectionKind::Output => (c.dim, layout(Quant::Q8, 1, c.query_dim(), attention)),
+            SectionKind::Embedding => (c.vocab, layout(Quant::Q8, 1, c.dim, false)),
+            SectionKind::Positions => match c.position {
+                Position::Learned => (c.context, layout(Quant::Q8, 1, c.dim, false)),
+                Position::Rope => (0, layout(Quant::Q8, 1, c.dim, false)),
+            },
+            SectionKind::Head => {
+                (if c.tied_head { 0 } else { c.vocab }, layout(Quant::Q8, 1, c.dim, false))
+            }
+            SectionKind::Ffn => (c.neurons, self.bundle_layout()),
+        })
+    }
+
+    /// The layout of a neuron bundle.
+    pub const fn bundle_layout(&self) -> RecordLayout {
+        let rows = self.config.bundle_rows();
+        let (rows, bias) = match self.bundle {
+            Bundle::Full => (rows, self.first_bias()),
+            Bundle::Rest => (rows - 1, false),
+        };
+        RecordLayout { quant: Quant::Q8, rows, cols: self.config.dim, bias }
+    }
+
+    /// Blocks of one part of a table section; saturates.
+    pub const fn table_blocks(&self, kind: SectionKind) -> BlockCount {
+        match self.table(kind) {
+            Some((count, layout)) => BlockCount::for_bytes(count as u64 * layout.stride() as u64),
+            None => BlockCount(0),
+        }
+    }
+
+    /// Whether a neuron's first row has a bias.
+    pub const fn first_bias(&self) -> bool {
+        self.config.ffn_bias && matches!(self.config.ffn, Ffn::Plain)
+    }
+
+    /// Vectors of one norm: its weight, and its bias if it has one.
+    pub const fn norm_vectors(&self) -> u32 {
+        match self.config.norm {
+            Norm::Rms => 1,
+            Norm::Layer => 2,
+        }
+    }
+
+    /// Floats of a layer's record: attention norm, FFN norm, bias of the FFN's output.
+    pub const fn layer_floats(&self) -> u32 {
+        self.config.dim * (2 * self.norm_vectors() + self.config.ffn_bias as u32)
+    }
+
+    /// Floats of the final record: final norm, rotary frequencies.
+    pub const fn final_floats(&self) -> u32 {
+        self.config.dim * self.norm_vectors() + self.frequencies()
+    }
+
+    /// Rotary frequencies: `head_dim / 2`, or none.
+    pub const fn frequencies(&self) -> u32 {
+        match self.config.position {
+            Position::Rope => self.config.head_dim / 2,
+            Position::Learned => 0,
+        }
+    }
+
+    /// Bits of the input a sign predictor looks at; 0 for others.
+    pub const fn planes(&self) -> u32 {
+        match self.predictor {
+            Predictor::Exact => 0,
+            Predictor::Signs { planes } => planes,
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The header of an image: what is in it, where, and a CRC of every section.
+//!
+//! In: bytes from a card. Out: a [`Header`] whose every number has been checked against the others,
+//! or an [`ImageError`] that says which was wrong. Bytes never panic. [`HeaderBuilder::emit`] is
+//! the way back.
+
+use super::crc::crc32;
+use super::error::ImageError;
+use super::geometry::{Bundle, Geometry, Predictor, SectionKind};
+use crate::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
+use zerocopy::little_endian::{F32, U16, U32};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The first bytes of every image.
+pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
+/// The format this code reads and writes; any change of the format changes it.
+pub const VERSION: u16 = 1;
+
+const SECTIONS: usize = SectionKind::ALL.len();
+
+/// Where a section is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Section {
+    /// Its first block.
+    pub start: BlockIdx,
+    /// Blocks of one part: a layer's, or the whole.
+    pub part: BlockCount,
+    /// CRC-32 of all its blocks.
+    pub crc: u32,
+}
+
+/// What the packer found out about a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LayerInfo {
+    /// How many of the first slots are worth holding in RAM.
+    pub hot: u32,
+    /// Mean active neurons a token on the profiling text.
+    pub active: u32,
+}
+
+/// A checked header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Header {
+    /// What the image holds.
+    pub geometry: Geometry,
+    /// Bytes of the tokenizer section that mean something.
+    pub tokenizer_bytes: u32,
+    /// Blocks of the whole image.
+    pub blocks: BlockCount,
+    sections: [Section; SECTIONS],
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawStart {
+    magic: [u8; 8],
+    version: U16,
+    reserved: U16,
+    header_bytes: U32,
+    header_crc: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawGeometry {
+    norm: u8,
+    position: u8,
+    ffn: u8,
+    flags: u8,
+    quant: u8,
+    bundle: u8,
+    predictor: u8,
+    planes: u8,
+    dim: U32,
+    layers: U32,
+    neurons: U32,
+    heads: U32,
+    kv_heads: U32,
+    head_dim: U32,
+    vocab: U32,
+    context: U32,
+    norm_eps: F32,
+    threshold: F32,
+    bos: U32,
+    eos: U32,
+    tokenizer_bytes: U32,
+    blocks: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawSection {
+    start: U32,
+    part: U32,
+    crc: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawLayer {
+    hot: U32,
+    active: U32,
+}
+
+const LAYERS_AT: usize =
+    size_of::<RawStart>() + size_of::<RawGeometry>() + SECTIONS * size_of::<RawSection>();
+
+const ATTENTION_BIAS: u8 = 1;
+const FFN_BIAS: u8 = 2;
+const TIED_HEAD: u8 = 4;
+/// 8-bit rows with `f16` scales; 3 is kept for 4-bit rows.
+const QUANT_Q8: u8 = 1;
+
+impl Header {
+    /// Bytes of the header of a model of `layers` layers.
+    pub const fn bytes(layers: u32) -> u32 {
+        LAYERS_AT as u32 + layers * size_of::<RawLayer>() as u32
+    }
+
+    /// Reads and checks a header.
+    ///
+    /// `bytes`: the first blocks of a device, at least [`Header::bytes`] of them.
+    ///
+    /// # Errors
+    /// Whatever is wrong, the first thing found, in the order of [`ImageError`]'s variants.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
+        let short = |needed: u32| ImageError::HeaderLength { needed, found: bytes.len() as u32 };
+        let (start, _) =
+            RawStart::ref_from_prefix(bytes).map_err(|_| short(size_of::<RawStart>() as u32))?;
+        if start.magic != MAGIC {
+            return Err(ImageError::Magic { found: start.magic });
+        }
+        if start.version.get() != VERSION {
+            return Err(ImageError::Version { found: start.version.get() });
+        }
+        if start.reserved.get() != 0 {
+            return Err(ImageError::Code { field: "reserved", found: start.reserved.get().into() });
+        }
+        let header_bytes = start.header_bytes.get();
+        let body = bytes
+            .get(size_of::<RawStart>()..header_bytes as usize)
+            .ok_or_else(|| short(header_bytes))?;
+        let expected = crc32(body);
+        let found = start.header_crc.get();
+        if expected != found {
+            return Err(ImageError::HeaderCrc { expected, found });
+        }
+        let (raw, rest) =
+            RawGeometry::ref_from_prefix(body).map_err(|_| short(LAYERS_AT as u32))?;
+        let geometry = raw.geometry()?;
+        let needed = Self::bytes(geometry.config.layers);
+        if header_bytes != needed {
+            return Err(ImageError::HeaderLength { needed, found: header_bytes });
+        }
+        let (raw_sections, _) = <[RawSection]>::ref_from_prefix_with_elems(rest, SECTIONS)
+            .map_err(|_| short(needed))?;
+        let plan = Plan::new(&geometry, raw.tokenizer_bytes.get())
+            .ok_or(ImageError::Code { field: "size", found: u32::MAX })?;
+        let mut sections = plan.sections;
+        for ((kind, section), raw) in SectionKind::ALL.iter().zip(&mut sections).zip(raw_sections) {
+            let expected = (section.start.0, section.part.0);
+            let found = (raw.start.get(), raw.part.get());
+            if expected != found {
+                return Err(ImageError::Section { kind: *kind, expected, found });
+            }
+            section.crc = raw.crc.get();
+        }
+        if raw.blocks.get() != plan.blocks.0 {
+            return Err(ImageError::Code { field: "blocks", found: raw.blocks.get() });
+        }
+        Ok(Self {
+            geometry,
+            tokenizer_bytes: raw.tokenizer_bytes.get(),
+            blocks: plan.blocks,
+            sections,
+        })
+    }
+
+    /// The bytes of `layer`'s entry in the layer table, in the `bytes` that were parsed.
+    pub fn layer_info(bytes: &[u8], layer: u32) -> LayerInfo {
+        let at = LAYERS_AT + layer as usize * size_of::<RawLayer>();
+        match bytes.get(at..).and_then(|bytes| RawLayer::ref_from_prefix(bytes).ok()) {
+            Some((raw, _)) => LayerInfo { hot: raw.hot.get(), active: raw.active.get() },
+            None => LayerInfo::default(),
+        }
+    }
+
+    /// Where a section is.
+    pub fn section(&self, kind: SectionKind) -> Section {
+        self.sections.get(kind.index()).copied().unwrap_or(Section {
+            start: BlockIdx(0),
+            part: BlockCount(0),
+            crc: 0,
+        })
+    }
+
+    /// How many parts a section has.
+    pub const fn parts(&self, kind: SectionKind) -> u32 {
+        if kind.per_layer() { self.geometry.config.layers } else { 1 }
+    }
+}
+
+/// Where the sections of an image go: decided by its geometry alone.
+struct Plan {
+    sections: [Section; SECTIONS],
+    blocks: BlockCount,
+}
+
+impl Plan {
+    /// `None` when the image would not fit 2 TiB, or a table 4 GiB.
+    fn new(geometry: &Geometry, tokenizer_bytes: u32) -> Option<Self> {
+        let layers = geometry.config.layers;
+        let mut at = BlockCount::for_bytes(Header::bytes(layers).into()).0;
+        let mut sections = [Section { start: BlockIdx(0), part: BlockCount(0), crc: 0 }; SECTIONS];
+        for (kind, section) in SectionKind::ALL.into_iter().zip(&mut sections) {
+            let part = match kind {
+                SectionKind::Tokenizer => BlockCount::for_bytes(tokenizer_bytes.into()),
+                _ => geometry.table_blocks(kind),
+            };
+            if part.bytes() > u32::MAX.into() {
+                return None;
+            }
+            *section = Section { start: BlockIdx(at), part, crc: 0 };
+            at =
+                at.checked_add(part.0.checked_mul(if kind.per_layer() { layers } else { 1 })?)?;
+        }
+        Some(Self { sections, blocks: BlockCount(at) })
+    }
+}
+
+impl RawGeometry {
+    fn geometry(&self) -> Result<Geometry, ImageError> {
+        fn code<T>(field: &'static str, found: u8, value: Option<T>) -> Result<T, ImageError> {
+            value.ok_or(ImageError::Code { field, found: found.into() })
+        }
+        let norm = match self.norm {
+            0 => Some(Norm::Rms),
+            1 => Some(Norm::Layer),
+            _ => None,
+        };
+        let position = match self.position {
+            0 => Some(Position::Rope),
+            1 => Some(Position::Learned),
+            _ => None,
+        };
+        let ffn = match self.ffn {
+            0 => Some(Ffn::Gated),
+            1 => Some(Ffn::Plain),
+            _ => None,
+        };
+        let predictor = match (self.predictor, self.planes) {
+            (0, 0) => Some(Predictor::Exact),
+            (1, planes @ 1..=7) => Some(Predictor::Signs { planes: planes.into() }),
+            _ => None,
+        };
+        let bundle = match (self.bundle, predictor) {
+            (0, _) => Some(Bundle::Full),
+            (1, Some(Predictor::Exact)) => Some(Bundle::Rest),
+            _ => None,
+        };
+        let flags = self.flags;
+        code(
+            "flags",
+            flags,
+            (flags & !(ATTENTION_BIAS | FFN_BIAS | TIED_HEAD) == 0).then_some(()),
+        )?;
+        code("quant", self.quant, (self.quant == QUANT_Q8).then_some(()))?;
+        let config = ModelConfig {
+            dim: self.dim.get(),
+            layers: self.layers.get(),
+            neurons: self.neurons.get(),
+            heads: self.heads.get(),
+            kv_heads: self.kv_heads.get(),
+            head_dim: self.head_dim.get(),
+            vocab: self.vocab.get(),
+            context: self.context.get(),
+            norm: code("norm", self.norm, norm)?,
+            norm_eps: self.norm_eps.get(),
+            position: code("position", self.position, position)?,
+            ffn: code("ffn", self.ffn, ffn)?,
+            attention_bias: flags & ATTENTION_BIAS != 0,
+            ffn_bias: flags & FFN_BIAS != 0,
+            tied_head: flags & TIED_HEAD != 0,
+            threshold: self.threshold.get(),
+            bos: self.bos.get(),
+            eos: self.eos.get(),
+        };
+        config.check().map_err(ImageError::Config)?;
+        Ok(Geometry {
+            config,
+            bundle: code("bundle", self.bundle, bundle)?,
+            predictor: code("predictor", self.predictor, predictor)?,
+        })
+    }
+}
+
+/// Builds a header: says where each section goes, then writes itself once their CRCs are known.
+pub struct HeaderBuilder {
+    geometry: Geometry,
+    tokenizer_bytes: u32,
+    plan: Plan,
+}
+
+impl HeaderBuilder {
+    /// Plans an image.
+    ///
+    /// # Errors
+    /// A model that cannot be run, or an image beyond 2 TiB (4 GiB a table).
+    pub fn new(geometry: Geometry, tokenizer_bytes: u32) -> Result<Self, ImageError> {
+        geometry.config.check().map_err(ImageError::Config)?;
+        let plan = Plan::new(&geometry, tokenizer_bytes)
+            .ok_or(ImageError::Code { field: "size", found: u32::MAX })?;
+        Ok(Self { geometry, tokenizer_bytes, plan })
+    }
+
+    /// Blocks of the whole image.
+    pub fn blocks(&self) -> BlockCount {
+        self.plan.blocks
+    }
+
+    /// Bytes of the image that `kind` takes: first, and one past the last.
+    pub fn range(&self, kind: SectionKind) -> core::ops::Range<usize> {
+        let parts = if kind.per_layer() { self.geometry.config.layers } else { 1 };
+        let (start, part) = self
+            .plan
+            .sections
+            .get(kind.index())
+            .map_or((0, 0), |section| (section.start.0 as usize, section.part.0 as usize));
+        start * BLOCK_BYTES..(start + part * parts as usize) * BLOCK_BYTES
+    }
+
+    /// Writes the header at the front of `image`, with the CRC of the sections that stand in it.
+    ///
+    /// `layers`: one entry a layer.
+    ///
+    /// # Panics
+    /// When `image` or `layers` do not have the sizes planned: the packer's bug.
+    pub fn emit(&self, layers: &[LayerInfo], image: &mut [u8]) {
+        let c = &self.geometry.config;
+        assert_eq!(layers.len(), c.layers as usize, "layers of the table");
+        assert_eq!(image.len() as u64, self.plan.blocks.bytes(), "bytes of the image");
+        let mut sections =
+            [const { RawSection { start: U32::ZERO, part: U32::ZERO, crc: U32::ZERO } }; SECTIONS];
+        for ((kind, raw), section) in
+            SectionKind::ALL.into_iter().zip(&mut sections).zip(&self.plan.sections)
+        {
+            let crc = crc32(image.get(self.range(kind)).unwrap_or(&[]));
+            *raw = RawSection {
+                start: section.start.0.into(),
+                part: section.part.0.into(),
+                crc: crc.into(),
+            };
+        }
+        let flag = |bit, set| if set { bit } else { 0 };
+        let (predictor, planes) = match self.geometry.predictor {
+            Predictor::Exact => (0, 0),
+            Predictor::Signs { planes } => (1, planes as u8),
+        };
+        let geometry = RawGeometry {
+            norm: c.norm as u8,
+            position: c.position as u8,
+            ffn: c.ffn as u8,
+            flags: flag(ATTENTION_BIAS, c.attention_bias)
+                | flag(FFN_BIAS, c.ffn_bias)
+                | flag(TIED_HEAD, c.tied_head),
+            quant: QUANT_Q8,
+            bundle: self.geometry.bundle as u8,
+            predictor,
+            planes,
+            dim: c.dim.into(),
+            layers: c.layers.into(),
+            neurons: c.neurons.into(),
+            heads: c.heads.into(),
+            kv_heads: c.kv_heads.into(),
+            head_dim: c.head_dim.into(),
+            vocab: c.vocab.into(),
+            context: c.context.into(),
+            norm_eps: c.norm_eps.into(),
+            threshold: c.threshold.into(),
+            bos: c.bos.into(),
+            eos: c.eos.into(),
+            tokenizer_bytes: self.tokenizer_bytes.into(),
+            blocks: self.plan.blocks.0.into(),
+        };
+        let bytes = Header::bytes(c.layers) as usize;
+        let (start, body) = image.split_at_mut(size_of::<RawStart>());
+        let body = body.get_mut(..bytes - size_of::<RawStart>()).unwrap_or_default();
+        let mut out = body.iter_mut();
+        let mut put = |bytes: &[u8]| bytes.iter().zip(&mut out).for_each(|(b, out)| *out = *b);
+        put(geometry.as_bytes());
+        put(sections.as_bytes());
+        for layer in layers {
+            put(RawLayer { hot: layer.hot.into(), active: layer.active.into() }.as_bytes());
+        }
+        let raw = RawStart {
+            magic: MAGIC,
+            version: VERSION.into(),
+            reserved: U16::new_zeroed(),
+            header_bytes: (bytes as u32).into(),
+            header_crc: crc32(body).into(),
+        };
+        start.iter_mut().zip(raw.as_bytes()).for_each(|(out, b)| *out = *b);
+    }
+}

@@ -1,0 +1,25 @@
+//! The image: one self-describing file that holds a model for the board.
+//!
+//! ```text
+//! block 0      header: magic, version, CRC, geometry, section table, layer table
+//! then, each section on a block boundary, in the order of how badly it wants to be near:
+//!              tokenizer | vectors | predictor | attention | embedding, positions, head | FFN layers
+//! ```
+//!
+//! Everything but the tokenizer is a table of records of one stride ([`record`]): rows of a matrix,
+//! neuron bundles, norm vectors. All numbers are little-endian. `parse` and `emit` of each part
+//! live together in [`header`] and [`record`].
+
+mod crc;
+mod error;
+pub mod geometry;
+pub mod header;
+pub mod record;
+mod view;
+
+pub use crc::Crc32;
+pub use error::ImageError;
+pub use geometry::{Bundle, Geometry, Predictor, SectionKind};
+pub use header::{Header, HeaderBuilder, LayerInfo, Section};
+pub use record::{Quant, Record, RecordLayout};
+pub use view::{Image, Table};

@@ -1,0 +1,275 @@
+//! A record: one to three rows with their scales, a bias, and a check of its own.
+//!
+//! In: bytes from a card. Out: checked views of rows and scales; and the same the other way round,
+//! for the packer. A matrix row, a neuron bundle and a norm vector are all records.
+//!
+//! ```text
+//! check: u16 | scale: f16 per row | bias: f16 if any | zeroes to a multiple of 4 | row 0 | row 1 | ..
+//! ```
+
+use crate::math::quant;
+use half::f16;
+use zerocopy::FromBytes;
+
+/// How the numbers of a row are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Quant {
+    /// `f32`, no scale: norms and biases.
+    F32,
+    /// 8 bits and one scale a row: `w = scale * q`, `|q| <= 127`.
+    Q8,
+    /// One bit a number, 1 for positive: rows of a sign predictor; the scale is its threshold.
+    Sign,
+    // 4-bit rows will be `Q4`: header code 3, two numbers a byte, the same record around them.
+}
+
+impl Quant {
+    /// Bytes of a row of `cols` numbers, a multiple of 4.
+    #[inline]
+    pub const fn row_bytes(self, cols: u32) -> u32 {
+        match self {
+            Self::F32 => cols * 4,
+            Self::Q8 => cols.next_multiple_of(4),
+            Self::Sign => cols.div_ceil(32) * 4,
+        }
+    }
+}
+
+/// Where things are in a record; the same for all records of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RecordLayout {
+    /// Number format of the rows.
+    pub quant: Quant,
+    /// Rows in a record.
+    pub rows: u32,
+    /// Numbers in a row.
+    pub cols: u32,
+    /// Whether a bias stands in the header.
+    pub bias: bool,
+}
+
+impl RecordLayout {
+    /// Bytes before the first row.
+    #[inline]
+    pub const fn header_bytes(&self) -> u32 {
+        (2 * (1 + self.rows + self.bias as u32)).next_multiple_of(4)
+    }
+
+    /// Bytes of a record: the distance from one to the next.
+    #[inline]
+    pub const fn stride(&self) -> u32 {
+        self.header_bytes() + self.rows * self.quant.row_bytes(self.cols)
+    }
+
+    /// A view of the record at the start of `bytes`; `None` when they are too few.
+    #[inline]
+    pub fn view<'a>(&self, bytes: &'a [u8]) -> Option<Record<'a>> {
+        let bytes = bytes.get(..self.stride() as usize)?;
+        let (header, rows) = bytes.split_at_checked(self.header_bytes() as usize)?;
+        Some(Record { header, rows, row_bytes: self.quant.row_bytes(self.cols), layout: *self })
+    }
+
+    /// Writes a record of `rows` (each `(cols,)`), its `bias` and its check into `out`.
+    ///
+    /// `identity` is what the record is (see [`identity`]): reading it elsewhere fails the check.
+    /// A row of `Sign` gives its threshold through `bias`.
+    ///
+    /// # Panics
+    /// When `rows`, `cols` or `out` do not have the sizes of this layout: the packer's bug.
+    pub fn emit(&self, rows: &[&[f32]], bias: f32, identity: u32, out: &mut [u8]) {
+        assert_eq!(rows.len(), self.rows as usize, "rows of a record");
+        assert_eq!(out.len(), self.stride() as usize, "bytes of a record");
+        out.iter_mut().for_each(|byte| *byte = 0);
+        let (header, body) = out.split_at_mut(self.header_bytes() as usize);
+        let row_bytes = self.quant.row_bytes(self.cols) as usize;
+        for (i, (row, body)) in rows.iter().zip(body.chunks_exact_mut(row_bytes)).enumerate() {
+            assert_eq!(row.len(), self.cols as usize, "numbers of a row");
+            let scale = emit_row(self.quant, row, bias, body);
+            put_half(header, 1 + i, scale);
+        }
+        if self.bias {
+            put_half(header, 1 + rows.len(), f16::from_f32(bias));
+        }
+        let check = self.view(out).map_or(0, |record| record.check(identity));
+        put_half(out, 0, f16::from_bits(check));
+    }
+}
+
+/// Writes one row and returns its scale.
+fn emit_row(quant: Quant, row: &[f32], threshold: f32, out: &mut [u8]) -> f16 {
+    match quant {
+        Quant::F32 => {
+            for (bytes, x) in out.chunks_exact_mut(4).zip(row) {
+                bytes.copy_from_slice(&x.to_le_bytes());
+            }
+            f16::ONE
+        }
+        Quant::Q8 => {
+            // The scale is rounded to f16 first, upwards, so that 127 steps of it reach the largest.
+            let most = quant::max_abs(row);
+            let mut scale = f16::from_f32(most / 127.0);
+            if scale.to_f32() * 127.0 < most {
+                scale = f16::from_bits(scale.to_bits() + 1);
+            }
+            let step = scale.to_f32();
+            for (byte, x) in out.iter_mut().zip(row) {
+                let q = if step > 0.0 { quant::round(x / step) } else { 0 };
+                *byte = (q.clamp(-127, 127) as i8) as u8;
+            }
+            scale
+        }
+        Quant::Sign => {
+            for (byte, xs) in out.iter_mut().zip(row.chunks(8)) {
+                *byte = xs.iter().rev().fold(0, |bits, &x| bits << 1 | u8::from(x > 0.0));
+            }
+            f16::from_f32(threshold)
+        }
+    }
+}
+
+fn put_half(out: &mut [u8], index: usize, value: f16) {
+    for (byte, v) in out.iter_mut().skip(2 * index).zip(value.to_bits().to_le_bytes()) {
+        *byte = v;
+    }
+}
+
+/// What a record is, as a number: which section, which layer, which slot.
+pub const fn identity(section: u32, layer: u32, slot: u32) -> u32 {
+    (section << 28) ^ (layer << 20) ^ slot
+}
+
+/// A checked view of a record.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    header: &'a [u8],
+    rows: &'a [u8],
+    row_bytes: u32,
+    layout: RecordLayout,
+}
+
+impl<'a> Record<'a> {
+    /// The scale of row `i` (the threshold, for signs).
+    #[inline]
+    pub fn scale(&self, i: usize) -> f32 {
+        self.half(1 + i).to_f32()
+    }
+
+    /// The bias; 0 where the layout has none.
+    #[inline]
+    pub fn bias(&self) -> f32 {
+        if self.layout.bias { self.half(1 + self.layout.rows as usize).to_f32() } else { 0.0 }
+    }
+
+    /// Row `i` as 8-bit numbers, `(cols,)`.
+    #[inline]
+    pub fn row(&self, i: usize) -> &'a [i8] {
+        let row = self.row_at(i).get(..self.layout.cols as usize).unwrap_or(&[]);
+        <[i8]>::ref_from_bytes(row).unwrap_or(&[])
+    }
+
+    /// Row `i` as little-endian words: signs, or floats.
+    #[inline]
+    pub fn words(&self, i: usize) -> &'a [[u8; 4]] {
+        <[[u8; 4]]>::ref_from_bytes(self.row_at(i)).unwrap_or(&[])
+    }
+
+    /// Whether the record is whole and is the one it should be.
+    ///
+    /// Sixteen bits: one damaged record in 65,536 goes unnoticed. The CRC of its section tells then.
+    pub fn is(&self, identity: u32) -> bool {
+        self.half(0).to_bits() == self.check(identity)
+    }
+
+    /// Multiply-xor over words: a third of the instructions of a table-driven CRC, and a change
+    /// within one word always changes the 32-bit state.
+    fn check(&self, identity: u32) -> u16 {
+        let start = identity.wrapping_mul(0x9E37_79B1) ^ 0x5249_5050;
+        let head = self.header.get(2..).unwrap_or(&[]);
+        let hash = head.chunks(2).fold(start, |hash, half| {
+            mix(hash, half.iter().fold(0, |w, &b| w << 8 | u32::from(b)))
+        });
+        let words = <[[u8; 4]]>::ref_from_bytes(self.rows).unwrap_or(&[]);
+        let hash = words.iter().fold(hash, |hash, &word| mix(hash, u32::from_le_bytes(word)));
+        (hash ^ hash >> 16) as u16
+    }
+
+    /// Copies the whole record, header and rows, to the front of `out`.
+    pub fn copy_to(&self, out: &mut [u8]) {
+        let bytes = self.header.iter().chain(self.rows);
+        out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = *byte);
+    }
+
+    #[inline]
+    fn half(&self, index: usize) -> f16 {
+        match self.header.get(2 * index..).and_then(|bytes| bytes.first_chunk()) {
+            Some(&bytes) => f16::from_le_bytes(bytes),
+            None => f16::ZERO,
+        }
+    }
+
+    #[inline]
+    fn row_at(&self, i: usize) -> &'a [u8] {
+        let size = self.row_bytes as usize;
+        self.rows.get(i * size..).and_then(|rows| rows.get(..size)).unwrap_or(&[])
+    }
+}
+
+fn mix(hash: u32, word: u32) -> u32 {
+    let hash = (hash ^ word).wrapping_mul(0x9E37_79B1);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec;
+
+    const LAYOUT: RecordLayout = RecordLayout { quant: Quant::Q8, rows: 2, cols: 6, bias: true };
+
+    #[test]
+    fn a_record_comes_back() {
+        let mut bytes = vec![0; LAYOUT.stride() as usize];
+        assert_eq!(bytes.len(), 8 + 2 * 8);
+        let (a, b) = ([1.0, -2.0, 0.5, 0.0, 2.0, 1.5], [0.0; 6]);
+        LAYOUT.emit(&[&a, &b], 0.25, 7, &mut bytes);
+        let record = LAYOUT.view(&bytes).unwrap();
+        assert!(record.is(7) && !record.is(8));
+        assert_eq!(record.bias(), 0.25);
+        assert_eq!(record.row(1), [0; 6]);
+        for (q, x) in record.row(0).iter().zip(a) {
+            assert!((f32::from(*q) * record.scale(0) - x).abs() <= record.scale(0) / 2.0);
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let mut bytes = vec![0; LAYOUT.stride() as usize];
+        LAYOUT.emit(&[&[1.0; 6], &[-0.5; 6]], 1.0, 3, &mut bytes);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!LAYOUT.view(&bytes).unwrap().is(3), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn signs_are_packed_low_bit_first() {
+        let layout = RecordLayout { quant: Quant::Sign, rows: 1, cols: 33, bias: false };
+        let mut row = [-1.0; 33];
+        row[1] = 1.0;
+        row[32] = 1.0;
+        let mut bytes = vec![0; layout.stride() as usize];
+        layout.emit(&[&row], -3.0, 0, &mut bytes);
+        let record = layout.view(&bytes).unwrap();
+        assert_eq!(record.words(0), [[2, 0, 0, 0], [1, 0, 0, 0]]);
+        assert_eq!(record.scale(0), -3.0);
+    }
+
+    #[test]
+    fn too_few_bytes_give_no_view() {
+        assert!(LAYOUT.view(&[0; 23]).is_none());
+    }
+}

@@ -1,0 +1,140 @@
+//! Keys and values of past positions, in 16 or 8 bits.
+//!
+//! In: keys and values of one position. Out: views of one head at one position. Knows nothing of
+//! attention.
+
+use crate::config::ModelConfig;
+use crate::math::quant;
+use half::f16;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Numbers of the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum KvKind {
+    /// `f16`.
+    F16,
+    /// 8 bits and one scale for each head and position: half the memory, and integer arithmetic.
+    Q8,
+}
+
+impl KvKind {
+    /// Words of one head's key, or value, at one position.
+    const fn head_words(self, head_dim: u32) -> u32 {
+        match self {
+            Self::F16 => head_dim / 2,
+            Self::Q8 => 1 + head_dim / 4,
+        }
+    }
+
+    /// Words of one position of one layer.
+    pub const fn entry_words(self, config: &ModelConfig) -> u32 {
+        self.entry_words_of(config.kv_heads, config.head_dim)
+    }
+
+    const fn entry_words_of(self, kv_heads: u32, head_dim: u32) -> u32 {
+        2 * kv_heads * self.head_words(head_dim)
+    }
+}
+
+/// One head's key or value at one position.
+pub(crate) enum Vector<'a> {
+    F16(&'a [u16]),
+    Q8 { scale: f32, row: &'a [i8] },
+}
+
+/// Which of the two.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
+    Key,
+    Value,
+}
+
+/// See the [module](self).
+pub(crate) struct KvCache<'m> {
+    kind: KvKind,
+    context: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    /// `(layers, context, 2, kv_heads)` vectors.
+    words: &'m mut [u32],
+}
+
+impl<'m> KvCache<'m> {
+    pub fn new(words: &'m mut [u32], kind: KvKind, config: &ModelConfig, context: u32) -> Self {
+        let (kv_heads, head_dim) = (config.kv_heads, config.head_dim);
+        Self { kind, context, kv_heads, head_dim, words }
+    }
+
+    /// Positions it can hold.
+    pub fn context(&self) -> u32 {
+        self.context
+    }
+
+    /// Bytes that `positions` of `layers` layers take; saturates.
+    pub fn bytes(&self, layers: u32, positions: u32) -> u32 {
+        let entry = self.kind.entry_words_of(self.kv_heads, self.head_dim);
+        entry.saturating_mul(4).saturating_mul(layers).saturating_mul(positions)
+    }
+
+    /// Keeps the key and value of one position. `key`, `value`: `(kv_heads * head_dim,)`.
+    pub fn store(&mut self, layer: u32, position: u32, key: &[f32], value: &[f32]) {
+        for (side, x) in [(Side::Key, key), (Side::Value, value)] {
+            for (head, x) in x.chunks_exact(self.head_dim.max(1) as usize).enumerate() {
+                let (at, words) = self.place(layer, position, side, head as u32);
+                let Some(out) = self.words.get_mut(at..).and_then(|w| w.get_mut(..words)) else {
+                    continue;
+                };
+                match self.kind {
+                    KvKind::F16 => {
+                        let Ok(out) = <[u16]>::mut_from_bytes(out.as_mut_bytes()) else { continue };
+                        for (out, x) in out.iter_mut().zip(x) {
+                            *out = f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits();
+                        }
+                    }
+                    KvKind::Q8 => {
+                        let Some((scale, row)) = out.split_first_mut() else { continue };
+                        let Ok(row) = <[i8]>::mut_from_bytes(row.as_mut_bytes()) else { continue };
+                        *scale = quant::quantise(x, row).to_bits();
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was kept of one head at positions `0..=position`, in this order.
+    pub fn vectors(
+        &self,
+        layer: u32,
+        position: u32,
+        side: Side,
+        head: u32,
+    ) -> impl Iterator<Item = Vector<'_>> {
+        let (at, words) = self.place(layer, 0, side, head);
+        let entry = self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize;
+        let all = self.words.get(at..).unwrap_or(&[]);
+        // The last entry of the cache may end with this head: its chunk is shorter.
+        all.chunks(entry.max(1)).take(position as usize + 1).map(move |entry| {
+            let words = entry.get(..words).unwrap_or(&[]);
+            match self.kind {
+                KvKind::F16 => {
+                    Vector::F16(<[u16]>::ref_from_bytes(words.as_bytes()).unwrap_or(&[]))
+                }
+                KvKind::Q8 => match words.split_first() {
+                    Some((scale, row)) => Vector::Q8 {
+                        scale: f32::from_bits(*scale),
+                        row: <[i8]>::ref_from_bytes(row.as_bytes()).unwrap_or(&[]),
+                    },
+                    None => Vector::Q8 { scale: 0.0, row: &[] },
+                },
+            }
+        })
+    }
+
+    fn place(&self, layer: u32, position: u32, side: Side, head: u32) -> (usize, usize) {
+        let words = self.kind.head_words(self.head_dim) as usize;
+        let entry =
+            (layer as usize * self.context as usize + position as usize) * 2 + side as usize;
+        ((entry * self.kv_heads as usize + head as usize) * words, words)
+    }
+}

@@ -1,0 +1,358 @@
+//! Memory is lent by the caller, by region, and never grows.
+//!
+//! In: a model's geometry and the caller's options. Out: how much of each region is needed, as a
+//! `const fn`; and, at open, the regions carved into named slices. Microcontroller RAM is not
+//! uniform, so the regions may lie in different places. Nothing is carved after open.
+
+use crate::cache;
+use crate::fetch::Collapse;
+use crate::image::header::Header;
+use crate::image::{Geometry, SectionKind};
+use crate::kv::KvKind;
+use crate::region::{Carver, MemoryError, Region, reported, words};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount};
+
+/// What the caller decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Options {
+    /// Positions of the KV cache; more than the model's context is cut to it.
+    pub context: u32,
+    /// Numbers in the KV cache.
+    pub kv: KvKind,
+    /// Blocks of staging, both halves together; raised to what the largest record needs.
+    pub staging: BlockCount,
+    /// Bytes of the neuron cache, hot prefix and dynamic part together.
+    pub cache_bytes: u32,
+    /// Most of the cache that the hot prefix may take, in thousandths. The rest is dynamic.
+    pub hot_permille: u32,
+    /// Which neurons enter the dynamic part.
+    pub admission: cache::Admission,
+    /// When neighbouring reads are merged.
+    pub collapse: Collapse,
+    /// Whether `open` checks the CRC of every mapped section. Streamed records are always checked.
+    pub verify: bool,
+}
+
+impl Options {
+    /// A 16-bit KV cache of 256 positions, 16 KiB of staging, no neuron cache, no collapse.
+    pub const DEFAULT: Self = Self {
+        context: 256,
+        kv: KvKind::F16,
+        staging: BlockCount(32),
+        cache_bytes: 0,
+        hot_permille: 1000,
+        admission: cache::Admission::DEFAULT,
+        collapse: Collapse { gap: BlockCount(0) },
+        verify: true,
+    };
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Memory for one decoder. Any alignment the types have will do.
+pub struct Memory<'m> {
+    /// [`Region::Work`].
+    pub work: &'m mut [u32],
+    /// [`Region::Staging`].
+    pub staging: &'m mut [Block],
+    /// [`Region::Cache`].
+    pub cache: &'m mut [u32],
+    /// [`Region::Index`].
+    pub index: &'m mut [u32],
+    /// [`Region::Kv`].
+    pub kv: &'m mut [u32],
+}
+
+/// How much of each region a model needs.
+///
+/// What a target cannot address saturates: no memory is as large, so [`check`](Self::check) fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct MemoryPlan {
+    /// Words of [`Region::Work`].
+    pub work: usize,
+    /// Blocks of [`Region::Staging`].
+    pub staging: usize,
+    /// Words of [`Region::Cache`].
+    pub cache: usize,
+    /// Words of [`Region::Index`].
+    pub index: usize,
+    /// Words of [`Region::Kv`].
+    pub kv: usize,
+}
+
+const fn max(a: u32, b: u32) -> u32 {
+    if a > b { a } else { b }
+}
+
+const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
+}
+
+impl MemoryPlan {
+    /// The exact need of `geometry` under `options`.
+    ///
+    /// `const`, so that a board can size its statics with it and assert that they fit.
+    pub const fn for_model(geometry: &Geometry, options: &Options) -> Self {
+        let sizes = Sizes::of(geometry, options);
+        let frames = cache::frames(geometry, options.cache_bytes);
+        Self {
+            work: sizes.words(),
+            staging: staging_blocks(geometry, options),
+            cache: (frames as usize)
+                .saturating_mul((geometry.bundle_layout().stride() / 4) as usize),
+            index: cache::index_words(geometry, frames),
+            kv: (options.kv.entry_words(&geometry.config) as usize)
+                .saturating_mul(sizes.context as usize)
+                .saturating_mul(geometry.config.layers as usize),
+        }
+    }
+
+    /// Bytes of all regions together; saturates.
+    pub const fn bytes(&self) -> usize {
+        self.region_bytes(Region::Work)
+            .saturating_add(self.region_bytes(Region::Staging))
+            .saturating_add(self.region_bytes(Region::Cache))
+            .saturating_add(self.region_bytes(Region::Index))
+            .saturating_add(self.region_bytes(Region::Kv))
+    }
+
+    /// Bytes of one region; saturates.
+    pub const fn region_bytes(&self, region: Region) -> usize {
+        match region {
+            Region::Work => self.work.saturating_mul(4),
+            Region::Staging => self.staging.saturating_mul(BLOCK_BYTES),
+            Region::Cache => self.cache.saturating_mul(4),
+            Region::Index => self.index.saturating_mul(4),
+            Region::Kv => self.kv.saturating_mul(4),
+        }
+    }
+
+    /// Checks lent memory against the plan.
+    ///
+    /// # Errors
+    /// The first region that is too small.
+    pub fn check(&self, memory: &Memory<'_>) -> Result<(), MemoryError> {
+        let given = |region| match region {
+            Region::Work => size_of_val(memory.work),
+            Region::Staging => size_of_val(memory.staging),
+            Region::Cache => size_of_val(memory.cache),
+            Region::Index => size_of_val(memory.index),
+            Region::Kv => size_of_val(memory.kv),
+        };
+        for region in Region::ALL {
+            let (needed, given) = (self.region_bytes(region), given(region));
+            if given < needed {
+                let (needed, given) = (reported(needed), reported(given));
+                return Err(MemoryError { region, needed, given });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blocks of staging: as asked, but a half holds the largest record and the whole the header.
+const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
+    let mut half = options.staging.0 / 2;
+    let mut i = 0;
+    while i < SectionKind::ALL.len() {
+        #[allow(clippy::indexing_slicing, reason = "const evaluation; the bound is the condition")]
+        if let Some((count, layout)) = geometry.table(SectionKind::ALL[i]) {
+            // A record that does not start on a block boundary may touch one block more.
+            let blocks = layout.stride().div_ceil(BLOCK_BYTES as u32) + (count > 1) as u32;
+            half = max(half, if count == 0 { 0 } else { blocks });
+        }
+        i += 1;
+    }
+    let header = Header::bytes(geometry.config.layers).div_ceil(BLOCK_BYTES as u32);
+    max(2 * half, header) as usize
+}
+
+/// The sizes of [`RunState`]'s slices, in elements.
+struct Sizes {
+    dim: u32,
+    attention: u32,
+    qkv: u32,
+    wide: u32,
+    context: u32,
+    rope: u32,
+    layer_floats: u32,
+    final_floats: u32,
+    neurons: u32,
+    planes: u32,
+    vocab: u32,
+}
+
+impl Sizes {
+    const fn of(geometry: &Geometry, options: &Options) -> Self {
+        let c = &geometry.config;
+        Self {
+            dim: c.dim,
+            attention: max(c.dim, c.query_dim()),
+            qkv: c.query_dim() + 2 * c.kv_dim(),
+            wide: max(c.dim, c.head_dim),
+            context: min(options.context, c.context),
+            rope: geometry.frequencies(),
+            layer_floats: geometry.layer_floats(),
+            final_floats: geometry.final_floats(),
+            neurons: c.neurons,
+            planes: geometry.planes() * c.dim.div_ceil(32),
+            vocab: c.vocab,
+        }
+    }
+
+    const fn words(&self) -> usize {
+        let slices = [
+            (self.dim, 4),
+            (self.attention, 4),
+            (self.qkv, 4),
+            (self.context, 4),
+            (self.rope, 4),
+            (self.rope, 4),
+            (self.layer_floats, 4),
+            (self.final_floats, 4),
+            (self.attention, 1),
+            (self.wide, 4),
+            (self.wide, 8),
+            (self.neurons, 2),
+            (self.neurons, 4),
+            (self.neurons, 2),
+            (self.planes, 4),
+            (self.vocab, 4),
+        ];
+        let mut sum: usize = 0;
+        let mut rest = slices.as_slice();
+        while let [(count, bytes), more @ ..] = rest {
+            sum = sum.saturating_add(words(*count, *bytes));
+            rest = more;
+        }
+        sum
+    }
+}
+
+/// Everything that changes during a step, by name and shape.
+pub(crate) struct RunState<'m> {
+    /// `(dim,)` residual stream.
+    pub x: &'m mut [f32],
+    /// `(max(dim, query_dim),)` input or output of a sub-block.
+    pub xb: &'m mut [f32],
+    /// `(query_dim + 2 kv_dim,)` query, key, value.
+    pub qkv: &'m mut [f32],
+    /// `(context,)` attention scores of one head.
+    pub scores: &'m mut [f32],
+    /// `(head_dim / 2,)` each, cosines and sines of the position; empty without rotary positions.
+    pub cos: &'m mut [f32],
+    pub sin: &'m mut [f32],
+    /// The layer's norms and biases: see `Geometry::layer_floats`.
+    pub layer_vectors: &'m mut [f32],
+    /// The final norm and the rotary frequencies.
+    pub final_vectors: &'m mut [f32],
+    /// `(max(dim, query_dim),)` a vector in 8 bits.
+    pub quantised: &'m mut [i8],
+    /// `(max(dim, head_dim),)` integer sums.
+    pub narrow: &'m mut [i32],
+    /// The same in 64 bits.
+    pub wide: &'m mut [[i32; 2]],
+    /// `(neurons,)` the active set: slots, ascending.
+    pub active: &'m mut [u16],
+    /// `(neurons,)` their first-layer outputs, where the predictor knows them.
+    pub values: &'m mut [f32],
+    /// `(neurons,)` indices into `active` of what must be read.
+    pub misses: &'m mut [u16],
+    /// `(planes, dim / 32)` bits of the input, for a sign predictor.
+    pub planes: &'m mut [u32],
+    /// `(vocab,)`.
+    pub logits: &'m mut [f32],
+}
+
+impl<'m> RunState<'m> {
+    pub fn carve(
+        work: &'m mut [u32],
+        geometry: &Geometry,
+        options: &Options,
+    ) -> Result<Self, MemoryError> {
+        let s = Sizes::of(geometry, options);
+        let mut rest = Carver::new(Region::Work, work, s.words());
+        Ok(Self {
+            x: rest.take(s.dim)?,
+            xb: rest.take(s.attention)?,
+            qkv: rest.take(s.qkv)?,
+            scores: rest.take(s.context)?,
+            cos: rest.take(s.rope)?,
+            sin: rest.take(s.rope)?,
+            layer_vectors: rest.take(s.layer_floats)?,
+            final_vectors: rest.take(s.final_floats)?,
+            quantised: rest.take(s.attention)?,
+            narrow: rest.take(s.wide)?,
+            wide: rest.take(s.wide)?,
+            active: rest.take(s.neurons)?,
+            values: rest.take(s.neurons)?,
+            misses: rest.take(s.neurons)?,
+            planes: rest.take(s.planes)?,
+            logits: rest.take(s.vocab)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Ffn, ModelConfig, Norm, Position};
+    use crate::image::{Bundle, Predictor};
+
+    /// The largest model that a header may describe.
+    const LARGEST: Geometry = Geometry {
+        config: ModelConfig {
+            dim: 16384,
+            layers: 256,
+            neurons: 65535,
+            heads: 128,
+            kv_heads: 128,
+            head_dim: 128,
+            vocab: 1_048_576,
+            context: 65536,
+            norm: Norm::Layer,
+            norm_eps: 1e-5,
+            position: Position::Learned,
+            ffn: Ffn::Gated,
+            attention_bias: true,
+            ffn_bias: true,
+            tied_head: true,
+            threshold: 0.0,
+            bos: 0,
+            eos: 0,
+        },
+        bundle: Bundle::Full,
+        predictor: Predictor::Signs { planes: 7 },
+    };
+
+    #[test]
+    fn a_plan_that_no_memory_holds_is_refused_on_32_bits_too() {
+        assert_eq!(LARGEST.config.check(), Ok(()));
+        let options = Options {
+            context: u32::MAX,
+            staging: BlockCount(u32::MAX),
+            cache_bytes: u32::MAX,
+            ..Options::DEFAULT
+        };
+        let plan = MemoryPlan::for_model(&LARGEST, &options);
+        // 2 kinds * 16384 numbers * 2 bytes, for each of 65536 positions of 256 layers.
+        let kv = usize::try_from(1u64 << 40).unwrap_or(usize::MAX);
+        assert_eq!(plan.region_bytes(Region::Kv), kv);
+        let staging = usize::try_from((u64::from(u32::MAX) - 1) * 512).unwrap_or(usize::MAX);
+        assert_eq!(plan.region_bytes(Region::Staging), staging);
+        assert!(plan.bytes() >= kv && plan.region_bytes(Region::Cache) <= u32::MAX as usize);
+
+        // All but the KV cache fits: the plan of one that wraps to 0 words must not.
+        let plan = MemoryPlan { work: 0, staging: 0, cache: 0, index: 0, ..plan };
+        let memory =
+            Memory { work: &mut [], staging: &mut [], cache: &mut [], index: &mut [], kv: &mut [] };
+        let error = MemoryError { region: Region::Kv, needed: u32::MAX, given: 0 };
+        assert_eq!(plan.check(&memory), Err(error));
+    }
+}

@@ -1,0 +1,156 @@
+//! Which neurons of a layer will be active: the active set, ascending.
+//!
+//! In: the FFN's input, in floats and in 8 bits. Out: slots, and their first-layer outputs where
+//! the predictor computes them anyway. Knows nothing of the cache or of the bundles.
+
+use crate::fetch::{FetchError, Io, dot};
+use crate::image::{Geometry, Predictor, Table};
+use crate::math;
+use crate::probe::{Probe, Stage};
+use ripple_hal::BlockDevice;
+
+/// The input of a predictor, and where it leaves the active set.
+pub(crate) struct Search<'a> {
+    /// `(dim,)`.
+    pub x: &'a [f32],
+    /// `(dim,)`: `x / scale`.
+    pub quantised: &'a [i8],
+    pub scale: f32,
+    /// `(planes, dim / 32)` scratch.
+    pub planes: &'a mut [u32],
+    /// `(neurons,)`: slots.
+    pub active: &'a mut [u16],
+    /// `(neurons,)`: `w_first . x + b` of each of them, if [`Predictor::Exact`].
+    pub values: &'a mut [f32],
+}
+
+/// Finds the active set and returns its size.
+pub(crate) fn predict<D: BlockDevice, P: Probe>(
+    io: &mut Io<'_, D, P>,
+    geometry: &Geometry,
+    table: &Table<'_>,
+    search: Search<'_>,
+) -> Result<usize, FetchError<D::Error>> {
+    let Search { x, quantised, scale, planes, active, values } = search;
+    let threshold = geometry.config.threshold;
+    let cols = table.layout.cols;
+    let mut found = active.iter_mut().zip(values);
+    let mut count = 0;
+    let mut keep = |slot: u32, value: f32| {
+        if let Some((active, kept)) = found.next() {
+            *active = slot as u16;
+            *kept = value;
+            count += 1;
+        }
+    };
+    match geometry.predictor {
+        Predictor::Exact => {
+            io.for_each(Stage::Predictor, table, 0..table.count, |probe, slot, row| {
+                let value = dot(&row, 0, quantised, scale);
+                if value > threshold {
+                    keep(slot, value);
+                }
+                probe.compute(Stage::Predictor, cols);
+            })?;
+        }
+        Predictor::Signs { planes: bits } => {
+            slice(x, bits, planes);
+            let words = cols.div_ceil(32) as usize;
+            io.for_each(Stage::Predictor, table, 0..table.count, |probe, slot, row| {
+                if score(row.words(0), planes, words, cols) as f32 >= row.scale(0) {
+                    keep(slot, 0.0);
+                }
+                // A word of signs is about as much work as four multiply-accumulates.
+                probe.compute(Stage::Predictor, bits * words as u32 * 4);
+            })?;
+        }
+    }
+    Ok(count)
+}
+
+/// Cuts `x` into `bits` planes of one bit: `x ~ step * sum_k 2^k (2 plane_k - 1)`.
+///
+/// The levels are the odd numbers from `-(2^bits - 1)` to `2^bits - 1`, so each plane is a vector
+/// of signs and a dot product with signs is XNOR and population count. Values beyond twice the
+/// root mean square are clipped; one bit is the sign alone.
+///
+/// `planes`: `(bits, ceil(dim / 32))`, least significant plane first. Padding bits are 0, as in the
+/// rows, and so always match.
+pub fn slice(x: &[f32], bits: u32, planes: &mut [u32]) {
+    planes.iter_mut().for_each(|word| *word = 0);
+    let words = x.len().div_ceil(32);
+    let rms = libm::sqrtf(math::dot_f32(x, x) / x.len() as f32);
+    let levels = 1i32 << bits;
+    // `2 rms` maps to the end of the range: 2^(bits - 1) steps of 2 from zero.
+    let factor = (levels / 2) as f32 / (2.0 * rms);
+    for (j, &x) in x.iter().enumerate() {
+        // Floor of a bounded value without the library: shift it to be positive, then truncate.
+        let level = if x > 0.0 {
+            // The squares of numbers below 1e-19 vanish: `rms` is 0 and `factor` infinite.
+            (levels / 2).saturating_add((x * factor) as i32)
+        } else {
+            levels / 2 - 1 - (-x * factor) as i32
+        };
+        let level = level.clamp(0, levels - 1);
+        for k in 0..bits {
+            if level >> k & 1 != 0
+                && let Some(word) = planes.get_mut(k as usize * words + j / 32)
+            {
+                *word |= 1 << (j % 32);
+            }
+        }
+    }
+}
+
+/// `sum_j sign_j * level_j` for the levels of [`slice()`]: `sum_k 2^k (2 matches_k - dim)`.
+pub fn score(signs: &[[u8; 4]], planes: &[u32], words: usize, dim: u32) -> i32 {
+    let padding = words as i32 * 32 - dim as i32;
+    let mut score = 0;
+    for (k, plane) in planes.chunks_exact(words.max(1)).enumerate() {
+        let matching = math::matching_signs(plane, signs) as i32 - padding;
+        score += (2 * matching - dim as i32) << k;
+    }
+    score
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_plane_is_the_sign_product() {
+        let x = [1.0, -1.0, 0.5, -0.1];
+        let mut planes = [0u32; 1];
+        slice(&x, 1, &mut planes);
+        assert_eq!(planes, [0b0101]);
+        // signs + + - -: products + - - +.
+        assert_eq!(score(&[0b0011u32.to_le_bytes()], &planes, 1, 4), 0);
+        assert_eq!(score(&[0b0101u32.to_le_bytes()], &planes, 1, 4), 4);
+    }
+
+    #[test]
+    fn numbers_too_small_to_square_keep_their_signs() {
+        for bits in 1..=7 {
+            let mut planes = [0u32; 7];
+            slice(&[1e-30, -1e-30, 0.0, 1e-30], bits, &mut planes);
+            for plane in &planes[..bits as usize] {
+                assert_eq!(plane & 0b1011, 0b1001, "{bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn planes_add_up_to_the_levels() {
+        let x = [0.1, 3.0, -0.7, -2.5, 1.1];
+        let mut planes = [0u32; 3];
+        slice(&x, 3, &mut planes);
+        let level =
+            |j: usize| -> i32 { (0..3).map(|k| (2 * (planes[k] >> j & 1) as i32 - 1) << k).sum() };
+        let signs = 0b10110u32;
+        let naive: i32 =
+            (0..5).map(|j| if signs >> j & 1 == 1 { level(j) } else { -level(j) }).sum();
+        assert_eq!(score(&[signs.to_le_bytes()], &planes, 1, 5), naive);
+        assert_eq!(level(1), 7);
+        assert_eq!(level(0), 1);
+    }
+}

@@ -1,0 +1,82 @@
+//! The observer: what the kernel tells whoever wants to know.
+//!
+//! One trait serves the activation trace, the cycle counter, the simulator's compute clock and the
+//! tests' spies. Every method does nothing unless it is overridden, and then costs nothing.
+
+use crate::plan::Extent;
+
+/// What the kernel is working on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stage {
+    /// Filling the hot prefix, once, when a decoder is opened.
+    Open,
+    /// Token (and position) to vector.
+    Embedding,
+    /// Query, key, value, attention and output projection.
+    Attention,
+    /// Which neurons are active.
+    Predictor,
+    /// The neurons themselves.
+    Ffn,
+    /// Vector to logits.
+    Head,
+}
+
+impl Stage {
+    /// All of them, in the order of a step.
+    pub const ALL: [Self; 6] =
+        [Self::Open, Self::Embedding, Self::Attention, Self::Predictor, Self::Ffn, Self::Head];
+}
+
+/// An observer of the decoder. `()` observes nothing.
+pub trait Probe {
+    /// A stage of `layer` begins (layer 0 for the stages outside layers).
+    fn enter(&mut self, stage: Stage, layer: u32) {
+        let _ = (stage, layer);
+    }
+
+    /// The predictor chose `slots` of `layer`, ascending.
+    fn active(&mut self, layer: u32, slots: &[u16]) {
+        let _ = (layer, slots);
+    }
+
+    /// `hits` of the active neurons of `layer` were in memory, `misses` have to be read.
+    fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {
+        let _ = (layer, hits, misses);
+    }
+
+    /// `extent` is about to be read for `stage`.
+    fn extent(&mut self, stage: Stage, extent: &Extent) {
+        let _ = (stage, extent);
+    }
+
+    /// `count` multiply-accumulates (or as much other work) were done for `stage`.
+    fn compute(&mut self, stage: Stage, count: u32) {
+        let _ = (stage, count);
+    }
+}
+
+impl Probe for () {}
+
+impl<P: Probe + ?Sized> Probe for &mut P {
+    fn enter(&mut self, stage: Stage, layer: u32) {
+        (**self).enter(stage, layer);
+    }
+
+    fn active(&mut self, layer: u32, slots: &[u16]) {
+        (**self).active(layer, slots);
+    }
+
+    fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {
+        (**self).lookup(layer, hits, misses);
+    }
+
+    fn extent(&mut self, stage: Stage, extent: &Extent) {
+        (**self).extent(stage, extent);
+    }
+
+    fn compute(&mut self, stage: Stage, count: u32) {
+        (**self).compute(stage, count);
+    }
+}

@@ -1,0 +1,493 @@
+//! The tokenizer section of an image: a checked view of its bytes, and what writes them.
+//!
+//! In: bytes, or a vocabulary. Out: the other. Knows nothing of text.
+//!
+//! Little-endian, unaligned, in this order:
+//!
+//! | part    | bytes                      | holds                                               |
+//! |---------|----------------------------|-----------------------------------------------------|
+//! | header  | 28                         | u16 version, u16 flags, then as u32 the counts of   |
+//! |         |                            | tokens, merges, added, special, text and class bytes |
+//! | ends    | tokens * `T`               | where each token ends in the text                   |
+//! | bytes   | 256 * `I`                  | the id of each byte                                 |
+//! | merges  | merges * 3 `I`             | left, right, result; ascending by (left, right)     |
+//! | ranks   | merges * 4, if flag 0 set  | the rank of each merge                              |
+//! | added   | added * `I`                | ids of added tokens, the special ones first         |
+//! | classes | class bytes                | runs of Unicode classes                             |
+//! | text    | text bytes                 | the tokens' bytes, joined                           |
+//!
+//! `I` is 2 up to 65535 tokens, else 4; `T` is 2 up to 65535 text bytes, else 4. Without stored
+//! ranks a merge ranks as its result's id: trainers number tokens in the order they learn them.
+
+use super::pretoken::{Class, ClassRun, Classes, write_run};
+use core::cmp::Ordering;
+
+const VERSION: u16 = 1;
+const HEADER_BYTES: u64 = 28;
+const RANKS_STORED: u16 = 1;
+/// As many as a model may have.
+const MOST_TOKENS: u32 = 1 << 20;
+const MOST_TEXT: u32 = 1 << 28;
+
+/// A tokenizer section that cannot be used or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TokenizerError {
+    /// Fewer bytes than the section takes.
+    #[error("tokenizer section of {given} bytes, expected {needed}")]
+    Size {
+        /// Bytes it takes.
+        needed: u64,
+        /// Bytes given.
+        given: u64,
+    },
+    /// A format that this kernel does not read.
+    #[error("tokenizer section of version {found}, expected {VERSION}")]
+    Version {
+        /// What the header says; this kernel reads 1.
+        found: u16,
+    },
+    /// Flags that this kernel does not know.
+    #[error("tokenizer section with unknown flags {found:#x}")]
+    Flags {
+        /// The header's flags.
+        found: u16,
+    },
+    /// No tokens, or more than 1048576.
+    #[error("tokenizer section of {found} tokens, expected 1 to {MOST_TOKENS}")]
+    TokenCount {
+        /// How many.
+        found: u32,
+    },
+    /// Too many merges, added tokens, special ones among them, or bytes of text.
+    #[error("tokenizer section with a count of {found}, expected at most {most}")]
+    Count {
+        /// How many.
+        found: u32,
+        /// How many there may be.
+        most: u32,
+    },
+    /// A token whose bytes are not within the text.
+    #[error("bytes of token {id} are not within the text of the tokenizer section")]
+    Token {
+        /// Its id.
+        id: u32,
+    },
+    /// A byte whose token is not in the vocabulary.
+    #[error("byte {byte} has no token in the vocabulary")]
+    ByteToken {
+        /// The byte.
+        byte: u8,
+    },
+    /// A merge of or to a token that is not in the vocabulary, or out of (left, right) order.
+    #[error("merge {at} is out of order or of no token")]
+    Merge {
+        /// Its place in (left, right) order.
+        at: u32,
+    },
+    /// An added token that is not in the vocabulary, empty, or not UTF-8.
+    #[error("added token {at} is not in the vocabulary, is empty, or is not UTF-8")]
+    Added {
+        /// Its place in the list.
+        at: u32,
+    },
+    /// Runs of Unicode classes that end inside a run.
+    #[error("the character classes end inside a run")]
+    Classes,
+}
+
+/// One merge of BPE: two neighbouring tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Merge {
+    /// The token on the left.
+    pub left: u32,
+    /// The token on the right.
+    pub right: u32,
+    /// Merges of lower rank come first.
+    pub rank: u32,
+    /// What the two become.
+    pub result: u32,
+}
+
+/// Numbers of 2 or 4 bytes each.
+#[derive(Clone, Copy, Debug)]
+struct Table<'m> {
+    bytes: &'m [u8],
+    wide: bool,
+}
+
+impl Table<'_> {
+    fn get(self, at: usize) -> Option<u32> {
+        if self.wide {
+            let bytes = self.bytes.get(at.checked_mul(4)?..)?;
+            bytes.first_chunk().map(|&bytes| u32::from_le_bytes(bytes))
+        } else {
+            let bytes = self.bytes.get(at.checked_mul(2)?..)?;
+            bytes.first_chunk().map(|&bytes| u32::from(u16::from_le_bytes(bytes)))
+        }
+    }
+}
+
+/// The sizes that follow from the counts of a header.
+#[derive(Clone, Copy)]
+struct Counts {
+    ranks_stored: bool,
+    tokens: u32,
+    merges: u32,
+    added: u32,
+    special: u32,
+    text: u32,
+    classes: u32,
+}
+
+impl Counts {
+    const fn wide_ids(self) -> bool {
+        self.tokens >= 1 << 16
+    }
+
+    const fn wide_ends(self) -> bool {
+        self.text >= 1 << 16
+    }
+
+    /// Bytes of ends, bytes, merges, ranks, added, classes, text.
+    const fn parts(self) -> [u64; 7] {
+        let id = if self.wide_ids() { 4 } else { 2 };
+        let end = if self.wide_ends() { 4 } else { 2 };
+        [
+            self.tokens as u64 * end,
+            256 * id,
+            self.merges as u64 * 3 * id,
+            if self.ranks_stored { self.merges as u64 * 4 } else { 0 },
+            self.added as u64 * id,
+            self.classes as u64,
+            self.text as u64,
+        ]
+    }
+
+    fn bytes(self) -> u64 {
+        HEADER_BYTES + self.parts().iter().sum::<u64>()
+    }
+
+    /// Refuses counts from which nothing should be computed.
+    fn check(self) -> Result<(), TokenizerError> {
+        if self.tokens == 0 || self.tokens > MOST_TOKENS {
+            return Err(TokenizerError::TokenCount { found: self.tokens });
+        }
+        let limits = [
+            (self.merges, MOST_TOKENS),
+            (self.added, self.tokens),
+            (self.special, self.added),
+            (self.text, MOST_TEXT),
+        ];
+        match limits.into_iter().find(|(found, most)| found > most) {
+            Some((found, most)) => Err(TokenizerError::Count { found, most }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The checked parts of a section.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sections<'m> {
+    pub(super) tokens: u32,
+    pub(super) classes: Classes<'m>,
+    merge_count: usize,
+    added_count: usize,
+    special_count: usize,
+    ends: Table<'m>,
+    byte_ids: Table<'m>,
+    merges: Table<'m>,
+    /// Empty where the result's id is the rank.
+    ranks: Table<'m>,
+    added: Table<'m>,
+    text: &'m [u8],
+}
+
+/// An added token found in a text.
+pub(super) struct Added {
+    pub(super) id: u32,
+    pub(super) len: usize,
+    pub(super) special: bool,
+}
+
+impl<'m> Sections<'m> {
+    pub(super) fn parse(bytes: &'m [u8]) -> Result<Self, TokenizerError> {
+        let given = bytes.len() as u64;
+        let short = TokenizerError::Size { needed: HEADER_BYTES, given };
+        let header = Table { bytes, wide: true };
+        let (Some(&found), Some(&[low, high])) = (bytes.first_chunk(), bytes.get(2..4)) else {
+            return Err(short);
+        };
+        let found = u16::from_le_bytes(found);
+        if found != VERSION {
+            return Err(TokenizerError::Version { found });
+        }
+        let flags = u16::from_le_bytes([low, high]);
+        if flags & !RANKS_STORED != 0 {
+            return Err(TokenizerError::Flags { found: flags });
+        }
+        let count = |at| header.get(at).ok_or(short);
+        let counts = Counts {
+            ranks_stored: flags & RANKS_STORED != 0,
+            tokens: count(1)?,
+            merges: count(2)?,
+            added: count(3)?,
+            special: count(4)?,
+            text: count(5)?,
+            classes: count(6)?,
+        };
+        counts.check()?;
+        let size = TokenizerError::Size { needed: counts.bytes(), given };
+        let mut rest = bytes.get(HEADER_BYTES as usize..).ok_or(size)?;
+        let mut parts: [&[u8]; 7] = [&[]; 7];
+        for (part, len) in parts.iter_mut().zip(counts.parts()) {
+            let len = usize::try_from(len).map_err(|_| size)?;
+            (*part, rest) = rest.split_at_checked(len).ok_or(size)?;
+        }
+        let [ends, byte_ids, merges, ranks, added, classes, text] = parts;
+        let ids = |bytes| Table { bytes, wide: counts.wide_ids() };
+        let sections = Self {
+            tokens: counts.tokens,
+            classes: Classes::parse(classes).ok_or(TokenizerError::Classes)?,
+            merge_count: counts.merges as usize,
+            added_count: counts.added as usize,
+            special_count: counts.special as usize,
+            ends: Table { bytes: ends, wide: counts.wide_ends() },
+            byte_ids: ids(byte_ids),
+            merges: ids(merges),
+            ranks: Table { bytes: ranks, wide: true },
+            added: ids(added),
+            text,
+        };
+        sections.check()?;
+        Ok(sections)
+    }
+
+    /// Refuses ids that are not in the vocabulary and parts that are out of order.
+    fn check(&self) -> Result<(), TokenizerError> {
+        if let Some(id) = (0..self.tokens).find(|&id| self.token(id).is_none()) {
+            return Err(TokenizerError::Token { id });
+        }
+        for byte in 0..=u8::MAX {
+            if self.byte_id(byte) >= self.tokens {
+                return Err(TokenizerError::ByteToken { byte });
+            }
+        }
+        let mut previous = None;
+        for at in 0..self.merge_count {
+            let refused = TokenizerError::Merge { at: at as u32 };
+            let merge = self.merge_at(at).ok_or(refused)?;
+            let pair = Some((merge.left, merge.right));
+            if merge.left.max(merge.right).max(merge.result) >= self.tokens || pair <= previous {
+                return Err(refused);
+            }
+            previous = pair;
+        }
+        for at in 0..self.added_count {
+            let bytes = self.added.get(at).and_then(|id| self.token(id)).unwrap_or_default();
+            if bytes.is_empty() || core::str::from_utf8(bytes).is_err() {
+                return Err(TokenizerError::Added { at: at as u32 });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn token(&self, id: u32) -> Option<&'m [u8]> {
+        let id = id as usize;
+        let end = self.ends.get(id)?;
+        let start = match id.checked_sub(1) {
+            Some(previous) => self.ends.get(previous)?,
+            None => 0,
+        };
+        self.text.get(start as usize..end as usize)
+    }
+
+    /// The id of a byte; the table was measured at `parse`.
+    pub(super) fn byte_id(&self, byte: u8) -> u32 {
+        self.byte_ids.get(usize::from(byte)).unwrap_or(0)
+    }
+
+    fn merge_at(&self, at: usize) -> Option<Merge> {
+        let first = at.checked_mul(3)?;
+        let [left, right, result] =
+            [self.merges.get(first)?, self.merges.get(first + 1)?, self.merges.get(first + 2)?];
+        let rank = if self.ranks.bytes.is_empty() { result } else { self.ranks.get(at)? };
+        Some(Merge { left, right, rank, result })
+    }
+
+    /// The merge of two tokens, if they have one.
+    pub(super) fn merge(&self, left: u32, right: u32) -> Option<Merge> {
+        let (mut from, mut to) = (0, self.merge_count);
+        while from < to {
+            let middle = from.midpoint(to);
+            let merge = self.merge_at(middle)?;
+            match (merge.left, merge.right).cmp(&(left, right)) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => return Some(merge),
+            }
+        }
+        None
+    }
+
+    /// The bytes that added tokens begin with, one bit each.
+    pub(super) fn added_starts(&self) -> [u32; 8] {
+        let mut starts = [0; 8];
+        for at in 0..self.added_count {
+            let bytes = self.added.get(at).and_then(|id| self.token(id)).unwrap_or_default();
+            if let Some(&byte) = bytes.first()
+                && let Some(bits) = starts.get_mut(usize::from(byte / 32))
+            {
+                *bits |= 1_u32 << (byte % 32);
+            }
+        }
+        starts
+    }
+
+    /// The longest added token that begins at byte `at` of a text.
+    pub(super) fn added_at(&self, text: &[u8], at: usize, starts: &[u32; 8]) -> Option<Added> {
+        let rest = text.get(at..)?;
+        let byte = *rest.first()?;
+        if starts.get(usize::from(byte / 32))? & (1 << (byte % 32)) == 0 {
+            return None;
+        }
+        let mut longest: Option<Added> = None;
+        for at in 0..self.added_count {
+            let id = self.added.get(at)?;
+            let len = self.token(id)?.len();
+            if longest.as_ref().is_none_or(|longest| len > longest.len)
+                && rest.starts_with(self.token(id)?)
+            {
+                longest = Some(Added { id, len, special: at < self.special_count });
+            }
+        }
+        longest
+    }
+}
+
+/// A vocabulary to be written as a section.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenizerRepr<'a> {
+    /// The bytes of each token, by id.
+    pub tokens: &'a [&'a [u8]],
+    /// The id of each byte.
+    pub byte_ids: &'a [u32; 256],
+    /// Ascending by (left, right), no pair twice.
+    pub merges: &'a [Merge],
+    /// Added tokens that are special: only [`EncodeOptions::parse_special`] finds them in a text.
+    ///
+    /// [`EncodeOptions::parse_special`]: super::EncodeOptions::parse_special
+    pub special: &'a [u32],
+    /// Added tokens that are not special.
+    pub added: &'a [u32],
+    /// The Unicode classes from U+0080 on.
+    pub classes: &'a [ClassRun],
+}
+
+impl TokenizerRepr<'_> {
+    /// Bytes of the section.
+    pub fn encoded_bytes(&self) -> u64 {
+        self.counts().bytes()
+    }
+
+    fn counts(&self) -> Counts {
+        // Counts beyond 32 bits are refused all the same when they saturate.
+        let count = |len| u32::try_from(len).unwrap_or(u32::MAX);
+        let text = self.tokens.iter().fold(0, |sum: usize, token| sum.saturating_add(token.len()));
+        // Ranks may start anywhere: only their order matters.
+        let offset = |merge: &Merge| i64::from(merge.result) - i64::from(merge.rank);
+        let first = self.merges.first().map(offset);
+        Counts {
+            ranks_stored: self.merges.iter().any(|merge| Some(offset(merge)) != first),
+            tokens: count(self.tokens.len()),
+            merges: count(self.merges.len()),
+            added: count(self.special.len() + self.added.len()),
+            special: count(self.special.len()),
+            text: count(text),
+            classes: count(self.classes.iter().map(|&run| write_run(run).1).sum()),
+        }
+    }
+
+    /// Writes the section to the front of `out`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Size`] if `out` is too small; otherwise what a reader of the section
+    /// would refuse.
+    pub fn emit(&self, out: &mut [u8]) -> Result<(), TokenizerError> {
+        let counts = self.counts();
+        counts.check()?;
+        let given = out.len() as u64;
+        if given < counts.bytes() {
+            return Err(TokenizerError::Size { needed: counts.bytes(), given });
+        }
+        let mut writer = Writer { rest: &mut *out };
+        let flags = if counts.ranks_stored { RANKS_STORED } else { 0 };
+        writer.bytes(&VERSION.to_le_bytes());
+        writer.bytes(&flags.to_le_bytes());
+        let Counts { tokens, merges, added, special, text, classes, .. } = counts;
+        for count in [tokens, merges, added, special, text, classes] {
+            writer.bytes(&count.to_le_bytes());
+        }
+        self.emit_body(counts, &mut writer);
+        Sections::parse(out).map(|_| ())
+    }
+
+    fn emit_body(&self, counts: Counts, writer: &mut Writer<'_>) {
+        let mut end: u32 = 0;
+        for token in self.tokens {
+            end += token.len() as u32;
+            writer.number(end, counts.wide_ends());
+        }
+        for &id in self.byte_ids {
+            writer.number(id, counts.wide_ids());
+        }
+        for merge in self.merges {
+            for id in [merge.left, merge.right, merge.result] {
+                writer.number(id, counts.wide_ids());
+            }
+        }
+        if counts.ranks_stored {
+            for merge in self.merges {
+                writer.number(merge.rank, true);
+            }
+        }
+        for &id in self.special.iter().chain(self.added) {
+            writer.number(id, counts.wide_ids());
+        }
+        for &run in self.classes {
+            let (bytes, len) = write_run(run);
+            writer.bytes(bytes.get(..len).unwrap_or_default());
+        }
+        for token in self.tokens {
+            writer.bytes(token);
+        }
+    }
+}
+
+/// Writes forward into bytes that were measured before.
+struct Writer<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Writer<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        if let Some((front, rest)) =
+            core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())
+        {
+            front.copy_from_slice(bytes);
+            self.rest = rest;
+        }
+    }
+
+    /// An id too large for its width becomes one that no vocabulary of that width has.
+    fn number(&mut self, value: u32, wide: bool) {
+        if wide {
+            self.bytes(&value.to_le_bytes());
+        } else {
+            self.bytes(&u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes());
+        }
+    }
+}
+
+const _: () = assert!(Class::Space as u32 == 3);
