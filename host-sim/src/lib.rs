@@ -1,13 +1,27 @@
 //! Offline stages and host simulator of the Ripple inference kernel.
 //!
-//! A checkpoint goes through [`import`], [`reference`] (the truth), [`trace`], [`coactivation`],
-//! [`placement`] and `pack` to become an image; [`card`] is the simulated storage it is run from.
+//! A checkpoint goes through [`import`], [`mod@reference`] (the truth), [`trace`], [`coactivation`],
+//! [`placement`], [`admission`] and [`pack`] to become an image; [`card`] is the simulated storage
+//! that [`simulate`] runs it from.
 
+pub mod admission;
 pub mod card;
+pub mod cli;
 pub mod coactivation;
+pub mod generate;
 pub mod import;
+pub mod memory;
+pub mod meter;
 pub mod model;
+pub mod models;
 pub mod output;
+pub mod pack;
 pub mod placement;
+pub mod quality;
+pub mod record;
 pub mod reference;
+pub mod report;
+pub mod signs;
+pub mod simulate;
+pub mod text;
 pub mod trace;

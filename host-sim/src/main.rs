@@ -1,2 +1,13 @@
 //! The `ripple` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match ripple_host_sim::cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ripple_host_sim::output::note(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

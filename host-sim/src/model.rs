@@ -1,1 +1,240 @@
-//! To be written.
+//! A model in memory: its shape, its float32 weights and its tokenizer.
+//!
+//! In: a shape, and a source of named tensors. Out: [`Model`], complete and of that shape. Knows
+//! nothing of files or of where a tensor's values come from.
+
+use crate::import::tokenizer::TokenizerSpec;
+use anyhow::Result;
+use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+
+/// A table of `rows * cols` values, row after row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    /// Rows.
+    pub rows: usize,
+    /// Columns: the length of a row.
+    pub cols: usize,
+    /// The values: `rows * cols`.
+    pub data: Vec<f32>,
+}
+
+impl Matrix {
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// The same values, columns as rows.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        let mut data = Vec::with_capacity(self.data.len());
+        for column in 0..self.cols {
+            data.extend((0..self.rows).map(|row| self.data[row * self.cols + column]));
+        }
+        Self { rows: self.cols, cols: self.rows, data }
+    }
+}
+
+/// `y = W x + b`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// `W`: (outputs, inputs).
+    pub weight: Matrix,
+    /// `b`: (outputs,).
+    pub bias: Option<Vec<f32>>,
+}
+
+/// The learned part of a normalisation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormWeights {
+    /// (dim,).
+    pub weight: Vec<f32>,
+    /// (dim,); only layer normalisation has it.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// One transformer layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// In front of attention.
+    pub attention_norm: NormWeights,
+    /// (heads * head_dim, dim).
+    pub query: Linear,
+    /// (kv_heads * head_dim, dim).
+    pub key: Linear,
+    /// (kv_heads * head_dim, dim).
+    pub value: Linear,
+    /// (dim, heads * head_dim).
+    pub output: Linear,
+    /// In front of the FFN.
+    pub ffn_norm: NormWeights,
+    /// (neurons, dim); only gated neurons have it.
+    pub gate: Option<Linear>,
+    /// (neurons, dim).
+    pub up: Linear,
+    /// (dim, neurons); its bias is that of the FFN output.
+    pub down: Linear,
+}
+
+/// A whole model.
+#[derive(Clone)]
+pub struct Model {
+    /// What it is called: the name of the directory it was imported from.
+    pub name: String,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Base of the rotary frequencies; without meaning where positions are learned.
+    pub rope_theta: f32,
+    /// Token embeddings: (vocab, dim).
+    pub embed: Matrix,
+    /// Learned positions: (context, dim), row `p` for position `p`.
+    pub positions: Option<Matrix>,
+    /// Output head: (vocab, dim). `None`: the embedding table.
+    pub head: Option<Matrix>,
+    /// In front of the output head.
+    pub final_norm: NormWeights,
+    /// The layers, in order.
+    pub layers: Vec<Layer>,
+    /// Text to tokens and back.
+    pub tokenizer: TokenizerSpec,
+}
+
+/// The weights of a model, before they get a name and a tokenizer.
+pub(crate) struct Weights {
+    pub embed: Matrix,
+    pub positions: Option<Matrix>,
+    pub head: Option<Matrix>,
+    pub final_norm: NormWeights,
+    pub layers: Vec<Layer>,
+}
+
+/// Gives the values of a tensor of the given name and shape.
+pub(crate) type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
+/// Asks `tensor(name, shape)` for every tensor that a model of shape `config` has. This list of
+/// names is the one that model files use; importers translate from it.
+pub(crate) fn build(config: &ModelConfig, tensor: &mut TensorSource<'_>) -> Result<Weights> {
+    let (dim, vocab) = (config.dim as usize, config.vocab as usize);
+    let (query_dim, kv_dim) = (config.query_dim() as usize, config.kv_dim() as usize);
+    let (neurons, context) = (config.neurons as usize, config.context as usize);
+    let (attention, ffn) = (config.attention_bias, config.ffn_bias);
+
+    let mut from = Builder { norm: config.norm, tensor };
+    let embed = from.matrix("embed.weight", vocab, dim)?;
+    let positions = match config.position {
+        Position::Learned => Some(from.matrix("positions.weight", context, dim)?),
+        Position::Rope => None,
+    };
+    let layers = (0..config.layers).map(|layer| {
+        let name = |part: &str| format!("layers.{layer}.{part}");
+        Ok(Layer {
+            attention_norm: from.norm(&name("attention_norm"), dim)?,
+            query: from.linear(&name("query"), query_dim, dim, attention)?,
+            key: from.linear(&name("key"), kv_dim, dim, attention)?,
+            value: from.linear(&name("value"), kv_dim, dim, attention)?,
+            output: from.linear(&name("output"), dim, query_dim, attention)?,
+            ffn_norm: from.norm(&name("ffn_norm"), dim)?,
+            gate: match config.ffn {
+                Ffn::Gated => Some(from.linear(&name("gate"), neurons, dim, ffn)?),
+                Ffn::Plain => None,
+            },
+            up: from.linear(&name("up"), neurons, dim, ffn)?,
+            down: from.linear(&name("down"), dim, neurons, ffn)?,
+        })
+    });
+    let layers = layers.collect::<Result<Vec<_>>>()?;
+    let final_norm = from.norm("final_norm", dim)?;
+    let head =
+        if config.tied_head { None } else { Some(from.matrix("head.weight", vocab, dim)?) };
+    Ok(Weights { embed, positions, head, final_norm, layers })
+}
+
+struct Builder<'a, 'b> {
+    norm: Norm,
+    tensor: &'a mut TensorSource<'b>,
+}
+
+impl Builder<'_, '_> {
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix> {
+        Ok(Matrix { rows, cols, data: (self.tensor)(name, &[rows, cols])? })
+    }
+
+    fn linear(&mut self, name: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
+        let weight = self.matrix(&format!("{name}.weight"), rows, cols)?;
+        let bias = if bias { Some((self.tensor)(&format!("{name}.bias"), &[rows])?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+
+    fn norm(&mut self, name: &str, dim: usize) -> Result<NormWeights> {
+        let weight = (self.tensor)(&format!("{name}.weight"), &[dim])?;
+        let bias = match self.norm {
+            Norm::Layer => Some((self.tensor)(&format!("{name}.bias"), &[dim])?),
+            Norm::Rms => None,
+        };
+        Ok(NormWeights { weight, bias })
+    }
+}
+
+/// A tensor of a model: its name, shape and values.
+pub(crate) type NamedTensor<'a> = (String, Vec<usize>, &'a [f32]);
+
+impl Model {
+    pub(crate) fn new(
+        name: String,
+        config: ModelConfig,
+        rope_theta: f32,
+        weights: Weights,
+        tokenizer: TokenizerSpec,
+    ) -> Self {
+        let Weights { embed, positions, head, final_norm, layers } = weights;
+        Self { name, config, rope_theta, embed, positions, head, final_norm, layers, tokenizer }
+    }
+
+    /// Every tensor under the name that [`build`] asks for.
+    pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
+        let mut all = Vec::new();
+        push_matrix(&mut all, "embed", Some(&self.embed));
+        push_matrix(&mut all, "positions", self.positions.as_ref());
+        push_matrix(&mut all, "head", self.head.as_ref());
+        push_norm(&mut all, "final_norm", &self.final_norm);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let name = |part: &str| format!("layers.{i}.{part}");
+            push_norm(&mut all, &name("attention_norm"), &layer.attention_norm);
+            push_norm(&mut all, &name("ffn_norm"), &layer.ffn_norm);
+            for (part, linear) in [
+                ("query", Some(&layer.query)),
+                ("key", Some(&layer.key)),
+                ("value", Some(&layer.value)),
+                ("output", Some(&layer.output)),
+                ("gate", layer.gate.as_ref()),
+                ("up", Some(&layer.up)),
+                ("down", Some(&layer.down)),
+            ] {
+                let Some(linear) = linear else { continue };
+                push_matrix(&mut all, &name(part), Some(&linear.weight));
+                push_bias(&mut all, &name(part), linear.bias.as_deref());
+            }
+        }
+        all
+    }
+}
+
+fn push_matrix<'a>(all: &mut Vec<NamedTensor<'a>>, name: &str, matrix: Option<&'a Matrix>) {
+    if let Some(m) = matrix {
+        all.push((format!("{name}.weight"), vec![m.rows, m.cols], &m.data));
+    }
+}
+
+fn push_bias<'a>(all: &mut Vec<NamedTensor<'a>>, name: &str, bias: Option<&'a [f32]>) {
+    if let Some(bias) = bias {
+        all.push((format!("{name}.bias"), vec![bias.len()], bias));
+    }
+}
+
+fn push_norm<'a>(all: &mut Vec<NamedTensor<'a>>, name: &str, norm: &'a NormWeights) {
+    all.push((format!("{name}.weight"), vec![norm.weight.len()], &norm.weight));
+    push_bias(all, name, norm.bias.as_deref());
+}

@@ -1,11 +1,68 @@
-//! Output files that appear whole or not at all, and progress bars that keep out of the way.
+//! Output: files that appear whole or not at all, standard output that may close, and progress
+//! bars that keep out of the way.
 //!
-//! In: a path and what to write. Out: the file, replaced in one step. Knows nothing of formats.
+//! In: a path and what to write, or text. Out: the file, replaced in one step. Knows nothing of
+//! formats.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
+
+/// The folder that `path` lies in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}
+
+/// Refuses a `path` that no file can be written to, before the work that it is for.
+///
+/// # Errors
+/// When the folder is not there, or `path` is a folder itself.
+pub fn check_path(path: &Path) -> Result<()> {
+    let folder = folder(path);
+    ensure!(
+        folder.is_dir(),
+        "{}: cannot be written, there is no folder `{}`; make it first",
+        path.display(),
+        folder.display()
+    );
+    ensure!(
+        !path.is_dir(),
+        "{}: cannot be written, expected the name of a file, found a folder",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Writes `text` to standard output at once.
+///
+/// Ends the process, with success, when nobody reads on (`ripple ... | head -1`).
+///
+/// # Errors
+/// When the text cannot be written: a full disk.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.context("standard output"),
+    }
+}
+
+/// Writes a line to standard error; that it cannot be written is no reason to stop.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints `value` as JSON.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
 
 /// Writes `path` through a temporary file beside it and renames at the end, so that a failure (a
 /// full disk, an interrupt) leaves whatever was there before.
@@ -13,10 +70,8 @@ use std::path::Path;
 /// # Errors
 /// When the folder cannot be written or `write` fails; `path` is then untouched.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
+    check_path(path)?;
+    let folder = folder(path);
     let file = tempfile::Builder::new()
         .prefix(".ripple-")
         .tempfile_in(folder)

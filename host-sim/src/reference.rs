@@ -1,1 +1,316 @@
-//! To be written.
+//! The naive dense forward pass in float32: the truth that everything else is measured against.
+//!
+//! In: a [`Model`] and tokens, one after another. Out: logits, and on request every neuron's
+//! activation. Knows nothing of storage, quantisation or prediction.
+
+use crate::model::{Linear, Matrix, Model, NormWeights};
+use ripple_kernel::config::{ModelConfig, Norm};
+use std::sync::Arc;
+
+/// A model and the state of one text. Clones share the weights.
+#[derive(Clone)]
+pub struct Reference<'a> {
+    model: &'a Model,
+    /// The `down` matrices as (neurons, dim): an inactive neuron's row is never touched.
+    down: Arc<Vec<Matrix>>,
+    /// Cosine and sine of every rotary angle: (context, head_dim / 2).
+    rotations: Arc<Vec<(f32, f32)>>,
+    position: usize,
+    x: Vec<f32>,              // residual stream (dim,)
+    normed: Vec<f32>,         // (dim,)
+    query: Vec<f32>,          // (heads * head_dim,)
+    attended: Vec<f32>,       // (heads * head_dim,)
+    projected: Vec<f32>,      // output of attention or FFN (dim,)
+    scores: Vec<f32>,         // one head's attention (context,)
+    pre_activation: Vec<f32>, // (neurons,)
+    keys: Vec<f32>,           // (layers, context, kv_heads * head_dim)
+    values: Vec<f32>,         // (layers, context, kv_heads * head_dim)
+    logits: Vec<f32>,         // (vocab,)
+}
+
+impl<'a> Reference<'a> {
+    /// Prepares `model` to read a text from its beginning.
+    pub fn new(model: &'a Model) -> Self {
+        let config = &model.config;
+        let (dim, query_dim) = (config.dim as usize, config.query_dim() as usize);
+        let context = config.context as usize;
+        let cache = config.layers as usize * context * config.kv_dim() as usize;
+        Self {
+            model,
+            down: Arc::new(model.layers.iter().map(|l| l.down.weight.transposed()).collect()),
+            rotations: Arc::new(rotations(config, model.rope_theta)),
+            position: 0,
+            x: vec![0.0; dim],
+            normed: vec![0.0; dim],
+            query: vec![0.0; query_dim],
+            attended: vec![0.0; query_dim],
+            projected: vec![0.0; dim],
+            scores: vec![0.0; context],
+            pre_activation: vec![0.0; config.neurons as usize],
+            keys: vec![0.0; cache],
+            values: vec![0.0; cache],
+            logits: vec![0.0; config.vocab as usize],
+        }
+    }
+
+    /// Begins another text.
+    pub const fn reset(&mut self) {
+        self.position = 0;
+    }
+
+    /// Tokens read since the beginning of the text.
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Reads `token` and gives the logits of the one after it: (vocab,).
+    ///
+    /// # Panics
+    /// When `token` is not in the vocabulary or the context is full.
+    pub fn forward(&mut self, token: u32) -> &[f32] {
+        self.forward_with(token, &mut |_, _, _| ())
+    }
+
+    /// As [`Reference::forward`], showing `observe` each layer's FFN: the layer, the
+    /// pre-activations (neurons,), which are the gate's output or, in plain neurons, the first
+    /// layer's with its bias, and the normalised input `x` (dim,).
+    ///
+    /// # Panics
+    /// When `token` is not in the vocabulary or the context is full.
+    pub fn forward_with(
+        &mut self,
+        token: u32,
+        observe: &mut impl FnMut(usize, &[f32], &[f32]),
+    ) -> &[f32] {
+        let model = self.model;
+        let config = &model.config;
+        assert!(token < config.vocab, "token {token}, vocabulary of {}", config.vocab);
+        assert!(self.position < config.context as usize, "context of {} is full", config.context);
+
+        self.x.copy_from_slice(model.embed.row(token as usize));
+        if let Some(positions) = &model.positions {
+            add(&mut self.x, positions.row(self.position));
+        }
+        for (i, layer) in model.layers.iter().enumerate() {
+            normalise(config, &layer.attention_norm, &self.x, &mut self.normed);
+            self.attention(i);
+            add(&mut self.x, &self.projected);
+
+            normalise(config, &layer.ffn_norm, &self.x, &mut self.normed);
+            apply(layer.gate.as_ref().unwrap_or(&layer.up), &self.normed, &mut self.pre_activation);
+            observe(i, &self.pre_activation, &self.normed);
+            self.ffn(i);
+            add(&mut self.x, &self.projected);
+        }
+        normalise(config, &model.final_norm, &self.x, &mut self.normed);
+        multiply(model.head.as_ref().unwrap_or(&model.embed), &self.normed, &mut self.logits);
+        self.position += 1;
+        &self.logits
+    }
+
+    /// `projected = W_o . concat_h(softmax(q_h . K^T / sqrt(head_dim)) . V) + b_o`.
+    fn attention(&mut self, index: usize) {
+        let (config, layer) = (&self.model.config, &self.model.layers[index]);
+        let (kv_dim, head_dim) = (config.kv_dim() as usize, config.head_dim as usize);
+        let queries_per_key = (config.heads / config.kv_heads) as usize;
+        let past = self.position + 1;
+        let start = index * config.context as usize * kv_dim;
+        let here = start + self.position * kv_dim..start + past * kv_dim;
+
+        apply(&layer.query, &self.normed, &mut self.query);
+        apply(&layer.key, &self.normed, &mut self.keys[here.clone()]);
+        apply(&layer.value, &self.normed, &mut self.values[here.clone()]);
+        if !self.rotations.is_empty() {
+            let half = head_dim / 2;
+            let angles = &self.rotations[self.position * half..past * half];
+            self.query.chunks_exact_mut(head_dim).for_each(|head| rotate(head, angles));
+            self.keys[here].chunks_exact_mut(head_dim).for_each(|head| rotate(head, angles));
+        }
+
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let keys = &self.keys[start..start + past * kv_dim];
+        let values = &self.values[start..start + past * kv_dim];
+        let scores = &mut self.scores[..past];
+        self.attended.fill(0.0);
+        let heads = self.query.chunks_exact(head_dim).zip(self.attended.chunks_exact_mut(head_dim));
+        for (head, (query, out)) in heads.enumerate() {
+            let at = head / queries_per_key * head_dim;
+            for (score, key) in scores.iter_mut().zip(keys.chunks_exact(kv_dim)) {
+                *score = dot(query, &key[at..at + head_dim]) * scale;
+            }
+            softmax(scores);
+            for (&score, value) in scores.iter().zip(values.chunks_exact(kv_dim)) {
+                add_scaled(out, score, &value[at..at + head_dim]);
+            }
+        }
+        apply(&layer.output, &self.attended, &mut self.projected);
+    }
+
+    /// `projected = sum over active neurons of act(pre) * (up . x) * down, + b`; a plain neuron
+    /// has no second factor.
+    fn ffn(&mut self, index: usize) {
+        let layer = &self.model.layers[index];
+        match &layer.down.bias {
+            Some(bias) => self.projected.copy_from_slice(bias),
+            None => self.projected.fill(0.0),
+        }
+        for (neuron, &pre) in self.pre_activation.iter().enumerate() {
+            if pre > self.model.config.threshold {
+                let hidden = match layer.gate {
+                    Some(_) => pre * dot(layer.up.weight.row(neuron), &self.normed),
+                    None => pre,
+                };
+                add_scaled(&mut self.projected, hidden, self.down[index].row(neuron));
+            }
+        }
+    }
+}
+
+/// `(cos, sin)` of `position * theta^(-2i / head_dim)`; none where positions are learned.
+fn rotations(config: &ModelConfig, theta: f32) -> Vec<(f32, f32)> {
+    use ripple_kernel::config::Position;
+    if config.position == Position::Learned {
+        return Vec::new();
+    }
+    let half = config.head_dim / 2;
+    let frequency = |i: u32| 1.0 / libm::powf(theta, (2 * i) as f32 / config.head_dim as f32);
+    let angle = |position: u32, i: u32| position as f32 * frequency(i);
+    (0..config.context)
+        .flat_map(|position| (0..half).map(move |i| angle(position, i)))
+        .map(|angle| (libm::cosf(angle), libm::sinf(angle)))
+        .collect()
+}
+
+/// Turns the pairs `(head[i], head[i + half])`, as Hugging Face checkpoints have them.
+fn rotate(head: &mut [f32], angles: &[(f32, f32)]) {
+    let (low, high) = head.split_at_mut(angles.len());
+    for ((a, b), &(cos, sin)) in low.iter_mut().zip(high).zip(angles) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
+fn normalise(config: &ModelConfig, norm: &NormWeights, x: &[f32], out: &mut [f32]) {
+    let n = x.len() as f32;
+    let mean = match config.norm {
+        Norm::Rms => 0.0,
+        Norm::Layer => x.iter().sum::<f32>() / n,
+    };
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
+    let scale = 1.0 / (variance + config.norm_eps).sqrt();
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(&norm.weight) {
+        *out = (x - mean) * scale * weight;
+    }
+    if let Some(bias) = &norm.bias {
+        add(out, bias);
+    }
+}
+
+fn softmax(scores: &mut [f32]) {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    scores.iter_mut().for_each(|score| *score = libm::expf(*score - most));
+    let sum: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|score| *score /= sum);
+}
+
+/// `y = W x + b`.
+fn apply(linear: &Linear, x: &[f32], y: &mut [f32]) {
+    multiply(&linear.weight, x, y);
+    if let Some(bias) = &linear.bias {
+        add(y, bias);
+    }
+}
+
+/// `y = W x`.
+fn multiply(weight: &Matrix, x: &[f32], y: &mut [f32]) {
+    for (y, row) in y.iter_mut().zip(weight.data.chunks_exact(weight.cols)) {
+        *y = dot(row, x);
+    }
+}
+
+/// Sixteen running sums in a fixed order: the compiler keeps them in vector registers.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+fn add(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+}
+
+fn add_scaled(y: &mut [f32], scale: f32, x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * x);
+}
+
+/// Cuts `bos` and `ids` into at most `most` windows of `context` tokens, without overlap; a last,
+/// shorter one is dropped. [`window_loss`] of each is independent of the others.
+pub fn windows(ids: &[u32], bos: u32, context: usize, most: usize) -> Vec<Vec<u32>> {
+    let text: Vec<u32> = std::iter::once(bos).chain(ids.iter().copied()).collect();
+    text.chunks_exact(context).take(most).map(<[u32]>::to_vec).collect()
+}
+
+/// Mean loss, in nats, of predicting each token of `window` but the first from those before it.
+/// `forward(reset, token)` reads a token, the first with `reset`, and gives the logits after it.
+///
+/// # Errors
+/// The first error of `forward`.
+pub fn window_loss<L: AsRef<[f32]>, E>(
+    window: &[u32],
+    mut forward: impl FnMut(bool, u32) -> Result<L, E>,
+) -> Result<f64, E> {
+    let mut loss = 0.0;
+    for (i, pair) in window.windows(2).enumerate() {
+        loss += surprise(forward(i == 0, pair[0])?.as_ref(), pair[1]);
+    }
+    Ok(loss / window.len().saturating_sub(1).max(1) as f64)
+}
+
+/// Perplexity of a text: `exp` of the mean, over its [`windows`], of [`window_loss`].
+pub fn perplexity(losses: &[f64]) -> f64 {
+    (losses.iter().sum::<f64>() / losses.len() as f64).exp()
+}
+
+/// `-ln softmax(logits)[token]`.
+fn surprise(logits: &[f32], token: u32) -> f64 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - most).exp()).sum();
+    sum.ln() - f64::from(logits[token as usize] - most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dot, perplexity, window_loss, windows};
+
+    #[test]
+    fn dot_counts_what_is_beyond_the_last_whole_chunk() {
+        for n in 0..40 {
+            let ones = vec![1.0; n];
+            let numbers: Vec<f32> = (1..=n).map(|i| i as f32).collect();
+            assert_eq!(dot(&ones, &numbers), (n * (n + 1) / 2) as f32);
+        }
+    }
+
+    #[test]
+    fn windows_do_not_overlap_and_drop_the_rest() {
+        assert_eq!(windows(&[1, 2, 3, 4, 5, 6], 0, 3, 9), [vec![0, 1, 2], vec![3, 4, 5]]);
+        assert_eq!(windows(&[1, 2, 3, 4, 5, 6], 0, 3, 1), [vec![0, 1, 2]]);
+    }
+
+    #[test]
+    fn even_logits_have_the_perplexity_of_the_vocabulary() {
+        let mut resets = Vec::new();
+        let loss = window_loss(&[0, 3, 1], |reset, _| {
+            resets.push(reset);
+            Ok::<_, ()>([0.5; 8])
+        });
+        assert!((perplexity(&[loss.unwrap()]) - 8.0).abs() < 1e-9);
+        assert_eq!(resets, [true, false]);
+    }
+}

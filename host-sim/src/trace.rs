@@ -1,1 +1,353 @@
-//! To be written.
+//! Activation traces: which neurons every token made active, layer by layer.
+//!
+//! In: the active sets a probe reports, or a safetensors file any tool can write. Out: [`Trace`],
+//! read-only, mapped rather than loaded. Knows nothing of models, placements or storage.
+//!
+//! The file holds one tensor `active`, U8, `(tokens, layers, ceil(neurons / 8))`: bit `i` of byte
+//! `k` is neuron `8k + i` (least significant bit first), and four metadata strings: `neurons`,
+//! `bundle_bytes`, `model`, `text`. From a boolean array, with numpy:
+//! `packbits(active, axis=-1, bitorder="little")`.
+
+use crate::output::write_whole;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
+use serde_json::json;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// The tensor's name.
+const ACTIVE: &str = "active";
+/// Most neurons in a layer: a neuron's index is a `u16`, as on the board.
+const MOST_NEURONS: usize = 65535;
+
+/// What was traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceHeader {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the text it read.
+    pub text: String,
+    /// Transformer layers.
+    pub layers: usize,
+    /// FFN neurons of one layer.
+    pub neurons: usize,
+    /// Size of one neuron bundle on the card.
+    pub bundle_bytes: u32,
+}
+
+impl TraceHeader {
+    /// Bytes of one active set: `ceil(neurons / 8)`.
+    fn row_bytes(&self) -> usize {
+        self.neurons.div_ceil(8)
+    }
+}
+
+/// The active sets of a text: `(tokens, layers, neurons)`, one bit each.
+#[derive(Debug)]
+pub struct Trace {
+    header: TraceHeader,
+    tokens: usize,
+    bits: Bits,
+}
+
+/// The tensor's bytes: recorded here, or mapped from `start` to the end of a file.
+#[derive(Debug)]
+enum Bits {
+    Recorded(Vec<u8>),
+    Mapped { file: Mmap, start: usize },
+}
+
+impl Trace {
+    /// Maps the trace at `path`; the bits stay in the file until they are used.
+    ///
+    /// # Errors
+    /// When the file is not a whole, consistent trace: says what was expected, what was found and
+    /// what to do.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::map(path).with_context(|| format!("{}: not an activation trace", path.display()))
+    }
+
+    fn map(path: &Path) -> Result<Self> {
+        let file = File::open(path).context("the file cannot be opened")?;
+        // SAFETY: the map is read-only. Should another process shorten the file meanwhile, reading
+        // it faults; the project's own writer replaces files and never shortens one in place.
+        #[allow(unsafe_code, reason = "a trace can be larger than memory: it is mapped, not read")]
+        let file = unsafe { Mmap::map(&file) }.context("the file cannot be mapped")?;
+        let (header_bytes, metadata) =
+            SafeTensors::read_metadata(&file).map_err(|e| explain(&file, e))?;
+        let (header, tokens, offset) = check_header(&metadata)?;
+        let trace =
+            Self { header, tokens, bits: Bits::Mapped { start: 8 + header_bytes + offset, file } };
+        trace.check_stray_bits()?;
+        Ok(trace)
+    }
+
+    /// Writes the trace to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written; whatever was there is then untouched.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let h = &self.header;
+        let bytes = self.tokens * h.layers * h.row_bytes();
+        // Written here rather than by `safetensors::serialize`, which would hold a second copy of
+        // the bits and put the metadata in a different order at every run.
+        let mut json = json!({
+            "__metadata__": {
+                "bundle_bytes": h.bundle_bytes.to_string(),
+                "model": h.model,
+                "neurons": h.neurons.to_string(),
+                "text": h.text,
+            },
+            ACTIVE: {
+                "dtype": "U8",
+                "shape": [self.tokens, h.layers, h.row_bytes()],
+                "data_offsets": [0, bytes],
+            },
+        })
+        .to_string();
+        json.push_str(&" ".repeat(json.len().next_multiple_of(8) - json.len()));
+        write_whole(path, |out: &mut dyn Write| {
+            out.write_all(&(json.len() as u64).to_le_bytes())?;
+            out.write_all(json.as_bytes())?;
+            out.write_all(&self.bytes()[..bytes])?;
+            Ok(())
+        })
+    }
+
+    /// What was traced.
+    pub fn header(&self) -> &TraceHeader {
+        &self.header
+    }
+
+    /// Name of the model.
+    pub fn model(&self) -> &str {
+        &self.header.model
+    }
+
+    /// Name of the text.
+    pub fn text(&self) -> &str {
+        &self.header.text
+    }
+
+    /// Tokens traced.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Transformer layers.
+    pub fn layers(&self) -> usize {
+        self.header.layers
+    }
+
+    /// FFN neurons of one layer.
+    pub fn neurons(&self) -> usize {
+        self.header.neurons
+    }
+
+    /// Size of one neuron bundle on the card.
+    pub fn bundle_bytes(&self) -> u32 {
+        self.header.bundle_bytes
+    }
+
+    /// The neurons `token` made active in `layer`, ascending.
+    ///
+    /// # Panics
+    /// When `token` or `layer` is out of range.
+    pub fn active(&self, token: usize, layer: usize) -> impl Iterator<Item = u16> + '_ {
+        self.words(token, layer)
+            .enumerate()
+            .flat_map(|(w, bits)| set_bits(bits).map(move |bit| (w * 64) as u16 + bit as u16))
+    }
+
+    /// The active set of `token` in `layer`, 64 neurons a word: bit `i` of word `w` is neuron
+    /// `64w + i`.
+    ///
+    /// # Panics
+    /// When `token` or `layer` is out of range.
+    pub fn words(&self, token: usize, layer: usize) -> impl Iterator<Item = u64> + '_ {
+        assert!(token < self.tokens && layer < self.header.layers, "token {token}, layer {layer}");
+        let row = self.header.row_bytes();
+        let start = (token * self.header.layers + layer) * row;
+        self.bytes()[start..start + row].chunks(8).map(|chunk| {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(bytes)
+        })
+    }
+
+    /// How many tokens made each neuron of `layer` active: `(neurons,)`.
+    pub fn frequency(&self, layer: usize) -> Vec<u32> {
+        let mut frequency = vec![0; self.header.neurons];
+        for token in 0..self.tokens {
+            for neuron in self.active(token, layer) {
+                frequency[usize::from(neuron)] += 1;
+            }
+        }
+        frequency
+    }
+
+    /// Share of the neurons of `layer` that a token makes active, on average; 0 without tokens.
+    pub fn density(&self, layer: usize) -> f64 {
+        let ones: u64 = (0..self.tokens)
+            .flat_map(|token| self.words(token, layer))
+            .map(|word| u64::from(word.count_ones()))
+            .sum();
+        ones as f64 / (self.tokens * self.header.neurons).max(1) as f64
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bits {
+            Bits::Recorded(bytes) => bytes,
+            Bits::Mapped { file, start } => &file[*start..],
+        }
+    }
+
+    /// Bits beyond the last neuron would become neurons that do not exist.
+    fn check_stray_bits(&self) -> Result<()> {
+        let (row, used) = (self.header.row_bytes(), self.header.neurons % 8);
+        if used == 0 {
+            return Ok(());
+        }
+        let rows = self.tokens * self.header.layers;
+        for (at, last) in self.bytes().iter().skip(row - 1).step_by(row).take(rows).enumerate() {
+            ensure!(
+                last >> used == 0,
+                "tensor `{ACTIVE}`: token {}, layer {} sets bits beyond neuron {} (last byte \
+                 {last:#04x}); clear the padding bits, and put the least significant bit first",
+                at / self.header.layers,
+                at % self.header.layers,
+                self.header.neurons - 1,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The set bits of `bits`, ascending.
+pub(crate) fn set_bits(mut bits: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        (bits != 0).then(|| {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            bit
+        })
+    })
+}
+
+/// Says in this project's words why `file` is not a safetensors file.
+fn explain(file: &[u8], error: SafeTensorError) -> anyhow::Error {
+    let found = file.len();
+    let promised = || {
+        let (length, rest) = file.split_first_chunk::<8>()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let header: Metadata = serde_json::from_slice(rest.get(..length)?).ok()?;
+        Some(8 + length + header.data_len())
+    };
+    match (&error, promised()) {
+        (SafeTensorError::MetadataIncompleteBuffer, Some(expected)) => anyhow!(
+            "expected {expected} bytes from its header, found {found}: the file was cut short or \
+             added to; copy or write it again"
+        ),
+        _ => anyhow!("no safetensors header in its {found} bytes ({error}); write it again"),
+    }
+}
+
+/// Checks the names, types and shapes; gives what was traced, its tokens and where the tensor
+/// starts within the data.
+fn check_header(metadata: &Metadata) -> Result<(TraceHeader, usize, usize)> {
+    let Some(info) = metadata.info(ACTIVE) else {
+        let found = metadata.offset_keys().join("`, `");
+        bail!("expected a tensor `{ACTIVE}`, found `{found}`; rename it");
+    };
+    ensure!(
+        info.dtype == Dtype::U8,
+        "tensor `{ACTIVE}`: expected dtype U8, eight neurons a byte, found {:?}; pack the bits \
+         (numpy: packbits(active, axis=-1, bitorder=\"little\"))",
+        info.dtype
+    );
+    let &[tokens, layers, row] = info.shape.as_slice() else {
+        bail!(
+            "tensor `{ACTIVE}`: expected shape (tokens, layers, ceil(neurons / 8)), found {:?}; \
+             reshape it",
+            info.shape
+        );
+    };
+    let text = |key: &str| {
+        let value = metadata.metadata().as_ref().and_then(|m| m.get(key));
+        value.with_context(|| {
+            format!(
+                "expected metadata strings `neurons`, `bundle_bytes`, `model` and `text`, found \
+                 no `{key}`; add it to `__metadata__`"
+            )
+        })
+    };
+    let number = |key: &str, least: usize, most: usize| {
+        let found = text(key)?;
+        let value = found.parse().ok().filter(|value| (least..=most).contains(value));
+        value.with_context(|| {
+            format!("metadata `{key}`: expected {least} to {most} as a string, found `{found}`")
+        })
+    };
+    let neurons = number("neurons", 1, MOST_NEURONS)?;
+    ensure!(
+        row == neurons.div_ceil(8),
+        "tensor `{ACTIVE}`: expected {} bytes in the last dimension for metadata `neurons` = \
+         {neurons}, found {row}; correct whichever is wrong",
+        neurons.div_ceil(8)
+    );
+    ensure!(layers > 0, "tensor `{ACTIVE}`: expected at least one layer, found {:?}", info.shape);
+    let header = TraceHeader {
+        model: text("model")?.clone(),
+        text: text("text")?.clone(),
+        layers,
+        neurons,
+        bundle_bytes: number("bundle_bytes", 1, u32::MAX as usize)? as u32,
+    };
+    Ok((header, tokens, info.data_offsets.0))
+}
+
+/// Records a trace in memory, active set by active set.
+#[derive(Debug)]
+pub struct TraceBuilder {
+    header: TraceHeader,
+    tokens: usize,
+    bits: Vec<u8>,
+}
+
+impl TraceBuilder {
+    /// A trace without tokens.
+    ///
+    /// # Panics
+    /// When there are no layers, no neurons, empty bundles, or more than 65,535 neurons.
+    pub fn new(header: TraceHeader) -> Self {
+        assert!(header.layers > 0 && header.bundle_bytes > 0, "{header:?}");
+        assert!((1..=MOST_NEURONS).contains(&header.neurons), "{header:?}");
+        Self { header, tokens: 0, bits: Vec::new() }
+    }
+
+    /// Adds neurons to the active set of `token` in `layer`; the trace grows to hold `token`.
+    ///
+    /// # Panics
+    /// When `layer` or a neuron is out of range.
+    pub fn push(&mut self, token: usize, layer: usize, active: &[u16]) {
+        assert!(layer < self.header.layers, "layer {layer} of {}", self.header.layers);
+        let row = self.header.row_bytes();
+        if token >= self.tokens {
+            self.tokens = token + 1;
+            self.bits.resize(self.tokens * self.header.layers * row, 0);
+        }
+        let start = (token * self.header.layers + layer) * row;
+        for &neuron in active {
+            let neuron = usize::from(neuron);
+            assert!(neuron < self.header.neurons, "neuron {neuron} of {}", self.header.neurons);
+            self.bits[start + neuron / 8] |= 1 << (neuron % 8);
+        }
+    }
+
+    /// The trace of the tokens pushed.
+    pub fn finish(self) -> Trace {
+        Trace { header: self.header, tokens: self.tokens, bits: Bits::Recorded(self.bits) }
+    }
+}

@@ -1,0 +1,182 @@
+//! An image as a card that takes its time.
+//!
+//! In: bytes, a [`Timing`], a [`VirtualClock`]. Out: [`SimCard`], and [`Stats`] of what was read.
+//! Knows nothing of what the bytes are or who computes meanwhile.
+
+use super::clock::PS_PER_NS;
+use super::{Timing, VirtualClock};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange};
+use serde::{Deserialize, Serialize};
+
+/// What was read and what it cost. Times are exact, in picoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Reads of at least one block, that is commands.
+    pub reads: u64,
+    /// Blocks moved.
+    pub blocks: u64,
+    /// Reads that met the tail.
+    pub tails: u64,
+    /// Time the card was busy.
+    pub busy_ps: u64,
+    /// Part of it in which the caller had nothing else to do.
+    pub waited_ps: u64,
+}
+
+impl Stats {
+    /// Bytes moved.
+    pub const fn bytes(&self) -> u64 {
+        self.blocks * BLOCK_BYTES as u64
+    }
+
+    /// Time the card was busy, in whole nanoseconds.
+    pub const fn busy_ns(&self) -> u64 {
+        self.busy_ps / PS_PER_NS
+    }
+
+    /// Time the caller waited for the card, in whole nanoseconds.
+    pub const fn waited_ns(&self) -> u64 {
+        self.waited_ps / PS_PER_NS
+    }
+
+    /// Time in which the card was busy and the caller too, in whole nanoseconds.
+    pub const fn overlapped_ns(&self) -> u64 {
+        self.busy_ps.saturating_sub(self.waited_ps) / PS_PER_NS
+    }
+
+    /// Bytes per second while busy; 0 if it never was.
+    pub fn busy_bytes_per_second(&self) -> f64 {
+        if self.busy_ps == 0 { 0.0 } else { self.bytes() as f64 / (self.busy_ps as f64 * 1e-12) }
+    }
+
+    /// What happened between `earlier` and now.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            reads: self.reads.saturating_sub(earlier.reads),
+            blocks: self.blocks.saturating_sub(earlier.blocks),
+            tails: self.tails.saturating_sub(earlier.tails),
+            busy_ps: self.busy_ps.saturating_sub(earlier.busy_ps),
+            waited_ps: self.waited_ps.saturating_sub(earlier.waited_ps),
+        }
+    }
+}
+
+/// A simulated card over `image`: a memory map, an `Arc<[u8]>`, a `Vec<u8>`.
+///
+/// Block 0 is the first 512 bytes; a last block that is not full is padded with zeroes. One read is
+/// one command: it costs what the timing says for its size, wherever it is.
+///
+/// During [`read_while`](BlockDevice::read_while) the card works beside the caller: the clock ends at
+/// whichever is later, the end of the transfer or the end of the work. The work takes the time it
+/// lets pass on a clone of the clock.
+#[derive(Clone, Debug)]
+pub struct SimCard<B> {
+    image: B,
+    timing: Timing,
+    clock: VirtualClock,
+    random: u64,
+    stats: Stats,
+}
+
+impl<B: AsRef<[u8]>> SimCard<B> {
+    /// A card that holds `image`; `clock` is advanced by every read.
+    pub fn new(image: B, timing: Timing, clock: VirtualClock) -> Self {
+        Self { image, timing, clock, random: 0, stats: Stats::default() }
+    }
+
+    /// The same card, whose tail strikes other reads.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { random: seed, ..self }
+    }
+
+    /// What was read since the start or the last [`take_stats`](Self::take_stats).
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// What was read, counting from 0 again.
+    pub fn take_stats(&mut self) -> Stats {
+        std::mem::take(&mut self.stats)
+    }
+
+    /// A handle to the card's clock.
+    pub fn clock(&self) -> VirtualClock {
+        self.clock.clone()
+    }
+
+    /// What a read costs.
+    pub const fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The bytes on the card.
+    pub fn image(&self) -> &[u8] {
+        self.image.as_ref()
+    }
+
+    /// Copies the blocks and gives the time that takes, in picoseconds.
+    fn transfer(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<u64, OutOfRange> {
+        let image = self.image.as_ref();
+        OutOfRange::check(start, dst, BlockCount::for_bytes(image.len() as u64))?;
+        let from = (start.0 as usize * BLOCK_BYTES).min(image.len());
+        let stored = &image[from..];
+        let to = Block::bytes_mut(dst);
+        let len = to.len().min(stored.len());
+        to[..len].copy_from_slice(&stored[..len]);
+        to[len..].fill(0);
+
+        if dst.is_empty() {
+            return Ok(0);
+        }
+        let cost = self.timing.cost_ps(size_of_val(dst) as u64).saturating_add(self.tail_ps());
+        self.stats.reads += 1;
+        self.stats.blocks += dst.len() as u64;
+        self.stats.busy_ps += cost;
+        Ok(cost)
+    }
+
+    /// Draws whether this read meets the tail. A SplitMix64 of our own, so that figures do not
+    /// change with a library's version: Steele, Lea and Flood, 2014.
+    fn tail_ps(&mut self) -> u64 {
+        let Some(tail) = self.timing.tail else { return 0 };
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let uniform = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+        if uniform >= tail.probability {
+            return 0;
+        }
+        self.stats.tails += 1;
+        tail.extra_ns.saturating_mul(PS_PER_NS)
+    }
+}
+
+impl<B: AsRef<[u8]>> BlockDevice for SimCard<B> {
+    type Error = OutOfRange;
+
+    fn block_count(&mut self) -> Result<BlockCount, OutOfRange> {
+        Ok(BlockCount::for_bytes(self.image().len() as u64))
+    }
+
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), OutOfRange> {
+        self.read_while(start, dst, || ())
+    }
+
+    fn read_while<R>(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> R,
+    ) -> Result<R, OutOfRange> {
+        let cost = self.transfer(start, dst)?;
+        let done = self.clock.now_ps().saturating_add(cost);
+        let result = work();
+        let waited = done.saturating_sub(self.clock.now_ps());
+        self.clock.advance_ps(waited);
+        self.stats.waited_ps += waited;
+        Ok(result)
+    }
+}

@@ -1,0 +1,163 @@
+//! Arguments that several subcommands share.
+
+use crate::card::Preset;
+use crate::generate::Request;
+use crate::simulate::{Core, Machine, Mapped, exact_gap};
+use anyhow::{Result, anyhow, ensure};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum, value_parser};
+use ripple_hal::BlockCount;
+use ripple_kernel::image::{Geometry, Header};
+use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::{KvKind, Options, cache::Admission};
+
+/// The simulated board.
+#[derive(Args, Clone)]
+pub struct MachineArgs {
+    /// Card, for the simulated time of reads.
+    #[arg(long, default_value = "uhs-sdr104", value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
+    pub card: &'static Preset,
+    /// Core, for the simulated compute time.
+    #[arg(long, default_value = "cortex-m7")]
+    pub core: Core,
+    /// What is mapped: none, dense (all but the FFN), all, or a number of bytes.
+    #[arg(long, default_value = "dense", allow_negative_numbers = true)]
+    pub map: Mapped,
+    /// Neuron cache: a share of the FFN's bytes up to 1, or a number of bytes.
+    #[arg(long, default_value = "0.1", value_parser = cache, allow_negative_numbers = true)]
+    pub cache: f64,
+    /// Most of the cache that the hot prefix may take, in thousandths.
+    #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(..=1000))]
+    pub hot_permille: u32,
+    /// Collapse gap in blocks; without it, `t0 * BW` of the card.
+    #[arg(long)]
+    pub gap: Option<u32>,
+    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs.
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(..=65536))]
+    pub staging: u32,
+    /// Numbers of the KV cache.
+    #[arg(long, value_enum, default_value_t = Kv::F16)]
+    pub kv: Kv,
+    /// Positions of the KV cache; without it, the model's context.
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+}
+
+/// [`KvKind`] on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Kv {
+    /// 16 bits.
+    F16,
+    /// 8 bits.
+    Q8,
+}
+
+impl From<Kv> for KvKind {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F16 => Self::F16,
+            Kv::Q8 => Self::Q8,
+        }
+    }
+}
+
+impl MachineArgs {
+    /// The share of the FFN's bytes that the cache can hold.
+    pub fn cache_share(&self, geometry: &Geometry) -> f64 {
+        if self.cache <= 1.0 { self.cache } else { self.cache / ffn_bytes(geometry) as f64 }
+    }
+
+    /// The board, for an image with this header.
+    pub fn machine(&self, header: &Header) -> Result<Machine> {
+        let config = &header.geometry.config;
+        let context = self.context.unwrap_or(config.context);
+        ensure!(
+            context <= config.context,
+            "--context {context}: expected at most {}, the model's context",
+            config.context
+        );
+        let cache = self.cache_share(&header.geometry) * ffn_bytes(&header.geometry) as f64;
+        let gap = self.gap.map_or_else(|| exact_gap(self.card), BlockCount);
+        let options = Options {
+            context,
+            kv: self.kv.into(),
+            staging: BlockCount(self.staging),
+            cache_bytes: (cache as u64).min(u32::MAX.into()) as u32,
+            hot_permille: self.hot_permille,
+            admission: Admission::DEFAULT,
+            collapse: ripple_kernel::Collapse { gap },
+            verify: true,
+        };
+        let (preset, core, mapped) = (self.card, self.core, self.map);
+        Ok(Machine { preset, core, mapped, options })
+    }
+}
+
+/// A share up to 1, or whole bytes.
+fn cache(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if (0.0..=1.0).contains(&n) || (n > 1.0 && n.is_finite() && n.fract() == 0.0) => {
+            Ok(n)
+        }
+        _ => Err("expected a share from 0 to 1, or a whole number of bytes".to_owned()),
+    }
+}
+
+fn ffn_bytes(geometry: &Geometry) -> u64 {
+    let c = &geometry.config;
+    u64::from(c.neurons) * u64::from(c.layers) * u64::from(geometry.bundle_layout().stride())
+}
+
+/// What to generate.
+#[derive(Args, Clone)]
+pub struct RequestArgs {
+    /// Text to go on from.
+    #[arg(short, long, default_value = "")]
+    pub prompt: String,
+    /// Most tokens to generate.
+    #[arg(short = 'n', long, default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
+    pub tokens: u32,
+    /// Temperature; 0 takes the likeliest token.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub temperature: f32,
+    /// Keep the k likeliest tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    pub top_k: u32,
+    /// Keep the likeliest tokens that are together this probable.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// Keep tokens at least this probable beside the likeliest.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub min_p: f32,
+    /// Divides the logits of recent tokens.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub repeat_penalty: f32,
+    /// Seed of the sampler.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl RequestArgs {
+    /// The request.
+    ///
+    /// # Errors
+    /// The first option of the sampler that is out of range.
+    pub fn request(&self) -> Result<Request> {
+        let sampler = SamplerOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repeat_penalty,
+            seed: self.seed,
+        };
+        Sampler::new(sampler, &mut []).map_err(|error| {
+            let option = match error.field {
+                "repetition_penalty" => "repeat-penalty".to_owned(),
+                field => field.replace('_', "-"),
+            };
+            anyhow!("--{option} {}: expected {}", error.found, error.expected)
+        })?;
+        Ok(Request { prompt: self.prompt.clone(), tokens: self.tokens, sampler })
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line: one subcommand a stage, and the demo when there is none.
+
+mod args;
+mod demo;
+mod inspect;
+mod perplexity;
+mod run;
+mod stages;
+mod summary;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Runs language models larger than RAM: only the neurons a token needs leave the card.
+///
+/// Without a subcommand it takes a demo model through every stage, from checkpoint to text.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: demo::Demo,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Import(stages::Import),
+    Trace(stages::TraceArgs),
+    Place(stages::Place),
+    Orders(stages::Orders),
+    Pack(stages::Pack),
+    Run(run::Run),
+    Inspect(inspect::Inspect),
+    Perplexity(perplexity::Perplexity),
+}
+
+/// Runs the command that the process was started with.
+///
+/// # Errors
+/// Whatever the command could not do; to be printed.
+pub fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        None => cli.demo.run(),
+        Some(Command::Import(c)) => c.run(),
+        Some(Command::Trace(c)) => c.run(),
+        Some(Command::Place(c)) => c.run(),
+        Some(Command::Orders(c)) => c.run(),
+        Some(Command::Pack(c)) => c.run(),
+        Some(Command::Run(c)) => c.run(),
+        Some(Command::Inspect(c)) => c.run(),
+        Some(Command::Perplexity(c)) => c.run(),
+    }
+}

@@ -1,0 +1,140 @@
+//! `ripple run`: generates text from an image on a simulated card.
+
+use super::args::{MachineArgs, RequestArgs};
+use super::summary::summary;
+use crate::generate::{End, Generated, Request, generate};
+use crate::output;
+use crate::report::{Report, report};
+use crate::simulate::{Machine, header};
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use ripple_kernel::tokenizer::Tokenizer;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Generate text from an image on a simulated card.
+#[derive(Args)]
+pub struct Run {
+    /// Image, as `ripple pack` writes it.
+    image: PathBuf,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Print the report as JSON on standard output (the text then goes to standard error).
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub fn run(&self) -> Result<()> {
+        let name = self.image.display();
+        let image = read_image(&self.image)?;
+        let header = header(&image).with_context(|| name.to_string())?;
+        let machine = self.machine.machine(&header)?;
+        let request = self.request.request()?;
+        let outcome =
+            stream(&image, &machine, &request, self.json).with_context(|| name.to_string())?;
+        outcome.print(&name.to_string(), &machine, self.json)
+    }
+}
+
+/// Reads an image file.
+pub fn read_image(path: &Path) -> Result<Arc<[u8]>> {
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("{}: the image cannot be read", path.display()))?;
+    Ok(bytes.into())
+}
+
+/// What came of a run.
+pub struct Outcome {
+    generated: Generated,
+    text: String,
+    report: Report,
+}
+
+/// A run as JSON; every time in it is simulated.
+#[derive(Serialize)]
+struct Json<'a> {
+    image: &'a str,
+    text: &'a str,
+    prompt_tokens: usize,
+    generated_tokens: usize,
+    end: End,
+    simulated: &'a Report,
+}
+
+impl Outcome {
+    /// Prints the report, after the text or, with `json`, with it.
+    pub fn print(&self, image: &str, machine: &Machine, json: bool) -> Result<()> {
+        if !json {
+            let text = summary(&self.report, machine, &self.generated);
+            return output::print(&format!("\n{text}"));
+        }
+        output::print_json(&Json {
+            image,
+            text: &self.text,
+            prompt_tokens: self.generated.prompt.len(),
+            generated_tokens: self.generated.tokens.len(),
+            end: self.generated.end,
+            simulated: &self.report,
+        })
+    }
+}
+
+/// Generates and prints text token by token (on standard error if `quiet`), and reports.
+pub fn stream(
+    image: &Arc<[u8]>,
+    machine: &Machine,
+    request: &Request,
+    quiet: bool,
+) -> Result<Outcome> {
+    let header = header(image)?;
+    let mut memory = machine.memory(&header);
+    let mut decoder = machine.open(image, &mut memory)?;
+    // The tokenizer is read in place where it is mapped; the host can always map it.
+    let section = ripple_kernel::image::Image::new(header, image);
+    let section = section.tokenizer().context("the image has no tokenizer section")?;
+    let tokenizer = Tokenizer::parse(section)
+        .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
+    decoder.probe_mut().reset();
+    decoder.device_mut().take_stats();
+    let terminal = std::io::stderr().is_terminal();
+    let mut text = String::new();
+    let mut printed = Ok(());
+    let print = |piece: &str| {
+        if quiet {
+            let _ = std::io::stderr().write_all(piece.as_bytes());
+            Ok(())
+        } else {
+            output::print(piece)
+        }
+    };
+    let generated = generate(
+        &mut decoder,
+        &tokenizer,
+        request,
+        |piece| {
+            text.push_str(piece);
+            if printed.is_ok() {
+                printed = print(piece);
+            }
+        },
+        |done, all| {
+            if terminal && all > 16 {
+                let end = if done + 1 == all { "\r\x1b[K" } else { "" };
+                let _ = write!(std::io::stderr(), "\rprompt {}/{all}{end}", done + 1);
+            }
+        },
+    );
+    // An error starts a line of its own.
+    if !text.is_empty() {
+        print("\n")?;
+    }
+    printed?;
+    let generated = generated?;
+    let report = report(&mut decoder, machine, image, generated.fed())?;
+    Ok(Outcome { generated, text, report })
+}

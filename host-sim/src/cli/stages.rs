@@ -1,0 +1,268 @@
+//! The offline stages, one subcommand each: import, trace, place, orders, pack, perplexity.
+
+use crate::admission::hot_prefix;
+use crate::model::Model;
+use crate::output::{self, check_path, note, progress, write_whole};
+use crate::pack::{PredictorChoice, pack};
+use crate::placement::runs::order_table;
+use crate::placement::{Method, PlaceOptions, Placement, place};
+use crate::record::record;
+use crate::signs::{SignOptions, calibrate};
+use crate::text::read_tokens;
+use crate::trace::Trace;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum, value_parser};
+use std::path::{Path, PathBuf};
+
+/// Read a Hugging Face directory (config.json, model.safetensors, tokenizer.json) into one file.
+#[derive(Args)]
+pub struct Import {
+    /// The directory.
+    directory: PathBuf,
+    /// Model file to write.
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+impl Import {
+    pub fn run(&self) -> Result<()> {
+        check_path(&self.output)?;
+        let model = crate::import::import(&self.directory)?;
+        model.write(&self.output)?;
+        let c = &model.config;
+        note(&format!(
+            "{}: {:?} FFN, {} layers of {} neurons, dim {}, vocab {} -> {}",
+            model.name,
+            c.ffn,
+            c.layers,
+            c.neurons,
+            c.dim,
+            c.vocab,
+            self.output.display()
+        ));
+        Ok(())
+    }
+}
+
+/// Record which neurons a text makes active.
+#[derive(Args)]
+pub struct TraceArgs {
+    /// Model file or Hugging Face directory.
+    model: PathBuf,
+    /// Text to read.
+    #[arg(long)]
+    text: PathBuf,
+    /// Most tokens to read.
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    tokens: Option<u32>,
+    /// Trace file to write.
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+impl TraceArgs {
+    pub fn run(&self) -> Result<()> {
+        check_path(&self.output)?;
+        let model = Model::load(&self.model)?;
+        let trace = trace_text(&model, &self.text, self.tokens)?;
+        trace.write(&self.output)?;
+        let density: Vec<String> =
+            (0..trace.layers()).map(|l| format!("{:.1}", 100.0 * trace.density(l))).collect();
+        note(&format!(
+            "{}: {} tokens, active {} % by layer -> {}",
+            trace.model(),
+            trace.tokens(),
+            density.join(" / "),
+            self.output.display()
+        ));
+        Ok(())
+    }
+}
+
+/// Traces a text file, with a progress bar.
+fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
+    let tokens = read_tokens(model, path)?;
+    let tokens = &tokens[..tokens.len().min(most.map_or(usize::MAX, |most| most as usize))];
+    let bar = progress(tokens.len() as u64, "trace");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let trace = record(model, &name, tokens, &|n| bar.inc(n));
+    bar.finish_and_clear();
+    Ok(trace)
+}
+
+/// Order the neurons of each layer.
+#[derive(Args)]
+pub struct Place {
+    /// Trace of profiling text.
+    trace: PathBuf,
+    /// How to order them.
+    #[arg(long, value_enum, default_value_t = Method::Coactivation)]
+    method: Method,
+    /// Share of all bundles to put in front of their layers, most frequent first, to be held in RAM.
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    hot: f64,
+    /// Seed of the random order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Placement file to write.
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+impl Place {
+    pub fn run(&self) -> Result<()> {
+        ensure!((0.0..=1.0).contains(&self.hot), "--hot {}: expected 0 to 1", self.hot);
+        check_path(&self.output)?;
+        let trace = Trace::read(&self.trace)?;
+        ensure!(
+            trace.tokens() > 0,
+            "{}: expected at least one token, found none; trace a text",
+            self.trace.display()
+        );
+        let hot = hot_prefix(&trace, self.hot);
+        let bar = progress(trace.layers() as u64, "place");
+        let options = PlaceOptions { seed: self.seed, hot };
+        let placement = place(&trace, self.method, &options, &|| bar.inc(1))?;
+        bar.finish_and_clear();
+        placement.write(&self.output)?;
+        note(&format!(
+            "{}: {} layers of {} neurons by {}, {} of {} hot -> {}",
+            trace.model(),
+            trace.layers(),
+            trace.neurons(),
+            self.method,
+            placement.hot().iter().sum::<usize>(),
+            trace.layers() * trace.neurons(),
+            self.output.display()
+        ));
+        Ok(())
+    }
+}
+
+/// Compare orders: mean run length and reads a token on held-out text, without cache or collapse.
+#[derive(Args)]
+pub struct Orders {
+    /// Trace of profiling text.
+    profile: PathBuf,
+    /// Trace of held-out text.
+    held_out: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Orders {
+    pub fn run(&self) -> Result<()> {
+        let (profile, held_out) = (Trace::read(&self.profile)?, Trace::read(&self.held_out)?);
+        let table = order_table(&profile, &held_out).with_context(|| {
+            format!("{} with {}", self.profile.display(), self.held_out.display())
+        })?;
+        if self.json {
+            return output::print_json(&table);
+        }
+        output::print(&format!("{table}\n"))
+    }
+}
+
+/// How active neurons are found on the board.
+#[derive(Clone, Copy, ValueEnum)]
+enum PredictorArg {
+    /// First-layer rows held apart and left out of the bundles: no loss.
+    Exact,
+    /// First-layer rows held apart, and in the bundles too: no loss.
+    ExactFull,
+    /// Signs of the first-layer rows: an eighth of the memory, some loss.
+    Signs,
+}
+
+#[derive(Args)]
+struct PredictorArgs {
+    /// How active neurons are found on the board.
+    #[arg(long, value_enum, default_value_t = PredictorArg::Exact)]
+    predictor: PredictorArg,
+    /// Text to calibrate the sign predictor on.
+    #[arg(long, required_if_eq("predictor", "signs"))]
+    calibrate: Option<PathBuf>,
+    /// Tokens of it.
+    #[arg(long, default_value_t = 32 * 1024)]
+    calibrate_tokens: usize,
+    /// Bits of the input that the sign predictor looks at, 1 to 7.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=7))]
+    planes: u32,
+    /// Share of the activation that the sign predictor must keep.
+    #[arg(long, default_value_t = 0.999)]
+    keep: f64,
+}
+
+impl PredictorArgs {
+    fn choice(&self, model: &Model) -> Result<PredictorChoice> {
+        Ok(match self.predictor {
+            PredictorArg::Exact => PredictorChoice::Exact,
+            PredictorArg::ExactFull => PredictorChoice::ExactFullBundles,
+            PredictorArg::Signs => {
+                let text = self.calibrate.as_ref().context("--calibrate: expected a text file")?;
+                let tokens = read_tokens(model, text)?;
+                let tokens = &tokens[..tokens.len().min(self.calibrate_tokens)];
+                let bar = progress(tokens.len() as u64, "calibrate");
+                let options = SignOptions { planes: self.planes, keep: self.keep };
+                let thresholds = calibrate(model, tokens, options, &|n| bar.inc(n));
+                bar.finish_and_clear();
+                PredictorChoice::Signs(thresholds)
+            }
+        })
+    }
+}
+
+/// Write the image for the card.
+#[derive(Args)]
+pub struct Pack {
+    /// Model file or Hugging Face directory.
+    model: PathBuf,
+    /// Placement of its neurons.
+    #[arg(long)]
+    placement: PathBuf,
+    /// Trace to note the mean active neurons of each layer from, for `ripple inspect`.
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    predictor: PredictorArgs,
+    /// Image to write.
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+impl Pack {
+    pub fn run(&self) -> Result<()> {
+        check_path(&self.output)?;
+        let model = Model::load(&self.model)?;
+        let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
+        let placement = Placement::read(&self.placement)?;
+        let mut active = Vec::new();
+        if let Some(path) = &self.trace {
+            let trace = Trace::read(path)?;
+            ensure!(
+                trace.layers() == layers && trace.neurons() == neurons,
+                "{}: a trace of {} layers of {} neurons, the model `{}` has {layers} of {neurons}; \
+                 trace this model",
+                path.display(),
+                trace.layers(),
+                trace.neurons(),
+                model.name
+            );
+            active.extend((0..layers).map(|l| trace.density(l) * neurons as f64));
+        }
+        let image = pack(&model, &placement, &self.predictor.choice(&model)?, &active)
+            .with_context(|| self.placement.display().to_string())?;
+        write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
+        if placement.model() != model.name {
+            note(&format!(
+                "{}: placed for `{}`, packed for `{}`: the same text, but maybe more reads",
+                self.placement.display(),
+                placement.model(),
+                model.name
+            ));
+        }
+        note(&format!("{}: {} bytes -> {}", model.name, image.len(), self.output.display()));
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! The report of a run, for people: what ran, what was read, and what that saves.
+
+use crate::generate::{End, Generated};
+use crate::report::Report;
+use crate::simulate::Machine;
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+
+/// A few lines that say it all; every time in them is simulated, and says so.
+pub fn summary(report: &Report, machine: &Machine, generated: &Generated) -> String {
+    let timing = machine.preset.timing();
+    let speed = match timing.table {
+        Some(_) => "table of measured reads".to_owned(),
+        None => {
+            format!("{} us + {:.1} MB/s", timing.t0_ns / 1000, timing.bytes_per_second as f64 / 1e6)
+        }
+    };
+    let core = report.core.to_possible_value();
+    let end = match generated.end {
+        End::Tokens => "",
+        End::EndOfText => "; the text ended",
+        End::Context => "; the context is full",
+    };
+    let overlap = report.io_ms + report.compute_ms - report.ms_per_token;
+    let mut lines = vec![
+        format!(
+            "simulated  {} card ({speed}), {} core",
+            report.preset,
+            core.as_ref().map_or("", |core| core.get_name())
+        ),
+        format!(
+            "  tokens   {} run: {} of the prompt, {} generated{end}",
+            report.tokens,
+            generated.prompt.len(),
+            generated.tokens.len()
+        ),
+        format!(
+            "  time     {:.2} ms a token, simulated: card {:.2} + core {:.2} - overlap {overlap:.2}",
+            report.ms_per_token, report.io_ms, report.compute_ms
+        ),
+    ];
+    if report.bytes_per_token > 0.0 {
+        lines.push(format!(
+            "  read     {} a token in {:.1} reads, {:.1} MB/s of it asked for",
+            bytes(report.bytes_per_token),
+            report.reads_per_token,
+            report.effective_mb_per_s
+        ));
+        lines.push(format!(
+            "  neurons  {:.1} reads a token, of {:.1} missed bundles each; {:.0} % of the active were in RAM",
+            report.ffn_reads_per_token,
+            report.mean_run_bundles,
+            report.hit_rate * 100.0
+        ));
+    } else {
+        lines.push("  read     nothing: all that was needed is mapped or in the cache".to_owned());
+    }
+    let dense = &report.dense;
+    if dense.bytes > 0.0 {
+        lines.push(format!(
+            "  dense    {} a token in {:.1} reads, card {:.2} ms: every weight not mapped or cached",
+            bytes(dense.bytes),
+            dense.reads,
+            dense.io_ns / 1e6
+        ));
+        if report.bytes_per_token > 0.0 {
+            lines.push(format!(
+                "           = {:.2} x the bytes and {:.2} x the card time above",
+                dense.bytes / report.bytes_per_token,
+                dense.io_ns / 1e6 / report.io_ms
+            ));
+        }
+    } else {
+        lines.push("  dense    nothing: every weight is mapped or would fit the cache".to_owned());
+    }
+    lines.push(format!(
+        "  mapped   {} of the image's {}, never read",
+        bytes(report.mapped_bytes as f64),
+        bytes(report.image_bytes as f64)
+    ));
+    let kib = |n: u32| format!("{:.1}", f64::from(n) / 1024.0);
+    let total: u32 = report.memory.iter().map(|region| region.planned).sum();
+    let regions = report.memory.iter().map(|region| match region.region {
+        "kv" => format!("kv {} ({} used)", kib(region.planned), kib(region.peak)),
+        name => format!("{name} {}", kib(region.planned)),
+    });
+    let regions = regions.collect::<Vec<_>>().join(" + ");
+    lines.push(format!("  RAM      {} KiB = {regions}", kib(total)));
+    lines.join("\n") + "\n"
+}
+
+/// A number of bytes, with a unit.
+pub fn bytes(n: f64) -> String {
+    if n < 1000.0 {
+        format!("{n:.0} B")
+    } else if n < 10_000_000.0 {
+        format!("{:.1} KiB", n / 1024.0)
+    } else {
+        format!("{:.1} MiB", n / (1024.0 * 1024.0))
+    }
+}
+
+/// A table without lines, numbers to the right, as text that ends each line where it ends.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header).add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.lines().map(|line| format!(" {}\n", line.trim_end())).collect()
+}

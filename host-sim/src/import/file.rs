@@ -1,0 +1,174 @@
+//! The model file: what `ripple import` writes and the other stages read.
+//!
+//! In: a [`Model`]. Out: one safetensors file with Ripple's tensor names, whose metadata holds the
+//! configuration and the tokenizer; and back, bit for bit. Knows nothing of other formats.
+
+use super::checkpoint::Checkpoint;
+use super::tokenizer::TokenizerSpec;
+use crate::model::{self, Model};
+use crate::output;
+use anyhow::{Context, Result, anyhow, bail};
+use half::f16;
+use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Rises with every change of the format.
+const VERSION: u32 = 1;
+/// The one metadata key: with several, their order in the file would change from run to run.
+const KEY: &str = "ripple";
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    name: String,
+    #[serde(with = "ConfigForm")]
+    config: ModelConfig,
+    rope_theta: f32,
+    tokenizer: TokenizerSpec,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ModelConfig")]
+struct ConfigForm {
+    dim: u32,
+    layers: u32,
+    neurons: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    vocab: u32,
+    context: u32,
+    #[serde(with = "NormForm")]
+    norm: Norm,
+    norm_eps: f32,
+    #[serde(with = "PositionForm")]
+    position: Position,
+    #[serde(with = "FfnForm")]
+    ffn: Ffn,
+    attention_bias: bool,
+    ffn_bias: bool,
+    tied_head: bool,
+    threshold: f32,
+    bos: u32,
+    eos: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Norm", rename_all = "snake_case")]
+enum NormForm {
+    Rms,
+    Layer,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Position", rename_all = "snake_case")]
+enum PositionForm {
+    Rope,
+    Learned,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Ffn", rename_all = "snake_case")]
+enum FfnForm {
+    Gated,
+    Plain,
+}
+
+impl Model {
+    /// Writes the model file, whole or not at all. Tensors that float16 can hold exactly are
+    /// stored so, the others as float32: nothing is rounded.
+    ///
+    /// # Errors
+    /// When `path` cannot be written; what was there before is then still there.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let header = Header {
+            version: VERSION,
+            name: self.name.clone(),
+            config: self.config,
+            rope_theta: self.rope_theta,
+            tokenizer: self.tokenizer.clone(),
+        };
+        let tensors = self.tensors();
+        let half: Vec<bool> = tensors.iter().map(|(_, _, values)| fits_half(values)).collect();
+        let mut end = 0;
+        let infos = tensors.iter().zip(&half).map(|((name, shape, values), &half)| {
+            let start = end;
+            end += values.len() * if half { 2 } else { 4 };
+            let dtype = if half { Dtype::F16 } else { Dtype::F32 };
+            (name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) })
+        });
+        let infos = infos.collect();
+        let entry = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
+        let mut json = serde_json::to_vec(&Metadata::new(Some(entry), infos)?)?;
+        json.resize(json.len().next_multiple_of(8), b' ');
+
+        output::write_whole(path, |out| {
+            out.write_all(&(json.len() as u64).to_le_bytes())?;
+            out.write_all(&json)?;
+            for ((_, _, values), &half) in tensors.iter().zip(&half) {
+                write_values(out, values, half)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// When `path` is no model file, of another version, incomplete or damaged: what was expected,
+    /// what was found and what to do.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let checkpoint = Checkpoint::open_file(path)?;
+        let Some(json) = checkpoint.metadata(KEY) else {
+            bail!(
+                "{shown}: a safetensors file, but not one that `ripple import` wrote; to import a \
+                 Hugging Face checkpoint, give its directory"
+            );
+        };
+        let damaged = || format!("{shown}: damaged model file; import the checkpoint again");
+        let header: serde_json::Value = serde_json::from_str(json).with_context(damaged)?;
+        let version = header.get("version").and_then(serde_json::Value::as_u64);
+        if version != Some(u64::from(VERSION)) {
+            let found = version.map_or("none".to_owned(), |version| version.to_string());
+            bail!(
+                "{shown}: model file of version {found}, expected {VERSION}; import the checkpoint \
+                 again with this ripple"
+            );
+        }
+        let header: Header = serde_json::from_value(header).with_context(damaged)?;
+        let Header { name, config, rope_theta, tokenizer, .. } = header;
+        config.check().map_err(|error| {
+            anyhow!(
+                "{shown}: `{}` must be {}; import the checkpoint again",
+                error.field,
+                error.expected
+            )
+        })?;
+        let weights = model::build(&config, &mut |name, shape| checkpoint.tensor(name, shape))?;
+        Ok(Self::new(name, config, rope_theta, weights, tokenizer))
+    }
+}
+
+/// Whether float16 holds every value exactly.
+fn fits_half(values: &[f32]) -> bool {
+    values.iter().all(|&value| f16::from_f32(value).to_f32().to_bits() == value.to_bits())
+}
+
+fn write_values(out: &mut dyn Write, values: &[f32], half: bool) -> Result<()> {
+    let mut bytes = Vec::with_capacity(1 << 16);
+    for part in values.chunks(1 << 14) {
+        bytes.clear();
+        if half {
+            bytes.extend(part.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
+        } else {
+            bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        out.write_all(&bytes)?;
+    }
+    Ok(())
+}

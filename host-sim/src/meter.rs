@@ -1,0 +1,88 @@
+//! A probe that counts what the kernel does, and lets computation take its time.
+//!
+//! In: the kernel's reports. Out: counts by stage, and a virtual clock that was moved on.
+
+use crate::card::VirtualClock;
+use crate::simulate::Core;
+use ripple_kernel::plan::Extent;
+use ripple_kernel::{Probe, Stage};
+use serde::Serialize;
+
+/// What one stage did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StageCounts {
+    /// Read commands.
+    pub reads: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Records that were asked for (bundles, rows).
+    pub wanted: u64,
+    /// Multiply-accumulates.
+    pub multiply_accumulates: u64,
+}
+
+/// A probe that counts, and lets computation take its time on the virtual clock.
+pub struct Meter {
+    clock: VirtualClock,
+    picoseconds: u64,
+    stages: [StageCounts; Stage::ALL.len()],
+    compute_ps: u64,
+    hits: u64,
+    misses: u64,
+}
+
+impl Meter {
+    /// Counts from zero, on `clock`.
+    pub fn new(clock: VirtualClock, core: Core) -> Self {
+        Self {
+            clock,
+            picoseconds: core.picoseconds(),
+            stages: Default::default(),
+            compute_ps: 0,
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// What a stage did.
+    pub fn stage(&self, stage: Stage) -> StageCounts {
+        self.stages[stage as usize]
+    }
+
+    /// Active neurons that were in memory, and that were not.
+    pub fn lookups(&self) -> (u64, u64) {
+        (self.hits, self.misses)
+    }
+
+    /// Picoseconds that the core computed.
+    pub fn compute_ps(&self) -> u64 {
+        self.compute_ps
+    }
+
+    /// Starts again from zero.
+    pub fn reset(&mut self) {
+        self.stages = Default::default();
+        (self.compute_ps, self.hits, self.misses) = (0, 0, 0);
+    }
+}
+
+impl Probe for Meter {
+    fn lookup(&mut self, _layer: u32, hits: u32, misses: u32) {
+        self.hits += u64::from(hits);
+        self.misses += u64::from(misses);
+    }
+
+    fn extent(&mut self, stage: Stage, extent: &Extent) {
+        let counts = &mut self.stages[stage as usize];
+        counts.reads += 1;
+        counts.bytes += extent.blocks.bytes();
+        counts.wanted += u64::from(extent.wanted);
+    }
+
+    fn compute(&mut self, stage: Stage, count: u32) {
+        self.stages[stage as usize].multiply_accumulates += u64::from(count);
+        let time = u64::from(count) * self.picoseconds;
+        self.compute_ps += time;
+        self.clock.advance_ps(time);
+    }
+}

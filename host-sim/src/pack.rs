@@ -1,0 +1,214 @@
+//! Packs a model into an image: neurons in their placed order, rows in 8 bits, CRCs over all.
+//!
+//! In: a model, a placement, the packer's choices. Out: the bytes of an image. Knows nothing of
+//! traces or devices. The format itself is [`ripple_kernel::image`].
+
+use crate::model::{Layer, Model, NormWeights};
+use crate::placement::{Order, Placement};
+use crate::signs::Thresholds;
+use anyhow::{Context, Result, anyhow, ensure};
+use rayon::prelude::*;
+use ripple_kernel::Ffn;
+use ripple_kernel::image::record::identity;
+use ripple_kernel::image::{
+    Bundle, Geometry, HeaderBuilder, LayerInfo, Predictor, RecordLayout, SectionKind,
+};
+
+/// How active neurons will be found on the board.
+#[derive(Clone, Debug)]
+pub enum PredictorChoice {
+    /// First-layer rows held apart, and left out of the bundles.
+    Exact,
+    /// First-layer rows held apart, and in the bundles too.
+    ExactFullBundles,
+    /// Signs of the first-layer rows, with calibrated thresholds.
+    Signs(Thresholds),
+}
+
+/// The geometry an image of `model` will have.
+pub fn geometry(model: &Model, predictor: &PredictorChoice) -> Geometry {
+    let (bundle, predictor) = match predictor {
+        PredictorChoice::Exact => (Bundle::Rest, Predictor::Exact),
+        PredictorChoice::ExactFullBundles => (Bundle::Full, Predictor::Exact),
+        PredictorChoice::Signs(t) => (Bundle::Full, Predictor::Signs { planes: t.planes }),
+    };
+    Geometry { config: model.config, bundle, predictor }
+}
+
+/// Packs `model`.
+///
+/// `active`: mean active neurons a token of each layer, for reports; may be empty.
+///
+/// # Errors
+/// When the placement is not one of this model, or the model cannot be stored.
+pub fn pack(
+    model: &Model,
+    placement: &Placement,
+    predictor: &PredictorChoice,
+    active: &[f64],
+) -> Result<Vec<u8>> {
+    let config = &model.config;
+    let (layers, neurons) = (config.layers as usize, config.neurons as usize);
+    ensure!(
+        placement.layers().len() == layers && placement.neurons() == neurons,
+        "the placement is for {} layers of {} neurons, the model `{}` has {layers} of {neurons}; \
+         place a trace of this model",
+        placement.layers().len(),
+        placement.neurons(),
+        model.name,
+    );
+    let tokenizer = model.tokenizer.pack()?;
+    let geometry = geometry(model, predictor);
+    let builder = HeaderBuilder::new(geometry, u32::try_from(tokenizer.len())?)
+        .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
+    let bytes = usize::try_from(builder.blocks().bytes())?;
+    let mut image = vec![0u8; bytes];
+
+    let at = builder.range(SectionKind::Tokenizer).start;
+    image[at..at + tokenizer.len()].copy_from_slice(&tokenizer);
+    for kind in SectionKind::ALL {
+        let Some((count, layout)) = geometry.table(kind) else { continue };
+        let section = &mut image[builder.range(kind)];
+        if count == 0 {
+            continue;
+        }
+        let part = usize::try_from(geometry.table_blocks(kind).bytes())?;
+        section
+            .par_chunks_mut(part)
+            .enumerate()
+            .try_for_each(|(layer, part)| {
+                let writer = Writer { layout, identity: identity(kind as u32, layer as u32, 0) };
+                let order = &placement.layers()[layer];
+                write_part(model, kind, layer, order, predictor, &writer, part)
+            })
+            .with_context(|| format!("section {}", kind.name()))?;
+    }
+    let info: Vec<_> = (0..layers)
+        .map(|layer| LayerInfo {
+            hot: placement.hot()[layer] as u32,
+            active: active.get(layer).copied().unwrap_or(0.0).round() as u32,
+        })
+        .collect();
+    builder.emit(&info, &mut image);
+    Ok(image)
+}
+
+/// Writes records of one table.
+struct Writer {
+    layout: RecordLayout,
+    identity: u32,
+}
+
+impl Writer {
+    fn put(&self, part: &mut [u8], slot: usize, rows: &[&[f32]], bias: f32) {
+        let stride = self.layout.stride() as usize;
+        let out = &mut part[slot * stride..(slot + 1) * stride];
+        self.layout.emit(rows, bias, self.identity ^ slot as u32, out);
+    }
+}
+
+fn write_part(
+    model: &Model,
+    kind: SectionKind,
+    layer: usize,
+    order: &Order,
+    predictor: &PredictorChoice,
+    writer: &Writer,
+    part: &mut [u8],
+) -> Result<()> {
+    let rows = |part: &mut [u8], matrix: &crate::model::Matrix| {
+        for i in 0..matrix.rows {
+            writer.put(part, i, &[matrix.row(i)], 0.0);
+        }
+    };
+    let weights = &model.layers[layer];
+    match kind {
+        SectionKind::Tokenizer => {}
+        SectionKind::LayerVectors => {
+            let mut floats = vectors(&weights.attention_norm);
+            floats.extend(vectors(&weights.ffn_norm));
+            if model.config.ffn_bias {
+                floats.extend(weights.down.bias.as_deref().context("FFN output bias")?);
+            }
+            writer.put(part, 0, &[&floats], 0.0);
+        }
+        SectionKind::FinalVectors => {
+            let mut floats = vectors(&model.final_norm);
+            if model.positions.is_none() {
+                floats.extend(frequencies(model.rope_theta, model.config.head_dim));
+            }
+            writer.put(part, 0, &[&floats], 0.0);
+        }
+        SectionKind::Predictor => {
+            let first = weights.gate.as_ref().unwrap_or(&weights.up);
+            for (slot, &neuron) in order.neurons().iter().enumerate() {
+                let neuron = usize::from(neuron);
+                let bias = match predictor {
+                    PredictorChoice::Signs(t) => t.layers[layer][neuron],
+                    _ => first.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
+                };
+                writer.put(part, slot, &[first.weight.row(neuron)], bias);
+            }
+        }
+        SectionKind::Qkv => {
+            let mut slot = 0;
+            for linear in [&weights.query, &weights.key, &weights.value] {
+                for i in 0..linear.weight.rows {
+                    let bias = linear.bias.as_ref().map_or(0.0, |bias| bias[i]);
+                    writer.put(part, slot, &[linear.weight.row(i)], bias);
+                    slot += 1;
+                }
+            }
+        }
+        SectionKind::Output => {
+            for i in 0..weights.output.weight.rows {
+                let bias = weights.output.bias.as_ref().map_or(0.0, |bias| bias[i]);
+                writer.put(part, i, &[weights.output.weight.row(i)], bias);
+            }
+        }
+        SectionKind::Embedding => rows(part, &model.embed),
+        SectionKind::Positions => rows(part, model.positions.as_ref().context("positions")?),
+        SectionKind::Head => rows(part, model.head.as_ref().context("head")?),
+        SectionKind::Ffn => write_bundles(model, weights, order, writer, part)?,
+    }
+    Ok(())
+}
+
+fn write_bundles(
+    model: &Model,
+    weights: &Layer,
+    order: &Order,
+    writer: &Writer,
+    part: &mut [u8],
+) -> Result<()> {
+    let down = weights.down.weight.transposed();
+    for (slot, &neuron) in order.neurons().iter().enumerate() {
+        let neuron = usize::from(neuron);
+        let mut rows: Vec<&[f32]> = match model.config.ffn {
+            Ffn::Gated => {
+                vec![weights.gate.as_ref().context("gate")?.weight.row(neuron)]
+            }
+            Ffn::Plain => Vec::new(),
+        };
+        rows.push(weights.up.weight.row(neuron));
+        rows.push(down.row(neuron));
+        // Where the predictor holds the first row, the bundle leaves it out.
+        let rows = &rows[rows.len() - writer.layout.rows as usize..];
+        let bias = match model.config.ffn {
+            Ffn::Plain => weights.up.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
+            Ffn::Gated => 0.0,
+        };
+        writer.put(part, slot, rows, bias);
+    }
+    Ok(())
+}
+
+fn vectors(norm: &NormWeights) -> Vec<f32> {
+    norm.weight.iter().chain(norm.bias.iter().flatten()).copied().collect()
+}
+
+/// `theta^(-2i / head_dim)`, rounded once.
+fn frequencies(theta: f32, head_dim: u32) -> impl Iterator<Item = f32> {
+    (0..head_dim / 2)
+        .map(move |i| f64::from(theta).powf(-2.0 * f64::from(i) / f64::from(head_dim)) as f32)
+}

@@ -1,0 +1,93 @@
+//! Records the activations of a text with the float32 reference, window by window.
+//!
+//! In: a model and tokens. Out: a [`Trace`] of which neurons fired. The observer is a
+//! [`Probe`], the same that watches the kernel, so a trace of either has one form.
+
+use crate::model::Model;
+use crate::pack::{PredictorChoice, geometry};
+use crate::reference::Reference;
+use crate::text::windows;
+use crate::trace::{Trace, TraceBuilder, TraceHeader};
+use rayon::prelude::*;
+use ripple_kernel::Probe;
+
+/// A probe that keeps the active sets it is told, `(tokens, layers)`.
+#[derive(Default)]
+pub struct Recorder {
+    sets: Vec<(u32, Vec<u16>)>,
+}
+
+impl Probe for Recorder {
+    fn active(&mut self, layer: u32, slots: &[u16]) {
+        self.sets.push((layer, slots.to_vec()));
+    }
+}
+
+impl Recorder {
+    /// Adds what was kept to a trace, tokens numbered from `first_token`.
+    pub fn flush(&mut self, builder: &mut TraceBuilder, first_token: usize) {
+        let mut token = first_token;
+        let mut last_layer = None;
+        for (layer, set) in self.sets.drain(..) {
+            if last_layer.is_some_and(|last| layer <= last) {
+                token += 1;
+            }
+            last_layer = Some(layer);
+            builder.push(token, layer as usize, &set);
+        }
+    }
+}
+
+/// The active sets of `tokens` under the reference, in windows of the model's full context.
+///
+/// `done` is called with the number of tokens after each window.
+pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + Sync)) -> Trace {
+    let config = &model.config;
+    let header = TraceHeader {
+        model: model.name.clone(),
+        text: text.to_owned(),
+        layers: config.layers as usize,
+        neurons: config.neurons as usize,
+        bundle_bytes: geometry(model, &PredictorChoice::ExactFullBundles).bundle_layout().stride(),
+    };
+    let recorders: Vec<_> = windows(tokens, config.context)
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map_init(
+            || Reference::new(model),
+            |reference, window| {
+                let mut recorder = Recorder::default();
+                observe(reference, window, config.threshold, &mut recorder);
+                done(window.len() as u64);
+                recorder
+            },
+        )
+        .collect();
+    let mut builder = TraceBuilder::new(header);
+    let mut first = 0;
+    for (mut recorder, window) in recorders.into_iter().zip(windows(tokens, config.context)) {
+        recorder.flush(&mut builder, first);
+        first += window.len();
+    }
+    builder.finish()
+}
+
+/// Runs one window from an empty KV cache and reports the active sets to `probe`.
+pub fn observe(
+    reference: &mut Reference<'_>,
+    window: &[u32],
+    threshold: f32,
+    probe: &mut impl Probe,
+) {
+    reference.reset();
+    let mut active = Vec::new();
+    for &token in window {
+        reference.forward_with(token, &mut |layer, pre_activation: &[f32], _input: &[f32]| {
+            active.clear();
+            active.extend(
+                (0u16..).zip(pre_activation).filter(|(_, x)| **x > threshold).map(|(i, _)| i),
+            );
+            probe.active(layer as u32, &active);
+        });
+    }
+}

@@ -1,0 +1,243 @@
+//! Runs an image on a simulated card: the kernel as a board would run it, on a virtual clock.
+//!
+//! In: an image, a card preset, a core, what is mapped. Out: a decoder, and what a dense engine costs.
+//! Time is simulated: reads cost what the card's model says, computation what the core's says.
+
+use crate::card::{Preset, SimCard, Timing, VirtualClock};
+use crate::generate::damaged;
+use crate::memory::HostMemory;
+use crate::meter::Meter;
+use anyhow::{Result, anyhow, ensure};
+use clap::ValueEnum;
+use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_kernel::image::{Bundle, Header, Image, ImageError, SectionKind};
+use ripple_kernel::plan::collapse;
+use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A core, as far as the virtual clock needs to know it.
+///
+/// The time of a multiply-accumulate is the guest instructions that one takes in the portable inner
+/// loops under QEMU, one cycle each: an estimate of the core, not a measurement of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Core {
+    /// Cortex-M3 at 50 MHz, 3.5 instructions.
+    CortexM3,
+    /// Cortex-M33 at 150 MHz (RP2350), 2 instructions.
+    CortexM33,
+    /// Cortex-M7 at 480 MHz (STM32H7), 2 instructions.
+    CortexM7,
+    /// Cortex-A53 at 1.2 GHz, 0.5 instructions.
+    CortexA53,
+}
+
+impl Core {
+    /// Picoseconds of one multiply-accumulate.
+    pub const fn picoseconds(self) -> u64 {
+        match self {
+            Self::CortexM3 => 70_000,
+            Self::CortexM33 => 13_333,
+            Self::CortexM7 => 4_167,
+            Self::CortexA53 => 417,
+        }
+    }
+}
+
+/// How much of the image is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapped {
+    /// Nothing: everything crosses the bus.
+    None,
+    /// All but the FFN.
+    Dense,
+    /// Everything: nothing crosses the bus.
+    All,
+    /// This many bytes.
+    Bytes(u64),
+}
+
+impl std::str::FromStr for Mapped {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "dense" => Ok(Self::Dense),
+            "all" => Ok(Self::All),
+            bytes => bytes.parse().map(Self::Bytes).map_err(|_| {
+                format!("expected `none`, `dense`, `all` or a number of bytes, found `{bytes}`")
+            }),
+        }
+    }
+}
+
+impl Mapped {
+    /// The prefix of `image` that it stands for.
+    pub fn of<'m>(self, header: &Header, image: &'m [u8]) -> &'m [u8] {
+        let bytes = match self {
+            Self::None => 0,
+            Self::All => image.len() as u64,
+            Self::Dense => u64::from(header.section(SectionKind::Ffn).start.0) * BLOCK_BYTES as u64,
+            Self::Bytes(bytes) => bytes,
+        };
+        &image[..usize::try_from(bytes).unwrap_or(usize::MAX).min(image.len())]
+    }
+}
+
+/// What an image is run on.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The card.
+    pub preset: &'static Preset,
+    /// The core.
+    pub core: Core,
+    /// What is mapped.
+    pub mapped: Mapped,
+    /// What the kernel is told.
+    pub options: Options,
+}
+
+/// A decoder on a simulated card.
+pub type SimDecoder<'m> = Decoder<'m, SimCard<Arc<[u8]>>, Meter>;
+
+/// Reads the header of an image in memory.
+///
+/// # Errors
+/// When it is not an image.
+pub fn header(image: &[u8]) -> Result<Header> {
+    Header::parse(&image[..image.len().min(64 * BLOCK_BYTES)]).map_err(|error| match error {
+        ImageError::Magic { .. } | ImageError::HeaderLength { .. } => {
+            anyhow!("{error}; expected an image as `ripple pack` writes it")
+        }
+        error => anyhow!("{error}"),
+    })
+}
+
+/// Checks every section that the first `prefix` bytes of the image reach into, as a whole.
+///
+/// The kernel checks the sections that are mapped to their end, and each record that is read; the
+/// mapped part of a section that is cut has no checksum of its own.
+fn verify(header: &Header, image: &[u8], prefix: usize) -> Result<()> {
+    let ends = SectionKind::ALL.into_iter().filter_map(|kind| {
+        let section = header.section(kind);
+        let start = section.start.0 as usize * BLOCK_BYTES;
+        let blocks = section.part.0 as usize * header.parts(kind) as usize;
+        (start < prefix).then_some(start + blocks * BLOCK_BYTES)
+    });
+    let end = ends.max().unwrap_or(0).min(image.len());
+    Image::new(*header, &image[..end]).verify_mapped().map_err(|error| anyhow!("{error}"))
+}
+
+/// The collapse gap that is exact for an affine card: `t0 * BW`, in whole blocks.
+pub fn exact_gap(preset: &Preset) -> BlockCount {
+    BlockCount((preset.timing().break_even_gap_bytes() / BLOCK_BYTES as u64) as u32)
+}
+
+impl Machine {
+    /// Memory of exactly the planned size.
+    pub fn memory(&self, header: &Header) -> HostMemory {
+        HostMemory::new(&MemoryPlan::for_model(&header.geometry, &self.options))
+    }
+
+    /// Opens `image` on a card of its own.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn open<'m>(
+        &self,
+        image: &'m Arc<[u8]>,
+        memory: &'m mut HostMemory,
+    ) -> Result<SimDecoder<'m>> {
+        let clock = VirtualClock::new();
+        let card = SimCard::new(Arc::clone(image), self.preset.timing(), clock.clone());
+        let header = header(image)?;
+        let found = BlockCount::for_bytes(image.len() as u64);
+        ensure!(
+            found >= header.blocks,
+            ImageError::Truncated { needed: header.blocks, found }.to_string()
+        );
+        let mapped = self.mapped.of(&header, image);
+        // The host reads the tokenizer in place even where it is not mapped.
+        let first = header.section(SectionKind::LayerVectors).start.0 as usize * BLOCK_BYTES;
+        if self.options.verify {
+            verify(&header, image, mapped.len().max(first))?;
+        }
+        let meter = Meter::new(clock, self.core);
+        Decoder::open(card, mapped, memory.lend(), &self.options, meter).map_err(
+            |error| match error {
+                OpenError::Corrupt { table, slot } => damaged(&header, table, slot),
+                error => anyhow!("{error}"),
+            },
+        )
+    }
+
+    /// Streaming every weight that a token needs and that is neither mapped nor held: what an
+    /// engine does that knows nothing of sparsity, on the same card and with the same memory. It
+    /// holds as many bundles as the neuron cache has room for, the first ones.
+    ///
+    /// `logits`: share of the tokens whose logits are computed. The rows of the token and of its
+    /// position are left out.
+    ///
+    /// # Errors
+    /// When `image` is not one.
+    pub fn dense(&self, image: &[u8], logits: f64) -> Result<Dense> {
+        let header = header(image)?;
+        let geometry = &header.geometry;
+        let view = Image::new(header, self.mapped.of(&header, image));
+        let plan = MemoryPlan::for_model(geometry, &self.options);
+        let mut held = 4 * plan.cache as u32 / geometry.bundle_layout().stride();
+        let tied = geometry.config.tied_head;
+        let mut dense = Dense::default();
+        for kind in SectionKind::ALL {
+            let share = match kind {
+                SectionKind::Tokenizer | SectionKind::FinalVectors | SectionKind::Positions => 0.0,
+                SectionKind::Embedding if tied => logits,
+                SectionKind::Embedding => 0.0,
+                SectionKind::Head => logits,
+                // Full bundles hold the predictor's rows a second time.
+                SectionKind::Predictor if geometry.bundle == Bundle::Full => 0.0,
+                _ => 1.0,
+            };
+            if share == 0.0 {
+                continue;
+            }
+            for layer in 0..header.parts(kind) {
+                let table = view.table(kind, layer);
+                let mut rows = table.mapped_records..table.count;
+                if kind == SectionKind::Ffn {
+                    let here = held.min(rows.end - rows.start);
+                    rows.start += here;
+                    held -= here;
+                }
+                let half = BlockCount((plan.staging / 2) as u32);
+                for extent in collapse(rows, table.layout.stride(), BlockCount(0), half) {
+                    dense.add(&self.preset.timing(), share, extent.blocks.bytes());
+                }
+            }
+        }
+        Ok(dense)
+    }
+}
+
+/// The cost of streaming everything, a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Dense {
+    /// Read commands.
+    pub reads: f64,
+    /// Bytes.
+    pub bytes: f64,
+    /// Simulated nanoseconds.
+    pub io_ns: f64,
+}
+
+impl Dense {
+    /// Adds `count` reads of `bytes` each.
+    pub(crate) fn add(&mut self, timing: &Timing, count: f64, bytes: u64) {
+        self.reads += count;
+        self.bytes += count * bytes as f64;
+        self.io_ns += count * timing.cost_ps(bytes) as f64 / 1000.0;
+    }
+}

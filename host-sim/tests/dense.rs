@@ -1,0 +1,87 @@
+//! The dense baseline: what streaming every weight costs, against the sizes of the sections.
+
+use ripple_hal::BlockCount;
+use ripple_host_sim::card::Preset;
+use ripple_host_sim::model::Model;
+use ripple_host_sim::models;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::Placement;
+use ripple_host_sim::simulate::{Core, Dense, Machine, Mapped, header};
+use ripple_kernel::Options;
+use ripple_kernel::image::SectionKind::{self, *};
+
+/// Staging that any table fits, so that each part of a section is one read.
+const WIDE: BlockCount = BlockCount(1 << 16);
+
+fn image(name: &str, choice: &PredictorChoice) -> Vec<u8> {
+    let model = Model::load(&models::path(name).unwrap()).unwrap();
+    let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
+    pack(&model, &Placement::identity(&model.name, layers, neurons), choice, &[]).unwrap()
+}
+
+fn machine(mapped: Mapped, cache_bytes: u32) -> Machine {
+    let options = Options { staging: WIDE, cache_bytes, ..Options::DEFAULT };
+    let preset = Preset::by_name("uhs-sdr104").unwrap();
+    Machine { preset, core: Core::CortexM7, mapped, options }
+}
+
+/// Every block of the sections, once.
+fn whole(image: &[u8], kinds: &[SectionKind]) -> Dense {
+    let header = header(image).unwrap();
+    let timing = Preset::by_name("uhs-sdr104").unwrap().timing();
+    let mut dense = Dense::default();
+    for &kind in kinds {
+        let bytes = header.section(kind).part.bytes();
+        let parts = f64::from(header.parts(kind));
+        dense.reads += parts;
+        dense.bytes += parts * bytes as f64;
+        dense.io_ns += parts * timing.cost_ps(bytes) as f64 / 1000.0;
+    }
+    dense
+}
+
+#[track_caller]
+fn same(a: Dense, b: Dense) {
+    assert_eq!((a.reads, a.bytes), (b.reads, b.bytes));
+    assert!((a.io_ns - b.io_ns).abs() < 1.0, "{} ns, {} ns", a.io_ns, b.io_ns);
+}
+
+#[test]
+fn unmapped_every_section_with_weights_is_read_once() {
+    let exact = image("story-nano", &PredictorChoice::Exact);
+    let body = [LayerVectors, Predictor, Qkv, Output, Ffn];
+    let none = machine(Mapped::None, 0);
+    same(none.dense(&exact, 0.0).unwrap(), whole(&exact, &body));
+    // The tied head is the embedding.
+    let with_head = whole(&exact, &[&body[..], &[Embedding]].concat());
+    same(none.dense(&exact, 1.0).unwrap(), with_head);
+}
+
+#[test]
+fn full_bundles_hold_the_predictors_rows_already() {
+    let full = image("story-nano", &PredictorChoice::ExactFullBundles);
+    let body = [LayerVectors, Qkv, Output, Embedding, Ffn];
+    same(machine(Mapped::None, 0).dense(&full, 1.0).unwrap(), whole(&full, &body));
+}
+
+#[test]
+fn what_is_mapped_is_not_read() {
+    let exact = image("story-nano", &PredictorChoice::Exact);
+    let dense = machine(Mapped::Dense, 0).dense(&exact, 1.0).unwrap();
+    same(dense, whole(&exact, &[Ffn]));
+    same(machine(Mapped::All, 0).dense(&exact, 1.0).unwrap(), Dense::default());
+}
+
+#[test]
+fn the_dense_engine_holds_as_many_bundles_as_the_cache() {
+    let exact = image("story-nano", &PredictorChoice::Exact);
+    let shape = header(&exact).unwrap().geometry;
+    let (neurons, layers) = (shape.config.neurons, shape.config.layers);
+    let layer = neurons * shape.bundle_layout().stride();
+    // Two layers are held, the others are read.
+    let dense = machine(Mapped::Dense, 2 * layer).dense(&exact, 1.0).unwrap();
+    let all = whole(&exact, &[Ffn]);
+    let share = f64::from(layers - 2) / f64::from(layers);
+    assert_eq!((dense.reads, dense.bytes), (all.reads * share, all.bytes * share));
+    same(machine(Mapped::Dense, layers * layer).dense(&exact, 1.0).unwrap(), Dense::default());
+}
