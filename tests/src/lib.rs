@@ -1,1 +1,5 @@
 //! Oracles, spies and tiny models shared by the cross-crate tests.
+
+pub mod oracle;
+pub mod spy;
+pub mod tiny;

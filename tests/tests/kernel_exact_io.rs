@@ -1,0 +1,120 @@
+//! Exact I/O: under every policy the reads of the kernel are those of a naive planner, block by
+//! block, and its hits those of a naive cache.
+
+use proptest::prelude::*;
+use ripple_hal::BlockCount;
+use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::Placement;
+use ripple_kernel::cache::Admission;
+use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo, SectionKind};
+use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
+use ripple_tests::oracle::{Cache, plan, runs};
+use ripple_tests::spy::{SpyDevice, SpyProbe};
+use ripple_tests::tiny::{CONTEXT, Shape, model};
+
+const TOKENS: u32 = 24;
+
+fn check(shape: Shape, hot: u32, options: &Options, full: bool) {
+    let choice = if full { PredictorChoice::ExactFullBundles } else { PredictorChoice::Exact };
+    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize);
+    let mut image = pack(&model(shape), &placement, &choice, &[]).unwrap();
+    let header = Header::parse(&image).unwrap();
+    let info = vec![LayerInfo { hot, active: 0 }; shape.layers as usize];
+    HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap().emit(&info, &mut image);
+
+    let ffn = header.section(SectionKind::Ffn);
+    let mapped = &image[..ffn.start.0 as usize * 512];
+    let plan_memory = MemoryPlan::for_model(&header.geometry, options);
+    let mut memory = HostMemory::new(&plan_memory);
+    let mut device = SpyDevice::new(&image);
+    let mut probe = SpyProbe::default();
+    let mut decoder =
+        Decoder::open(&mut device, mapped, memory.lend(), options, &mut probe).unwrap();
+    let resident: Vec<u32> = (0..shape.layers).map(|layer| decoder.hot(layer)).collect();
+    decoder.device_mut().reads.clear();
+    for token in 0..TOKENS {
+        decoder.step(token * 21 % 520).unwrap();
+    }
+
+    let stride = header.geometry.bundle_layout().stride();
+    let half = plan_memory.staging as u32 / 2;
+    let frames = (options.cache_bytes / stride).min(shape.layers * shape.neurons);
+    let held: u32 = resident.iter().sum();
+    let mut cache = Cache::new((frames - held) as usize, options.admission);
+    let mut reads = Vec::new();
+    let mut lookups = Vec::new();
+    for (layer, active) in &probe.active {
+        let key = |slot: u32| layer * shape.neurons + slot;
+        let misses: Vec<u32> = active
+            .iter()
+            .map(|&slot| u32::from(slot))
+            .filter(|&slot| slot >= resident[*layer as usize] && !cache.touch(key(slot)))
+            .collect();
+        lookups.push((*layer, (active.len() - misses.len()) as u32, misses.len() as u32));
+        let start = ffn.start.0 + ffn.part.0 * layer;
+        let extents = plan(&misses, stride, options.collapse.gap.0, half);
+        reads.extend(extents.into_iter().map(|(first, blocks)| (start + first, blocks)));
+        for (&slot, run) in misses.iter().zip(runs(&misses)) {
+            cache.admit(key(slot), run);
+        }
+    }
+    assert_eq!(probe.lookups, lookups);
+    assert_eq!(device.reads, reads);
+    let blocks: u32 = device.reads.iter().map(|(_, blocks)| blocks).sum();
+    assert!(blocks > 0 || frames == shape.layers * shape.neurons);
+}
+
+#[test]
+fn each_policy_reads_what_the_naive_planner_says() {
+    let large = Shape { neurons: 400, dim: 40, ..Shape::LLAMA };
+    let opt = Shape { neurons: 300, dim: 36, ..Shape::OPT };
+    let base = Options { context: CONTEXT, staging: BlockCount(64), ..Options::DEFAULT };
+    let gap = |gap| Collapse { gap: BlockCount(gap) };
+    for shape in [large, opt] {
+        for full in [false, true] {
+            // No cache: only misses; exact collapse; everything in one read.
+            check(shape, 0, &base, full);
+            check(shape, 0, &Options { collapse: gap(3), ..base }, full);
+            check(shape, 0, &Options { collapse: gap(u32::MAX), ..base }, full);
+            // A hot prefix alone, the dynamic part alone, both; and a staging half that splits.
+            let cache = Options { cache_bytes: 12_000, ..base };
+            check(shape, 50, &cache, full);
+            check(shape, 0, &Options { admission: Admission::ALL, ..cache }, full);
+            check(shape, 30, &Options { hot_permille: 400, collapse: gap(2), ..cache }, full);
+            check(shape, 0, &Options { staging: BlockCount(4), collapse: gap(9), ..cache }, full);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_policy_reads_what_the_naive_planner_says(
+        neurons in 1..300u32,
+        dim in 1..16u32,
+        opt in any::<bool>(),
+        full in any::<bool>(),
+        hot in 0..100u32,
+        cache_bytes in 0..30_000u32,
+        hot_permille in 0..=1000u32,
+        (long_run, one_in) in (1..6u32, 0..5u32),
+        gap in 0..12u32,
+        staging in 0..40u32,
+        seed in any::<u64>(),
+    ) {
+        let base = if opt { Shape::OPT } else { Shape::LLAMA };
+        let shape = Shape { neurons, dim: 4 * dim, seed, ..base };
+        let options = Options {
+            context: CONTEXT,
+            staging: BlockCount(staging),
+            cache_bytes,
+            hot_permille,
+            admission: Admission { long_run, one_in },
+            collapse: Collapse { gap: BlockCount(gap) },
+            ..Options::DEFAULT
+        };
+        check(shape, hot, &options, full);
+    }
+}

@@ -1,0 +1,88 @@
+//! `open` and 64 steps allocate nothing.
+
+use ripple_hal::{BlockCount, Slice};
+use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::model::Model;
+use ripple_host_sim::models;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::Placement;
+use ripple_kernel::cache::Admission;
+use ripple_kernel::image::Header;
+use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+#[allow(unsafe_code, reason = "a global allocator is unsafe by definition")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        // SAFETY: as required of our caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as required of our caller.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn opening_and_64_steps_allocate_nothing() {
+    for name in ["story-nano", "novel-opt"] {
+        let model = Model::load(&models::path(name).unwrap()).unwrap();
+        let c = &model.config;
+        let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
+        let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+        let options = Options {
+            cache_bytes: 8 * 1024,
+            hot_permille: 300,
+            admission: Admission::ALL,
+            collapse: Collapse { gap: BlockCount(2) },
+            ..Options::DEFAULT
+        };
+        let plan = MemoryPlan::for_model(&Header::parse(&image).unwrap().geometry, &options);
+        let mut memory = HostMemory::new(&plan);
+        let mut recent = [0; 16];
+        let mut ids = [0; 64];
+
+        let before = ALLOCATIONS.with(Cell::get);
+        let lent = memory.lend();
+        let mut decoder = Decoder::open(Slice::new(&image), &[], lent, &options, ()).unwrap();
+        let whole = ripple_kernel::image::Image::new(*decoder.header(), &image);
+        let tokenizer = Tokenizer::parse(whole.tokenizer().unwrap()).unwrap();
+        let settings = SamplerOptions { temperature: 0.8, top_p: 0.9, ..SamplerOptions::GREEDY };
+        let mut sampler = Sampler::new(settings, &mut recent).unwrap();
+        let mut text = Utf8Decoder::new();
+        let mut letters = 0;
+        tokenizer.encode("Once upon a time", EncodeOptions::default(), &mut ids).unwrap();
+        let mut token = 0;
+        for _ in 0..64 {
+            let logits = decoder.step(token).unwrap();
+            sampler.accept(token);
+            token = sampler.sample(logits);
+            text.push(tokenizer.bytes(token).unwrap(), |piece| letters += piece.len());
+        }
+        let after = ALLOCATIONS.with(Cell::get);
+        assert!(letters > 0);
+        assert_eq!(after - before, 0, "{name}");
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.with(Cell::get);
+    drop(std::hint::black_box(vec![1u8]));
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 1);
+}

@@ -1,0 +1,224 @@
+//! No configuration a header may hold, no call out of order and no damage makes the kernel panic,
+//! wrap, or give logits of a step that did not happen.
+
+use proptest::prelude::*;
+use ripple_hal::{BlockCount, Slice};
+use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::Placement;
+use ripple_kernel::cache::Admission;
+use ripple_kernel::image::{
+    Bundle, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
+};
+use ripple_kernel::{
+    Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options, Position,
+    Region, StepError,
+};
+use ripple_tests::spy::SpyDevice;
+use ripple_tests::tiny::{CONTEXT, Shape, model};
+
+const OPTIONS: Options =
+    Options { context: CONTEXT, cache_bytes: 2000, hot_permille: 500, ..Options::DEFAULT };
+
+fn image(shape: Shape) -> Vec<u8> {
+    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize);
+    pack(&model(shape), &placement, &PredictorChoice::Exact, &[]).unwrap()
+}
+
+fn memory(image: &[u8]) -> HostMemory {
+    HostMemory::new(&MemoryPlan::for_model(&Header::parse(image).unwrap().geometry, &OPTIONS))
+}
+
+/// Numbers up to `most`, the ends more often than chance has it.
+fn up_to(most: u32) -> impl Strategy<Value = u32> {
+    prop_oneof![2 => 1..=most, 1 => Just(most), 1 => Just(most - 1), 1 => 1..=most.min(4)]
+}
+
+fn geometries() -> impl Strategy<Value = Geometry> {
+    let sizes = (
+        up_to(4096),
+        up_to(256),
+        up_to(65535),
+        (up_to(256), up_to(256)),
+        up_to(128),
+        up_to(1 << 20),
+        up_to(65536),
+    );
+    let kinds = (any::<[bool; 7]>(), 0..8u32);
+    (sizes, kinds).prop_map(|(sizes, ([a, b, c, d, e, f, g], planes))| {
+        let (dim, layers, neurons, (kv_heads, group), head_dim, vocab, context) = sizes;
+        let heads = kv_heads * group.min(256 / kv_heads);
+        let head_dim = head_dim.min(16384 / 4 / heads);
+        let predictor = if planes == 0 { Predictor::Exact } else { Predictor::Signs { planes } };
+        Geometry {
+            config: ModelConfig {
+                dim: 4 * dim,
+                layers,
+                neurons,
+                heads,
+                kv_heads,
+                head_dim: 4 * head_dim,
+                vocab,
+                context,
+                norm: if a { Norm::Rms } else { Norm::Layer },
+                norm_eps: 1e-5,
+                position: if b { Position::Rope } else { Position::Learned },
+                ffn: if c { Ffn::Gated } else { Ffn::Plain },
+                attention_bias: d,
+                ffn_bias: e,
+                tied_head: f,
+                threshold: 0.0,
+                bos: 0,
+                eos: 0,
+            },
+            bundle: if g && planes == 0 { Bundle::Rest } else { Bundle::Full },
+            predictor,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    // Overflow checks are on in this profile: a sum that wraps is a panic here.
+    #[test]
+    fn sizes_of_any_model_are_exact(
+        geometry in geometries(),
+        context in prop_oneof![any::<u32>(), up_to(65536)],
+        staging in any::<u32>(),
+        cache_bytes in any::<u32>(),
+        tokenizer_bytes in any::<u32>(),
+        eight_bits in any::<bool>(),
+    ) {
+        let c = geometry.config;
+        prop_assert_eq!(c.check(), Ok(()));
+        let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
+        let options = Options {
+            context, kv, staging: BlockCount(staging), cache_bytes, hot_permille: u32::MAX,
+            admission: Admission::ALL, collapse: Collapse { gap: BlockCount(u32::MAX) },
+            verify: true,
+        };
+        let plan = MemoryPlan::for_model(&geometry, &options);
+        let vector = match kv {
+            KvKind::F16 => 2 * u128::from(c.head_dim),
+            KvKind::Q8 => u128::from(c.head_dim) + 4,
+        };
+        let positions = u128::from(context.min(c.context)) * u128::from(c.layers);
+        prop_assert_eq!(
+            plan.region_bytes(Region::Kv) as u128, 2 * u128::from(c.kv_heads) * vector * positions
+        );
+        prop_assert!(plan.region_bytes(Region::Cache) <= cache_bytes as usize);
+        prop_assert!(plan.staging / 2 >= (staging / 2) as usize);
+        let all = Region::ALL.map(|region| plan.region_bytes(region)).iter().sum::<usize>();
+        prop_assert_eq!(plan.bytes(), all);
+
+        // No section overlaps the next one: the image is as long as its parts together.
+        if let Ok(builder) = HeaderBuilder::new(geometry, tokenizer_bytes) {
+            let mut end = builder.range(SectionKind::ALL[0]).start;
+            for kind in SectionKind::ALL {
+                let range = builder.range(kind);
+                prop_assert_eq!(range.start, end);
+                let parts = if kind.per_layer() { u128::from(c.layers) } else { 1 };
+                if let Some((count, layout)) = geometry.table(kind) {
+                    let bytes = u128::from(count) * u128::from(layout.stride());
+                    prop_assert_eq!(range.len() as u128, bytes.div_ceil(512) * 512 * parts);
+                    prop_assert!(bytes <= u128::from(u32::MAX));
+                }
+                end = range.end;
+            }
+            prop_assert_eq!(end as u64, builder.blocks().bytes());
+        }
+    }
+}
+
+#[test]
+fn logits_of_an_unfinished_step_are_refused() {
+    let image = image(Shape::LLAMA);
+    let layers = Shape::LLAMA.layers;
+    let mut memory = memory(&image);
+    let mut device = SpyDevice::new(&image);
+    let mut decoder = Decoder::open(&mut device, &[], memory.lend(), &OPTIONS, ()).unwrap();
+    let expected: Vec<u32> = decoder.step(3).unwrap().iter().map(|x| x.to_bits()).collect();
+    decoder.rewind(0);
+
+    let refused = |run| Err(StepError::Unfinished { run, layers });
+    assert_eq!(decoder.logits().map(|_| ()), refused(0), "nothing begun");
+    decoder.begin(3).unwrap();
+    for run in 0..layers {
+        assert_eq!(decoder.logits().map(|_| ()), refused(run));
+        decoder.commit();
+        assert_eq!(decoder.position(), 0, "an unfinished step is not committed");
+        decoder.begin(3).unwrap();
+        for _ in 0..=run {
+            assert_eq!(decoder.forward_layer(), Ok(true));
+        }
+    }
+    assert_eq!(decoder.forward_layer(), Ok(false));
+
+    // Logits that fail can be asked for again, without running the layers again.
+    let next = decoder.device_mut().reads.len();
+    decoder.device_mut().fail = vec![next];
+    assert!(decoder.logits().unwrap_err().is_transient());
+    assert_eq!(decoder.position(), 0);
+    let logits: Vec<u32> = decoder.logits().unwrap().iter().map(|x| x.to_bits()).collect();
+    assert_eq!((logits, decoder.position()), (expected, 1));
+    assert_eq!(decoder.logits().map(|_| ()), refused(0), "the step has ended");
+
+    // After a layer that failed there is no step.
+    decoder.begin(3).unwrap();
+    let next = decoder.device_mut().reads.len();
+    decoder.device_mut().fail = vec![next];
+    assert!(decoder.forward_layer().is_err());
+    assert_eq!(decoder.forward_layer(), Ok(false));
+    assert_eq!(decoder.logits().map(|_| ()), refused(0));
+    decoder.commit();
+    assert_eq!(decoder.position(), 1);
+}
+
+#[test]
+fn damage_in_a_section_that_is_mapped_in_part_is_noticed_at_open() {
+    for shape in [Shape::LLAMA, Shape::OPT] {
+        let good = image(shape);
+        let header = Header::parse(&good).unwrap();
+        let mut memory = memory(&good);
+        for kind in SectionKind::ALL {
+            let Some((count, layout)) = header.geometry.table(kind) else { continue };
+            let section = header.section(kind);
+            let stride = layout.stride() as usize;
+            // Up to the middle of the last part, but not to its end.
+            let layer = header.parts(kind) - 1;
+            let part = (section.start.0 + layer * section.part.0) as usize * 512;
+            let records = count as usize / 2;
+            if records == 0 {
+                continue;
+            }
+            let mapped = part + records * stride + stride / 2;
+            let open = |image: &[u8], memory: &mut HostMemory| {
+                let device = Slice::new(&good);
+                Decoder::open(device, &image[..mapped], memory.lend(), &OPTIONS, ()).map(|_| ())
+            };
+            assert_eq!(open(&good, &mut memory), Ok(()), "{kind}");
+            let mut bad = good.clone();
+            bad[part + records * stride - 1] ^= 4;
+            let record = ImageError::Record { kind, layer, slot: records as u32 - 1 };
+            assert_eq!(open(&bad, &mut memory), Err(OpenError::Image(record)), "{kind}");
+            // Behind the last whole record nothing is used, so nothing is wrong.
+            let mut bad = good.clone();
+            bad[mapped - 1] ^= 4;
+            assert_eq!(open(&bad, &mut memory), Ok(()), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn a_header_length_that_no_model_has_is_the_images_fault() {
+    let mut bad = image(Shape::OPT);
+    bad[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut memory = memory(&image(Shape::OPT));
+    let mut lent = memory.lend();
+    // Less staging than the largest header: more of it would not help.
+    lent.staging = &mut lent.staging[..1];
+    let opened = Decoder::open(Slice::new(&bad), &[], lent, &OPTIONS, ()).map(|_| ());
+    let error = ImageError::HeaderLength { needed: u32::MAX, found: 512 };
+    assert_eq!(opened, Err(OpenError::Image(error)));
+}

@@ -1,0 +1,208 @@
+//! With a given image, logits are the same to the last bit for every cache, gap, mapped prefix,
+//! staging size, device and reading order.
+
+use proptest::prelude::*;
+use ripple_hal::{BlockCount, BlockDevice, Slice};
+use ripple_host_sim::card::{Preset, SimCard, VirtualClock};
+use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::Placement;
+use ripple_host_sim::signs::Thresholds;
+use ripple_kernel::cache::Admission;
+use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo};
+use ripple_kernel::{Collapse, Decoder, KvKind, MemoryPlan, Options};
+use ripple_tests::spy::SpyDevice;
+use ripple_tests::tiny::{CONTEXT, Shape, model};
+use std::sync::Arc;
+
+const TOKENS: [u32; 9] = [0, 17, 300, 300, 5, 519, 42, 17, 1];
+
+/// The bits of the logits of every step.
+fn logits<D: BlockDevice>(
+    device: D,
+    image: &[u8],
+    mapped: usize,
+    options: &Options,
+) -> Vec<Vec<u32>> {
+    let geometry = Header::parse(image).unwrap().geometry;
+    let mut memory = HostMemory::new(&MemoryPlan::for_model(&geometry, options));
+    let mapped = &image[..mapped.min(image.len())];
+    let mut decoder = Decoder::open(device, mapped, memory.lend(), options, ()).unwrap();
+    TOKENS.map(|token| decoder.step(token).unwrap().iter().map(|x| x.to_bits()).collect()).to_vec()
+}
+
+fn image(shape: Shape, predictor: &PredictorChoice, hot: &[u32]) -> Vec<u8> {
+    let model = model(shape);
+    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize);
+    let mut image = pack(&model, &placement, predictor, &[]).unwrap();
+    // The hot prefix is advice in the header: write it again with other advice.
+    let header = Header::parse(&image).unwrap();
+    let builder = HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap();
+    let info: Vec<_> = (0..shape.layers as usize)
+        .map(|layer| LayerInfo { hot: hot[layer % hot.len()], active: 0 })
+        .collect();
+    builder.emit(&info, &mut image);
+    image
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    (any::<bool>(), 1..12u32, 1..4u32, 1..120u32, 1..3u32, 1..5u32, any::<bool>(), any::<u64>())
+        .prop_map(|(opt, dim, layers, neurons, kv_heads, head_dim, tied_head, seed)| Shape {
+            opt,
+            dim: 4 * dim,
+            layers,
+            neurons,
+            kv_heads,
+            head_dim: 4 * head_dim,
+            tied_head,
+            seed,
+        })
+}
+
+fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
+    let threshold = -2.0 * shape.dim as f32..6.0;
+    prop_oneof![
+        Just(PredictorChoice::Exact),
+        Just(PredictorChoice::ExactFullBundles),
+        (1..8u32, threshold).prop_map(move |(planes, threshold)| {
+            let layer = vec![threshold; shape.neurons as usize];
+            let layers = vec![layer; shape.layers as usize];
+            PredictorChoice::Signs(Thresholds { planes, layers })
+        }),
+    ]
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    (
+        0..40_000u32,
+        0..=1000u32,
+        1..6u32,
+        0..5u32,
+        prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
+        0..64u32,
+    )
+        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging)| Options {
+            context: CONTEXT,
+            staging: BlockCount(staging),
+            cache_bytes,
+            hot_permille,
+            admission: Admission { long_run, one_in },
+            collapse: Collapse { gap: BlockCount(gap) },
+            ..Options::DEFAULT
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_that_is_tuned_changes_a_bit(
+        (shape, predictor) in shapes().prop_flat_map(|s| (Just(s), predictors(s))),
+        hot in proptest::collection::vec(0..120u32, 1..4),
+        options in proptest::collection::vec(options(), 3),
+        mapped in any::<prop::sample::Index>(),
+        eight_bits in any::<bool>(),
+        preset in 0..7usize,
+    ) {
+        let image: Arc<[u8]> = image(shape, &predictor, &hot).into();
+        let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
+        let base = Options { context: CONTEXT, kv, ..Options::DEFAULT };
+        let expected = logits(Slice::new(&image), &image, image.len(), &base);
+        prop_assert!(expected.iter().flatten().any(|bits| *bits != expected[0][0]), "all logits equal");
+
+        let [a, b, c] = [0, 1, 2].map(|i: usize| Options { kv, ..options[i] });
+        let mapped = mapped.index(image.len() + 1);
+        let mut spy = SpyDevice::new(&image);
+        prop_assert_eq!(&logits(&mut spy, &image, 0, &a), &expected, "overlapped, nothing mapped");
+        spy.overlapped = false;
+        prop_assert_eq!(&logits(spy, &image, mapped, &b), &expected, "blocking, {} mapped", mapped);
+        let preset = Preset::ALL[preset];
+        let card = SimCard::new(Arc::clone(&image), preset.timing(), VirtualClock::new());
+        prop_assert_eq!(&logits(card, &image, mapped, &c), &expected, "simulated card");
+    }
+
+    #[test]
+    fn bundles_with_and_without_the_first_row_give_the_same_bits(shape in shapes()) {
+        let options = Options { context: CONTEXT, ..Options::DEFAULT };
+        let run = |predictor| {
+            let image = image(shape, &predictor, &[0]);
+            logits(Slice::new(&image), &image, 0, &options)
+        };
+        prop_assert_eq!(run(PredictorChoice::Exact), run(PredictorChoice::ExactFullBundles));
+    }
+
+    #[test]
+    fn the_order_of_the_neurons_changes_nothing(shape in shapes(), seed in any::<u64>()) {
+        use rand::{SeedableRng, rngs::Xoshiro256PlusPlus, seq::SliceRandom};
+        use ripple_host_sim::placement::{Method, PlaceOptions, place};
+        use ripple_host_sim::trace::{TraceBuilder, TraceHeader};
+
+        let model = model(shape);
+        let (layers, neurons) = (shape.layers as usize, shape.neurons as usize);
+        let mut trace = TraceBuilder::new(TraceHeader {
+            model: "tiny".into(), text: "random".into(), layers, neurons, bundle_bytes: 1,
+        });
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut all: Vec<u16> = (0..neurons as u16).collect();
+        for token in 0..20 {
+            for layer in 0..layers {
+                all.shuffle(&mut rng);
+                trace.push(token, layer, &all[..neurons.div_ceil(4)]);
+            }
+        }
+        let trace = trace.finish();
+        let options = Options { context: CONTEXT, cache_bytes: 2000, ..Options::DEFAULT };
+        let run = |placement: &Placement| {
+            let image = pack(&model, placement, &PredictorChoice::Exact, &[]).unwrap();
+            logits(SpyDevice::new(&image), &image, 0, &options)
+        };
+        let hot = vec![neurons / 3; layers];
+        let placed = place(
+            &trace, Method::Coactivation, &PlaceOptions { hot, ..Default::default() }, &|| (),
+        ).unwrap();
+        prop_assert_eq!(run(&placed), run(&Placement::identity("tiny", layers, neurons)));
+    }
+}
+
+#[test]
+fn a_failed_step_can_be_retried_at_every_read() {
+    for shape in [Shape::LLAMA, Shape::OPT] {
+        let image = image(shape, &PredictorChoice::Exact, &[7]);
+        let options =
+            Options { context: CONTEXT, cache_bytes: 3000, hot_permille: 500, ..Options::DEFAULT };
+        let expected = logits(Slice::new(&image), &image, 0, &options);
+        let geometry = Header::parse(&image).unwrap().geometry;
+        let mut failures = 0;
+        for number in 0.. {
+            let mut device = SpyDevice::new(&image);
+            device.fail = vec![number];
+            let mut memory = HostMemory::new(&MemoryPlan::for_model(&geometry, &options));
+            let Ok(mut decoder) = Decoder::open(&mut device, &[], memory.lend(), &options, ())
+            else {
+                continue;
+            };
+            let mut failed = false;
+            for (token, expected) in TOKENS.into_iter().zip(&expected) {
+                let position = decoder.position();
+                let logits = match decoder.step(token) {
+                    Ok(logits) => logits.to_vec(),
+                    Err(error) => {
+                        assert!(error.is_transient(), "{error:?}");
+                        failed = true;
+                        assert_eq!(decoder.position(), position);
+                        decoder.step(token).unwrap().to_vec()
+                    }
+                };
+                assert!(
+                    logits.iter().map(|x| x.to_bits()).eq(expected.iter().copied()),
+                    "read {number}"
+                );
+            }
+            if !failed {
+                break;
+            }
+            failures += 1;
+        }
+        assert!(failures > 100, "{failures}");
+    }
+}
