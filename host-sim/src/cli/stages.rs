@@ -171,7 +171,7 @@ enum PredictorArg {
     Exact,
     /// First-layer rows held apart, and in the bundles too: no loss.
     ExactFull,
-    /// Signs of the first-layer rows: an eighth of the memory, some loss.
+    /// Signs of the first-layer rows: a sixth of the memory, some loss.
     Signs,
 }
 

@@ -24,7 +24,7 @@ pub enum Predictor {
     /// The first-layer rows themselves: no loss, `neurons * dim` bytes a layer.
     Exact,
     /// The signs of the first-layer rows against `planes` bits of the input, XNOR and population
-    /// count: an eighth of the bytes; misses some neurons.
+    /// count: a sixth of the bytes; misses some neurons.
     Signs {
         /// Bits of the input, 1 to 7.
         planes: u32,
