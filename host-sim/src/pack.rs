@@ -207,8 +207,8 @@ fn vectors(norm: &NormWeights) -> Vec<f32> {
     norm.weight.iter().chain(norm.bias.iter().flatten()).copied().collect()
 }
 
-/// `theta^(-2i / head_dim)`, rounded once.
+/// `theta^(-2i / head_dim)`, rounded once; `libm`, so that an image has the same bytes everywhere.
 fn frequencies(theta: f32, head_dim: u32) -> impl Iterator<Item = f32> {
     (0..head_dim / 2)
-        .map(move |i| f64::from(theta).powf(-2.0 * f64::from(i) / f64::from(head_dim)) as f32)
+        .map(move |i| libm::pow(f64::from(theta), -2.0 * f64::from(i) / f64::from(head_dim)) as f32)
 }
