@@ -80,3 +80,15 @@ fn mean(losses: &[f64], tokens: &[u32], context: u32) -> Result<f64> {
     );
     Ok(losses.iter().sum::<f64>() / losses.len() as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::full_windows;
+
+    #[test]
+    fn windows_do_not_overlap_and_drop_the_rest() {
+        let tokens = [0, 1, 2, 3, 4, 5, 6];
+        assert_eq!(full_windows(&tokens, 3, 9), [[0, 1, 2], [3, 4, 5]]);
+        assert_eq!(full_windows(&tokens, 3, 1), [[0, 1, 2]]);
+    }
+}

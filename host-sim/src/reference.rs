@@ -249,13 +249,6 @@ fn add_scaled(y: &mut [f32], scale: f32, x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * x);
 }
 
-/// Cuts `bos` and `ids` into at most `most` windows of `context` tokens, without overlap; a last,
-/// shorter one is dropped. [`window_loss`] of each is independent of the others.
-pub fn windows(ids: &[u32], bos: u32, context: usize, most: usize) -> Vec<Vec<u32>> {
-    let text: Vec<u32> = std::iter::once(bos).chain(ids.iter().copied()).collect();
-    text.chunks_exact(context).take(most).map(<[u32]>::to_vec).collect()
-}
-
 /// Mean loss, in nats, of predicting each token of `window` but the first from those before it.
 /// `forward(reset, token)` reads a token, the first with `reset`, and gives the logits after it.
 ///
@@ -272,7 +265,7 @@ pub fn window_loss<L: AsRef<[f32]>, E>(
     Ok(loss / window.len().saturating_sub(1).max(1) as f64)
 }
 
-/// Perplexity of a text: `exp` of the mean, over its [`windows`], of [`window_loss`].
+/// Perplexity of a text: `exp` of the mean, over its windows, of [`window_loss`].
 pub fn perplexity(losses: &[f64]) -> f64 {
     (losses.iter().sum::<f64>() / losses.len() as f64).exp()
 }
@@ -286,7 +279,7 @@ fn surprise(logits: &[f32], token: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{dot, perplexity, window_loss, windows};
+    use super::{dot, perplexity, window_loss};
 
     #[test]
     fn dot_counts_what_is_beyond_the_last_whole_chunk() {
@@ -295,12 +288,6 @@ mod tests {
             let numbers: Vec<f32> = (1..=n).map(|i| i as f32).collect();
             assert_eq!(dot(&ones, &numbers), (n * (n + 1) / 2) as f32);
         }
-    }
-
-    #[test]
-    fn windows_do_not_overlap_and_drop_the_rest() {
-        assert_eq!(windows(&[1, 2, 3, 4, 5, 6], 0, 3, 9), [vec![0, 1, 2], vec![3, 4, 5]]);
-        assert_eq!(windows(&[1, 2, 3, 4, 5, 6], 0, 3, 1), [vec![0, 1, 2]]);
     }
 
     #[test]

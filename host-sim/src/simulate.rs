@@ -116,21 +116,6 @@ pub fn header(image: &[u8]) -> Result<Header> {
     })
 }
 
-/// Checks every section that the first `prefix` bytes of the image reach into, as a whole.
-///
-/// The kernel checks the sections that are mapped to their end, and each record that is read; the
-/// mapped part of a section that is cut has no checksum of its own.
-fn verify(header: &Header, image: &[u8], prefix: usize) -> Result<()> {
-    let ends = SectionKind::ALL.into_iter().filter_map(|kind| {
-        let section = header.section(kind);
-        let start = section.start.0 as usize * BLOCK_BYTES;
-        let blocks = section.part.0 as usize * header.parts(kind) as usize;
-        (start < prefix).then_some(start + blocks * BLOCK_BYTES)
-    });
-    let end = ends.max().unwrap_or(0).min(image.len());
-    Image::new(*header, &image[..end]).verify_mapped().map_err(|error| anyhow!("{error}"))
-}
-
 /// The collapse gap that is exact for an affine card: `t0 * BW`, in whole blocks.
 pub fn exact_gap(preset: &Preset) -> BlockCount {
     BlockCount((preset.timing().break_even_gap_bytes() / BLOCK_BYTES as u64) as u32)
@@ -160,10 +145,12 @@ impl Machine {
             ImageError::Truncated { needed: header.blocks, found }.to_string()
         );
         let mapped = self.mapped.of(&header, image);
-        // The host reads the tokenizer in place even where it is not mapped.
-        let first = header.section(SectionKind::LayerVectors).start.0 as usize * BLOCK_BYTES;
-        if self.options.verify {
-            verify(&header, image, mapped.len().max(first))?;
+        // The kernel checks what is mapped. The host reads the tokenizer in place even where it is not.
+        let tokenizer_end =
+            header.section(SectionKind::LayerVectors).start.0 as usize * BLOCK_BYTES;
+        if self.options.verify && mapped.len() < tokenizer_end {
+            let front = Image::new(header, &image[..tokenizer_end]);
+            front.verify_mapped().map_err(|error| anyhow!("{error}"))?;
         }
         let meter = Meter::new(clock, self.core);
         Decoder::open(card, mapped, memory.lend(), &self.options, meter).map_err(
