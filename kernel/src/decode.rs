@@ -6,8 +6,8 @@
 use crate::cache::{self, Cache};
 use crate::config::Position;
 use crate::error::{OpenError, StepError};
-use crate::fetch::{Corrupt, Io};
-use crate::image::{Header, Image, ImageError, LayerInfo, SectionKind};
+use crate::fetch::{Corrupt, Io, at_slot};
+use crate::image::{Header, Image, ImageError, SectionKind};
 use crate::kv::KvCache;
 use crate::layer::{self, Pass, load_floats, normalise, put};
 use crate::math::{quant, rope};
@@ -77,18 +77,17 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         let Memory { work, staging, cache, index, kv } = memory;
         let staging = staging.get_mut(..plan.staging).unwrap_or_default();
         let bytes = Block::bytes(staging);
+        let shape = cache::Shape::of(&geometry);
         let cache = Cache::carve(
             cache.get_mut(..plan.cache).unwrap_or_default(),
             index,
-            &geometry,
-            cache::frames(&geometry, options.cache_bytes),
-            options.hot_permille,
-            options.admission,
+            &shape,
+            shape.frames(options.cache_bytes),
+            options.policy(),
             |layer| {
                 // A layer that is mapped needs no prefix.
-                let table = image.table(SectionKind::Ffn, layer);
-                let info = Header::layer_info(bytes, layer);
-                LayerInfo { hot: if table.mapped_records > 0 { 0 } else { info.hot }, ..info }
+                let mapped = image.table(SectionKind::Ffn, layer).mapped_records > 0;
+                if mapped { 0 } else { Header::layer_info(bytes, layer).hot }
             },
         )
         .map_err(OpenError::Memory)?;
@@ -340,8 +339,9 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             io.fetch(Stage::Open, table.start, extents, |_, arrived| {
                 let Some((extent, bytes)) = arrived else { return Ok(()) };
                 for slot in extent.first_slot..extent.first_slot + extent.wanted {
-                    let record =
-                        table.arrived(slot, extent.start, bytes).ok_or(Corrupt { slot })?;
+                    let record = at_slot(bytes, slot, stride, extent.start)
+                        .and_then(|bytes| table.arrived(slot, bytes))
+                        .ok_or(Corrupt { slot })?;
                     if let Some(out) = cache.hot_mut(layer, slot) {
                         record.copy_to(out);
                     }

@@ -6,7 +6,7 @@ use crate::image::{Record, Table};
 use crate::plan::{Extent, collapse};
 use crate::probe::{Probe, Stage};
 use core::ops::Range;
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// When neighbouring reads are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,8 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
                 }
                 Some((extent, bytes)) => {
                     for slot in extent.first_slot..extent.first_slot + extent.wanted {
-                        let record = table.arrived(slot, extent.start, bytes);
+                        let record = at_slot(bytes, slot, stride, extent.start)
+                            .and_then(|bytes| table.arrived(slot, bytes));
                         visit(probe, slot, record.ok_or(Corrupt { slot })?);
                     }
                 }
@@ -141,6 +142,13 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
             probe.compute(stage, cols);
         })
     }
+}
+
+/// The bytes of record `slot` in `bytes`, which start at block `start` of its table.
+pub(crate) fn at_slot(bytes: &[u8], slot: u32, stride: u32, start: u32) -> Option<&[u8]> {
+    let at = u64::from(slot) * u64::from(stride);
+    let at = at.checked_sub(u64::from(start) * BLOCK_BYTES as u64)?;
+    bytes.get(at as usize..)?.get(..stride as usize)
 }
 
 /// `row_i . x + bias`, from integers: the one place where a row meets an activation.

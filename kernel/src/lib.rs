@@ -35,6 +35,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 mod attention;
+mod bundles;
 pub mod cache;
 pub mod config;
 pub mod decode;
@@ -50,6 +51,7 @@ pub mod plan;
 pub mod predictor;
 pub mod probe;
 pub mod region;
+pub mod replay;
 pub mod sample;
 pub mod tokenizer;
 

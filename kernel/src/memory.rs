@@ -28,6 +28,8 @@ pub struct Options {
     pub hot_permille: u32,
     /// Which neurons enter the dynamic part.
     pub admission: cache::Admission,
+    /// Which neurons leave it.
+    pub eviction: cache::Eviction,
     /// When neighbouring reads are merged.
     pub collapse: Collapse,
     /// Whether `open` checks the CRC of every mapped section. Streamed records are always checked.
@@ -43,9 +45,21 @@ impl Options {
         cache_bytes: 0,
         hot_permille: 1000,
         admission: cache::Admission::DEFAULT,
+        eviction: cache::Eviction::S3Fifo,
         collapse: Collapse { gap: BlockCount(0) },
         verify: true,
     };
+}
+
+impl Options {
+    /// The part of them that the cache needs.
+    pub(crate) const fn policy(&self) -> cache::Policy {
+        cache::Policy {
+            hot_permille: self.hot_permille,
+            admission: self.admission,
+            eviction: self.eviction,
+        }
+    }
 }
 
 impl Default for Options {
@@ -100,13 +114,14 @@ impl MemoryPlan {
     /// `const`, so that a board can size its statics with it and assert that they fit.
     pub const fn for_model(geometry: &Geometry, options: &Options) -> Self {
         let sizes = Sizes::of(geometry, options);
-        let frames = cache::frames(geometry, options.cache_bytes);
+        let shape = cache::Shape::of(geometry);
+        let frames = shape.frames(options.cache_bytes);
         Self {
             work: sizes.words(),
             staging: staging_blocks(geometry, options),
             cache: (frames as usize)
                 .saturating_mul((geometry.bundle_layout().stride() / 4) as usize),
-            index: cache::index_words(geometry, frames),
+            index: shape.index_words(frames),
             kv: (options.kv.entry_words(&geometry.config) as usize)
                 .saturating_mul(sizes.context as usize)
                 .saturating_mul(geometry.config.layers as usize),

@@ -6,7 +6,7 @@ use ripple_hal::{BlockCount, Slice};
 use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
-use ripple_kernel::cache::Admission;
+use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::{
     Bundle, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
 };
@@ -95,7 +95,7 @@ proptest! {
         let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
         let options = Options {
             context, kv, staging: BlockCount(staging), cache_bytes, hot_permille: u32::MAX,
-            admission: Admission::ALL, collapse: Collapse { gap: BlockCount(u32::MAX) },
+            admission: Admission::ALL, eviction: Eviction::S3Fifo, collapse: Collapse { gap: BlockCount(u32::MAX) },
             verify: true,
         };
         let plan = MemoryPlan::for_model(&geometry, &options);

@@ -8,7 +8,7 @@ use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
 use ripple_host_sim::signs::Thresholds;
-use ripple_kernel::cache::Admission;
+use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo};
 use ripple_kernel::{Collapse, Decoder, KvKind, MemoryPlan, Options};
 use ripple_tests::spy::SpyDevice;
@@ -80,15 +80,19 @@ fn options() -> impl Strategy<Value = Options> {
         0..5u32,
         prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
         0..64u32,
+        prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)],
     )
-        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging)| Options {
-            context: CONTEXT,
-            staging: BlockCount(staging),
-            cache_bytes,
-            hot_permille,
-            admission: Admission { long_run, one_in },
-            collapse: Collapse { gap: BlockCount(gap) },
-            ..Options::DEFAULT
+        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction)| {
+            Options {
+                context: CONTEXT,
+                staging: BlockCount(staging),
+                cache_bytes,
+                hot_permille,
+                admission: Admission { long_run, one_in },
+                eviction,
+                collapse: Collapse { gap: BlockCount(gap) },
+                ..Options::DEFAULT
+            }
         })
 }
 

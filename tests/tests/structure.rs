@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 21] = [
     "config",
     "math",
     "image",
@@ -14,12 +14,14 @@ const ORDER: [&str; 19] = [
     "kv",
     "cache",
     "fetch",
+    "bundles",
     "memory",
     "predictor",
     "attention",
     "ffn",
     "layer",
     "error",
+    "replay",
     "decode",
     "sample",
     "tokenizer",

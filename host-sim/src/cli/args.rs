@@ -9,7 +9,10 @@ use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
 use ripple_kernel::image::{Geometry, Header};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
-use ripple_kernel::{KvKind, Options, cache::Admission};
+use ripple_kernel::{
+    KvKind, Options,
+    cache::{Admission, Eviction},
+};
 
 /// The simulated board.
 #[derive(Args, Clone)]
@@ -85,6 +88,7 @@ impl MachineArgs {
             cache_bytes: (cache as u64).min(u32::MAX.into()) as u32,
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,
+            eviction: Eviction::S3Fifo,
             collapse: ripple_kernel::Collapse { gap },
             verify: true,
         };

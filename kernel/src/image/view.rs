@@ -8,7 +8,7 @@ use super::error::ImageError;
 use super::geometry::SectionKind;
 use super::header::Header;
 use super::record::{Record, RecordLayout, identity};
-use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
+use ripple_hal::{BlockCount, BlockIdx};
 
 /// An open image.
 #[derive(Clone, Copy)]
@@ -120,15 +120,12 @@ impl<'m> Table<'m> {
         self.layout.view(self.mapped.get(at..)?)
     }
 
-    /// The record of `slot` in `bytes`, which start at block `start` of the table; its check is
-    /// verified.
+    /// The record of `slot` at the start of `bytes`; its check is verified.
     ///
     /// `None` when the bytes are not that record.
     #[inline]
-    pub fn arrived<'a>(&self, slot: u32, start: u32, bytes: &'a [u8]) -> Option<Record<'a>> {
-        let at = u64::from(slot) * u64::from(self.layout.stride());
-        let at = at.checked_sub(u64::from(start) * BLOCK_BYTES as u64)?;
-        let record = self.layout.view(bytes.get(at as usize..)?)?;
+    pub fn arrived<'a>(&self, slot: u32, bytes: &'a [u8]) -> Option<Record<'a>> {
+        let record = self.layout.view(bytes)?;
         record.is(self.identity ^ slot).then_some(record)
     }
 

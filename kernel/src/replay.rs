@@ -1,0 +1,140 @@
+//! The path of the FFN's bundles alone: cache, plan and fetch, without a model's arithmetic.
+//!
+//! In: active sets, as a trace holds them. Out: the reads that a decoder would make for them, as
+//! its device and its probe see them. What arrives is not looked at, so the device need not hold a
+//! model. Benches replay policies through it that a decoder would run token by token.
+
+use crate::bundles::{Bundle, Place, Source, Wanted, visit};
+use crate::cache::{Cache, Shape};
+use crate::error::StepError;
+use crate::fetch::Io;
+use crate::image::{Quant, RecordLayout};
+use crate::memory::{Memory, MemoryPlan, Options};
+use crate::probe::{Probe, Stage};
+use crate::region::{Carver, MemoryError, Region, reported, words};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
+
+/// The bundles that are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bundles {
+    /// Layers.
+    pub layers: u32,
+    /// Neurons of a layer.
+    pub neurons: u32,
+    /// Bytes from one bundle to the next, a multiple of 4 and at least 8.
+    pub stride: u32,
+    /// Multiply-accumulates that a bundle is used for.
+    pub work: u32,
+}
+
+impl Bundles {
+    fn shape(&self) -> Shape {
+        let cols = self.stride.saturating_sub(4);
+        let layout = RecordLayout { quant: Quant::Q8, rows: 1, cols, bias: false };
+        Shape { layers: self.layers, neurons: self.neurons, layout }
+    }
+
+    /// Blocks of one layer; each starts on a block boundary.
+    pub fn layer_blocks(&self) -> BlockCount {
+        BlockCount::for_bytes(u64::from(self.neurons) * u64::from(self.stride))
+    }
+
+    /// The memory that [`Replay::new`] needs; no bundle is ever kept, so the cache takes none.
+    pub fn plan(&self, options: &Options) -> MemoryPlan {
+        let shape = self.shape();
+        let longest = self.stride.div_ceil(BLOCK_BYTES as u32) + 1;
+        MemoryPlan {
+            work: words(self.neurons, 2),
+            staging: 2 * (options.staging.0 / 2).max(longest) as usize,
+            cache: 0,
+            index: shape.index_words(shape.frames(options.cache_bytes)),
+            kv: 0,
+        }
+    }
+}
+
+/// See the [module](self).
+pub struct Replay<'m, D, P> {
+    device: D,
+    probe: P,
+    bundles: Bundles,
+    options: Options,
+    staging: &'m mut [Block],
+    cache: Cache<'m>,
+    misses: &'m mut [u16],
+    peak_staging: u32,
+}
+
+impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
+    /// A replay on `device`, where the bundles of layer `l` start at block `l * layer_blocks`.
+    ///
+    /// `hot`: how many of the first slots of a layer the hot prefix would best hold; as in a
+    /// decoder it gets what fits. Filling it costs nothing here.
+    ///
+    /// # Errors
+    /// The first region of `memory` that is smaller than [`Bundles::plan`].
+    pub fn new(
+        device: D,
+        bundles: Bundles,
+        memory: Memory<'m>,
+        options: &Options,
+        hot: impl Fn(u32) -> u32,
+        probe: P,
+    ) -> Result<Self, MemoryError> {
+        let plan = bundles.plan(options);
+        plan.check(&memory)?;
+        let Memory { work, staging, index, .. } = memory;
+        let shape = bundles.shape();
+        let frames = shape.frames(options.cache_bytes);
+        let cache = Cache::carve(&mut [], index, &shape, frames, options.policy(), hot)?;
+        let misses = Carver::new(Region::Work, work, plan.work).take(bundles.neurons)?;
+        let staging = staging.get_mut(..plan.staging).unwrap_or_default();
+        let options = *options;
+        Ok(Self { device, probe, bundles, options, staging, cache, misses, peak_staging: 0 })
+    }
+
+    /// Brings the bundles `slots` (ascending) of `layer`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn layer(&mut self, layer: u32, slots: &[u16]) -> Result<(), StepError<D::Error>> {
+        let Bundles { stride, work, .. } = self.bundles;
+        let mut io = Io {
+            device: &mut self.device,
+            staging: self.staging,
+            probe: &mut self.probe,
+            collapse: self.options.collapse,
+            peak: &mut self.peak_staging,
+        };
+        io.probe.enter(Stage::Ffn, layer);
+        let start = BlockIdx(layer.saturating_mul(self.bundles.layer_blocks().0));
+        let source = Source { layer, start, stride, mapped: 0 };
+        let wanted = Wanted { slots, misses: self.misses };
+        visit(&mut io, source, &mut self.cache, wanted, |probe, bundle: Bundle<'_>| {
+            debug_assert!(!matches!(bundle.bytes, Place::Mapped));
+            probe.compute(Stage::Ffn, work);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Changes when neighbouring reads are merged.
+    pub fn set_collapse_gap(&mut self, gap: BlockCount) {
+        self.options.collapse.gap = gap;
+    }
+
+    /// Bytes that the cache holds bundles of.
+    pub fn held_bytes(&self) -> u32 {
+        reported(self.cache.held() as usize * self.bundles.stride as usize)
+    }
+
+    /// The observer.
+    pub fn probe_mut(&mut self) -> &mut P {
+        &mut self.probe
+    }
+
+    /// The device.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+}
