@@ -163,6 +163,19 @@ impl Calibration {
         })
     }
 
+    /// The same card with its access time and its transfer time multiplied, by 1/2^24.
+    pub(crate) fn scaled(&self, access: u64, transfer: u64) -> Self {
+        let scale = |ns: u64, by: u64| (ns.saturating_mul(by >> 12) >> 12).min(MAX_NS);
+        let mut scaled = *self;
+        scaled.t0_ns = scale(self.t0_ns, access);
+        scaled.block_ps = scale(self.block_ps, transfer).max(1);
+        for point in scaled.points.iter_mut() {
+            let of_access = point.ns.min(self.t0_ns);
+            point.ns = scale(of_access, access) + scale(point.ns - of_access, transfer);
+        }
+        scaled
+    }
+
     fn formula_ns(&self, blocks: BlockCount) -> u64 {
         let transfer = self.block_ps.saturating_mul(blocks.0.into()) / 1000;
         self.t0_ns.saturating_add(transfer).min(MAX_NS)
@@ -251,8 +264,22 @@ mod tests {
         for (a, b) in [(0, 0), (0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX), (5, 5)] {
             let fitted = Calibration::fit(&points([(1, a), (u32::MAX, b)]));
             let _ = (fitted.gap(), fitted.bytes_per_second(), fitted.cost_ns(BlockCount(u32::MAX)));
+            let _ = fitted.scaled(1 << 28, 1 << 20).cost_ns(BlockCount(u32::MAX));
         }
         let _ = (Calibration::fit(&[]).gap(), Calibration::affine(u64::MAX, 0).gap());
         assert_eq!(Calibration::affine(0, u64::MAX).gap(), BlockCount(0));
+    }
+
+    #[test]
+    fn scaling_multiplies_access_and_transfer() {
+        let card = Calibration::fit(&points([(1, 300_000), (8, 300_000), (16, 600_000)]));
+        let same = card.scaled(1 << 24, 1 << 24);
+        assert_eq!(same, card);
+        let twice = card.scaled(2 << 24, 2 << 24);
+        assert_eq!(twice.cost_ns(BlockCount(16)), 1_200_000);
+        assert_eq!(
+            Calibration::affine(100_000, 102_400_000).scaled(2 << 24, 1 << 24).gap(),
+            BlockCount(40)
+        );
     }
 }

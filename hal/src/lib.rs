@@ -11,7 +11,7 @@
 //! | an async driver | [`Polled`] |
 //! | a card that others use too | [`SharedDevice`] |
 //!
-//! [`calibrate`] times a card at boot and gives the collapse gap;
+//! [`calibrate`] times a card at boot and gives the collapse gap, [`Tuned`] keeps it up to date;
 //! [`Timed`] measures, [`Retry`] tries again and [`Faulty`] fails on purpose; they nest.
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -37,7 +37,7 @@ mod stream;
 
 pub use adapter::{
     AsyncBlockDevice, Faults, Faulty, FaultyError, Latencies, Polled, Retry, Shared, SharedDevice,
-    SharedError, Timed,
+    SharedError, Timed, Tuned,
 };
 pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 pub use calibrate::{CalibrateError, calibrate};
