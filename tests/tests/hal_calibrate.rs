@@ -10,7 +10,7 @@ use ripple_hal::{
 };
 use ripple_host_sim::card::{Preset, SimCard, Tail, Timing, VirtualClock};
 use ripple_host_sim::model::Model;
-use ripple_host_sim::{models, record::record, text::read_tokens};
+use ripple_host_sim::{models, record::record, simulate, text::read_tokens};
 use ripple_kernel::plan::collapse;
 use std::cell::Cell;
 
@@ -171,6 +171,17 @@ fn the_gap_is_as_good_as_the_best_of_a_sweep() {
         // An affine card's gap needs no pattern.
         assert!(worst_formula < if found.is_affine() { 0.05 } else { 0.1 }, "{}", preset.name);
     }
+}
+
+#[test]
+fn the_simulator_runs_affine_cards_with_the_exact_gap() {
+    for preset in Preset::ALL.into_iter().filter(|preset| preset.table.is_empty()) {
+        for staging in [32, 64, 65_536] {
+            let found = simulate::calibrated(&preset, staging).unwrap();
+            assert_eq!(found.gap(), simulate::exact_gap(&preset), "{} {staging}", preset.name);
+        }
+    }
+    assert_eq!(simulate::calibrated(&Preset::ALL[0], 1), None);
 }
 
 /// A clock that gives what it is told, in turn, then stands still.
