@@ -11,6 +11,7 @@
 //! | an async driver | [`Polled`] |
 //! | a card that others use too | [`SharedDevice`] |
 //!
+//! [`calibrate`] times a card at boot and gives the collapse gap, [`Tuned`] keeps it up to date;
 //! [`Timed`] measures, [`Retry`] tries again and [`Faulty`] fails on purpose; they nest.
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -22,10 +23,13 @@ extern crate std;
 
 mod adapter;
 mod block;
+mod calibrate;
 mod clock;
+mod cost;
 mod device;
 mod extent;
 mod fat;
+mod gap;
 #[cfg(feature = "sdmmc")]
 mod sdmmc;
 mod slice;
@@ -33,13 +37,16 @@ mod stream;
 
 pub use adapter::{
     AsyncBlockDevice, Faults, Faulty, FaultyError, Latencies, Polled, Retry, Shared, SharedDevice,
-    SharedError, Timed,
+    SharedError, Timed, Tuned,
 };
 pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
+pub use calibrate::{CalibrateError, calibrate};
 pub use clock::{Clock, Micros};
+pub use cost::{Calibration, CostPoint};
 pub use device::{BlockDevice, DeviceError, ErrorKind, OutOfRange};
 pub use extent::{ExtentDevice, ExtentError, Extents, FileExtent};
 pub use fat::{FatError, FatFile};
+pub use gap::ReadPattern;
 #[cfg(feature = "sdmmc")]
 pub use sdmmc::{Card, CardError};
 pub use slice::Slice;

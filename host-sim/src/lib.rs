@@ -5,6 +5,7 @@
 //! that [`simulate`] runs it from.
 
 pub mod admission;
+pub mod bench;
 pub mod card;
 pub mod cli;
 pub mod coactivation;

@@ -111,6 +111,11 @@ impl<B: AsRef<[u8]>> SimCard<B> {
         &self.timing
     }
 
+    /// Makes the card another one from the next read on: it drifts, warm or busy with itself.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+    }
+
     /// The bytes on the card.
     pub fn image(&self) -> &[u8] {
         self.image.as_ref()

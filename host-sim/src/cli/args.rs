@@ -2,7 +2,7 @@
 
 use crate::card::Preset;
 use crate::generate::Request;
-use crate::simulate::{Core, Machine, Mapped, exact_gap};
+use crate::simulate::{Core, Machine, Mapped, calibrated_gap};
 use anyhow::{Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
@@ -32,7 +32,7 @@ pub struct MachineArgs {
     /// Most of the cache that the hot prefix may take, in thousandths.
     #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(..=1000))]
     pub hot_permille: u32,
-    /// Collapse gap in blocks; without it, `t0 * BW` of the card.
+    /// Collapse gap in blocks; without it, the one that calibrating the card gives.
     #[arg(long)]
     pub gap: Option<u32>,
     /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs.
@@ -80,18 +80,23 @@ impl MachineArgs {
             config.context
         );
         let cache = self.cache_share(&header.geometry) * ffn_bytes(&header.geometry) as f64;
-        let gap = self.gap.map_or_else(|| exact_gap(self.card), BlockCount);
-        let options = Options {
+        let mut options = Options {
             context,
             kv: self.kv.into(),
             staging: BlockCount(self.staging),
             cache_bytes: (cache as u64).min(u32::MAX.into()) as u32,
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,
+<<<<<<< HEAD
             eviction: Eviction::S3Fifo,
             collapse: ripple_kernel::Collapse { gap },
+=======
+            collapse: ripple_kernel::Collapse { gap: BlockCount(0) },
+>>>>>>> calib
             verify: true,
         };
+        let measured = || calibrated_gap(self.card, &header.geometry, &options);
+        options.collapse.gap = self.gap.map_or_else(measured, BlockCount);
         let (preset, core, mapped) = (self.card, self.core, self.map);
         Ok(Machine { preset, core, mapped, options })
     }

@@ -2,9 +2,10 @@
 
 use crate::generate::{End, Generated};
 use crate::report::Report;
-use crate::simulate::Machine;
+use crate::simulate::{Machine, calibrated};
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
+use ripple_hal::BLOCK_BYTES;
 
 /// A few lines that say it all; every time in them is simulated, and says so.
 pub fn summary(report: &Report, machine: &Machine, generated: &Generated) -> String {
@@ -39,6 +40,7 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated) -> Str
             report.ms_per_token, report.io_ms, report.compute_ms
         ),
     ];
+    lines.push(format!("  gap      {} blocks{}", report.gap_blocks, boot(report, machine)));
     if report.bytes_per_token > 0.0 {
         lines.push(format!(
             "  read     {} a token in {:.1} reads, {:.1} MB/s of it asked for",
@@ -87,6 +89,23 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated) -> Str
     let regions = regions.collect::<Vec<_>>().join(" + ");
     lines.push(format!("  RAM      {} KiB = {regions}", kib(total)));
     lines.join("\n") + "\n"
+}
+
+/// What calibration at boot finds and takes.
+fn boot(report: &Report, machine: &Machine) -> String {
+    let staging = report.memory.iter().find(|region| region.region == "staging");
+    let staging = staging.map_or(0, |region| region.planned as usize / BLOCK_BYTES);
+    let Some(found) = calibrated(machine.preset, staging) else { return String::new() };
+    let cost = match found.is_affine() {
+        true => format!(
+            "{:.0} us + {:.1} MB/s",
+            found.t0_ns() as f64 / 1e3,
+            found.bytes_per_second() as f64 / 1e6
+        ),
+        false => format!("a table of {} sizes", found.table().len()),
+    };
+    let ms = found.took().0 as f64 / 1e3;
+    format!("; calibration at boot: {cost}, {} reads in {ms:.1} ms", found.reads())
 }
 
 /// A number of bytes, with a unit.

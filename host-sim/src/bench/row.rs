@@ -1,0 +1,37 @@
+//! What one policy did on one card: a row of the bench.
+
+use serde::Serialize;
+
+/// One policy on one card with one cache size, over a whole held-out trace. Times are simulated.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the card preset.
+    pub preset: String,
+    /// Neuron cache, as a share of the FFN's bytes.
+    pub cache_ratio: f64,
+    /// Name of the policy.
+    pub policy: String,
+    /// Milliseconds a token, card and core together, overlap subtracted.
+    pub ms_per_token: f64,
+    /// Milliseconds a token that the card was busy.
+    pub io_ms: f64,
+    /// Milliseconds a token that the core computed.
+    pub compute_ms: f64,
+    /// Read commands a token.
+    pub reads_per_token: f64,
+    /// Bytes read a token.
+    pub bytes_per_token: f64,
+    /// Missed bundles a read brought, on average.
+    pub mean_run_bundles: f64,
+    /// Bytes read for each byte of a missed bundle.
+    pub read_amplification: f64,
+    /// Share of the active bundles that were in memory.
+    pub hit_rate: f64,
+    /// 99th percentile of the milliseconds a token took.
+    pub p99_ms: f64,
+    /// The bound: a clairvoyant cache of the same size, its missed bytes at full bandwidth, one
+    /// command for each layer that misses.
+    pub bound_ms: f64,
+}
