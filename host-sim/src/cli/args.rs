@@ -87,12 +87,8 @@ impl MachineArgs {
             cache_bytes: (cache as u64).min(u32::MAX.into()) as u32,
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,
-<<<<<<< HEAD
             eviction: Eviction::S3Fifo,
-            collapse: ripple_kernel::Collapse { gap },
-=======
             collapse: ripple_kernel::Collapse { gap: BlockCount(0) },
->>>>>>> calib
             verify: true,
         };
         let measured = || calibrated_gap(self.card, &header.geometry, &options);
