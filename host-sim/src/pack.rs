@@ -4,14 +4,15 @@
 //! traces or devices. The format itself is [`ripple_kernel::image`].
 
 use crate::model::{Layer, Model, NormWeights};
-use crate::placement::{Order, Placement};
+use crate::placement::{Order, Pages, Placement};
 use crate::signs::Thresholds;
 use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
+use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::Ffn;
 use ripple_kernel::image::record::identity;
 use ripple_kernel::image::{
-    Bundle, Geometry, HeaderBuilder, LayerInfo, Predictor, RecordLayout, SectionKind,
+    Bundle, Geometry, HeaderBuilder, LayerInfo, Page, Predictor, RecordLayout, SectionKind,
 };
 
 /// How active neurons will be found on the board.
@@ -32,7 +33,7 @@ pub fn geometry(model: &Model, predictor: &PredictorChoice) -> Geometry {
         PredictorChoice::ExactFullBundles => (Bundle::Full, Predictor::Exact),
         PredictorChoice::Signs(t) => (Bundle::Full, Predictor::Signs { planes: t.planes }),
     };
-    Geometry { config: model.config, bundle, predictor }
+    Geometry { config: model.config, bundle, predictor, page_blocks: BlockCount(0) }
 }
 
 /// Packs `model`.
@@ -58,7 +59,19 @@ pub fn pack(
         model.name,
     );
     let tokenizer = model.tokenizer.pack()?;
-    let geometry = geometry(model, predictor);
+    let mut geometry = geometry(model, predictor);
+    if let Some(pages) = placement.pages() {
+        ensure!(
+            pages.tokens() == config.vocab as usize,
+            "the placement has pages for {} tokens, the model `{}` has {}; place again with a trace \
+             of this model",
+            pages.tokens(),
+            model.name,
+            config.vocab
+        );
+        let blocks = pages.blocks(geometry.bundle_layout().stride());
+        geometry.page_blocks = BlockCount(u32::try_from(blocks).context("pages beyond 2 TiB")?);
+    }
     let builder = HeaderBuilder::new(geometry, u32::try_from(tokenizer.len())?)
         .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
     let bytes = usize::try_from(builder.blocks().bytes())?;
@@ -69,7 +82,7 @@ pub fn pack(
     for kind in SectionKind::ALL {
         let Some((count, layout)) = geometry.table(kind) else { continue };
         let section = &mut image[builder.range(kind)];
-        if count == 0 {
+        if count == 0 || kind == SectionKind::PageIndex {
             continue;
         }
         let part = usize::try_from(geometry.table_blocks(kind).bytes())?;
@@ -82,6 +95,9 @@ pub fn pack(
                 write_part(model, kind, layer, order, predictor, &writer, part)
             })
             .with_context(|| format!("section {}", kind.name()))?;
+    }
+    if let Some(pages) = placement.pages() {
+        write_pages(pages, placement, &builder, &geometry, &mut image);
     }
     let info: Vec<_> = (0..layers)
         .map(|layer| LayerInfo {
@@ -123,7 +139,7 @@ fn write_part(
     };
     let weights = &model.layers[layer];
     match kind {
-        SectionKind::Tokenizer => {}
+        SectionKind::Tokenizer | SectionKind::PageIndex | SectionKind::Pages => {}
         SectionKind::LayerVectors => {
             let mut floats = vectors(&weights.attention_norm);
             floats.extend(vectors(&weights.ffn_norm));
@@ -172,6 +188,48 @@ fn write_part(
         SectionKind::Ffn => write_bundles(model, weights, order, writer, part)?,
     }
     Ok(())
+}
+
+/// Writes the pages, copied from the FFN section, and their index.
+fn write_pages(
+    pages: &Pages,
+    placement: &Placement,
+    builder: &HeaderBuilder,
+    geometry: &Geometry,
+    image: &mut [u8],
+) {
+    let Some((_, layout)) = geometry.table(SectionKind::PageIndex) else { return };
+    let stride = geometry.bundle_layout().stride();
+    let layer_bytes = geometry.table_blocks(SectionKind::Ffn).bytes() as usize;
+    let slots: Vec<_> = placement.layers().iter().map(Order::slots).collect();
+    let (index, ffn) = (builder.range(SectionKind::PageIndex), builder.range(SectionKind::Ffn));
+    let section = builder.range(SectionKind::Pages).start;
+    let (tables, out) = image.split_at_mut(section);
+    let mut at = 0;
+    for token in 0..pages.tokens() {
+        let mut words = vec![(at / BLOCK_BYTES) as u32];
+        for (layer, plan) in pages.of(token).iter().enumerate() {
+            words.push(Page::index_word(plan.neurons.len() as u16, plan.ahead));
+            let page = &mut out[at..at + plan.blocks(stride) as usize * BLOCK_BYTES];
+            at += page.len();
+            let held: Vec<u16> =
+                plan.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
+            if held.is_empty() {
+                continue;
+            }
+            let bundles = Page::directory_strides(held.len() as u16, stride) * stride;
+            let (directory, bundles) = page.split_at_mut(bundles as usize);
+            Page::emit_directory(layer as u32, &held, directory);
+            for (out, &slot) in bundles.chunks_exact_mut(stride as usize).zip(&held) {
+                let from = ffn.start + layer * layer_bytes + usize::from(slot) * stride as usize;
+                out.copy_from_slice(&tables[from..from + stride as usize]);
+            }
+        }
+        // The bits of integers, in a record of floats.
+        let words: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
+        let writer = Writer { layout, identity: identity(SectionKind::PageIndex as u32, 0, 0) };
+        writer.put(&mut tables[index.clone()], token, &[&words], 0.0);
+    }
 }
 
 fn write_bundles(

@@ -69,6 +69,7 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
         recorder.flush(&mut builder, first);
         first += window.len();
     }
+    builder.name(tokens);
     builder.finish()
 }
 

@@ -6,7 +6,8 @@
 //! The file holds one tensor `active`, U8, `(tokens, layers, ceil(neurons / 8))`: bit `i` of byte
 //! `k` is neuron `8k + i` (least significant bit first), and four metadata strings: `neurons`,
 //! `bundle_bytes`, `model`, `text`. From a boolean array, with numpy:
-//! `packbits(active, axis=-1, bitorder="little")`.
+//! `packbits(active, axis=-1, bitorder="little")`. A second tensor `tokens`, U32, `(tokens,)`, may say
+//! which token each was; without it no pages can be placed.
 
 use crate::output::write_whole;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -19,6 +20,8 @@ use std::path::Path;
 
 /// The tensor's name.
 const ACTIVE: &str = "active";
+/// The name of the tensor of token numbers.
+const TOKENS: &str = "tokens";
 /// Most neurons in a layer: a neuron's index is a `u16`, as on the board.
 const MOST_NEURONS: usize = 65535;
 
@@ -49,6 +52,8 @@ impl TraceHeader {
 pub struct Trace {
     header: TraceHeader,
     tokens: usize,
+    /// `(tokens,)` which token each was, or empty.
+    ids: Vec<u32>,
     bits: Bits,
 }
 
@@ -78,8 +83,9 @@ impl Trace {
         let (header_bytes, metadata) =
             SafeTensors::read_metadata(&file).map_err(|e| explain(&file, e))?;
         let (header, tokens, offset) = check_header(&metadata)?;
-        let trace =
-            Self { header, tokens, bits: Bits::Mapped { start: 8 + header_bytes + offset, file } };
+        let ids = read_ids(&metadata, tokens, &file[8 + header_bytes..])?;
+        let bits = Bits::Mapped { start: 8 + header_bytes + offset, file };
+        let trace = Self { header, tokens, ids, bits };
         trace.check_stray_bits()?;
         Ok(trace)
     }
@@ -93,6 +99,7 @@ impl Trace {
         let bytes = self.tokens * h.layers * h.row_bytes();
         // Written here rather than by `safetensors::serialize`, which would hold a second copy of
         // the bits and put the metadata in a different order at every run.
+        let ids_end = bytes + 4 * self.ids.len();
         let mut json = json!({
             "__metadata__": {
                 "bundle_bytes": h.bundle_bytes.to_string(),
@@ -105,13 +112,21 @@ impl Trace {
                 "shape": [self.tokens, h.layers, h.row_bytes()],
                 "data_offsets": [0, bytes],
             },
-        })
-        .to_string();
+        });
+        if !self.ids.is_empty() {
+            json[TOKENS] = json!({
+                "dtype": "U32", "shape": [self.tokens], "data_offsets": [bytes, ids_end],
+            });
+        }
+        let mut json = json.to_string();
         json.push_str(&" ".repeat(json.len().next_multiple_of(8) - json.len()));
         write_whole(path, |out: &mut dyn Write| {
             out.write_all(&(json.len() as u64).to_le_bytes())?;
             out.write_all(json.as_bytes())?;
             out.write_all(&self.bytes()[..bytes])?;
+            for id in &self.ids {
+                out.write_all(&id.to_le_bytes())?;
+            }
             Ok(())
         })
     }
@@ -134,6 +149,11 @@ impl Trace {
     /// Tokens traced.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Which token each was: `(tokens,)`, or empty where the trace does not say.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
     }
 
     /// Transformer layers.
@@ -254,6 +274,21 @@ fn explain(file: &[u8], error: SafeTensorError) -> anyhow::Error {
     }
 }
 
+/// The token numbers, if there are any; `data` is what follows the header.
+fn read_ids(metadata: &Metadata, tokens: usize, data: &[u8]) -> Result<Vec<u32>> {
+    let Some(info) = metadata.info(TOKENS) else { return Ok(Vec::new()) };
+    ensure!(
+        info.dtype == Dtype::U32 && info.shape == [tokens],
+        "tensor `{TOKENS}`: expected U32 of shape ({tokens},), one number for each token of \
+         `{ACTIVE}`, found {:?} of shape {:?}",
+        info.dtype,
+        info.shape
+    );
+    let (start, end) = info.data_offsets;
+    let (words, _) = data[start..end].as_chunks::<4>();
+    Ok(words.iter().map(|&word| u32::from_le_bytes(word)).collect())
+}
+
 /// Checks the names, types and shapes; gives what was traced, its tokens and where the tensor
 /// starts within the data.
 fn check_header(metadata: &Metadata) -> Result<(TraceHeader, usize, usize)> {
@@ -313,6 +348,7 @@ fn check_header(metadata: &Metadata) -> Result<(TraceHeader, usize, usize)> {
 pub struct TraceBuilder {
     header: TraceHeader,
     tokens: usize,
+    ids: Vec<u32>,
     bits: Vec<u8>,
 }
 
@@ -324,7 +360,7 @@ impl TraceBuilder {
     pub fn new(header: TraceHeader) -> Self {
         assert!(header.layers > 0 && header.bundle_bytes > 0, "{header:?}");
         assert!((1..=MOST_NEURONS).contains(&header.neurons), "{header:?}");
-        Self { header, tokens: 0, bits: Vec::new() }
+        Self { header, tokens: 0, ids: Vec::new(), bits: Vec::new() }
     }
 
     /// Adds neurons to the active set of `token` in `layer`; the trace grows to hold `token`.
@@ -346,8 +382,18 @@ impl TraceBuilder {
         }
     }
 
+    /// Says which tokens they were.
+    ///
+    /// # Panics
+    /// When there are more or fewer than were pushed.
+    pub fn name(&mut self, ids: &[u32]) {
+        assert_eq!(ids.len(), self.tokens, "numbers of tokens");
+        self.ids = ids.to_vec();
+    }
+
     /// The trace of the tokens pushed.
     pub fn finish(self) -> Trace {
-        Trace { header: self.header, tokens: self.tokens, bits: Bits::Recorded(self.bits) }
+        let Self { header, tokens, ids, bits } = self;
+        Trace { header, tokens, ids, bits: Bits::Recorded(bits) }
     }
 }

@@ -1,13 +1,14 @@
 //! Brings the bundles of an active set: those in memory at once, the others as they arrive.
 //!
-//! In: the active slots of a layer. Out: each bundle's bytes, handed to a closure once. Cache and
-//! plan decide what is read and what is kept. Knows nothing of arithmetic.
+//! In: the active slots of a layer. Out: each bundle's bytes, handed to a closure once. Cache, page
+//! and plan decide what is read and what is kept. Knows nothing of arithmetic.
 
 use crate::cache::Cache;
 use crate::fetch::{Corrupt, FetchError, Io, at_slot};
-use crate::plan::collapse;
+use crate::image::Page;
+use crate::plan::{Extent, collapse};
 use crate::probe::{Probe, Stage};
-use ripple_hal::{BlockDevice, BlockIdx};
+use ripple_hal::{BlockCount, BlockDevice, BlockIdx};
 
 /// Where the bundles of a layer are.
 #[derive(Clone, Copy)]
@@ -19,14 +20,33 @@ pub(crate) struct Source {
     pub stride: u32,
     /// Slots below this are mapped.
     pub mapped: u32,
+    /// Where copies of the likely ones are; after `start`.
+    pub page: Option<Page>,
 }
 
 /// The active set.
 pub(crate) struct Wanted<'a> {
     /// Ascending.
     pub slots: &'a [u16],
-    /// `(neurons,)` scratch: indices into `slots` of what must be read.
-    pub misses: &'a mut [u16],
+    /// `(neurons,)` scratch: what must be read, as `place << 16 | index into slots`.
+    pub misses: &'a mut [u32],
+}
+
+/// The place of a miss that no page holds: it is read from its slot.
+const AT_SLOT: u32 = 0xFFFF;
+/// The place of a miss that has been read. Smaller ones are places in the page.
+const DONE: u32 = 0xFFFE;
+
+const fn miss(place: u32, index: u16) -> u32 {
+    place << 16 | index as u32
+}
+
+const fn place(miss: u32) -> u32 {
+    miss >> 16
+}
+
+const fn index(miss: u32) -> usize {
+    miss as u16 as usize
 }
 
 /// A bundle that is wanted.
@@ -61,65 +81,229 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let misses = find_misses(source, cache, slots, misses);
     io.probe.lookup(layer, (slots.len() - misses.len()) as u32, misses.len() as u32);
 
-    let slot_of = |miss: &u16| u32::from(slots.get(*miss as usize).copied().unwrap_or(0));
-    let extents = collapse(misses.iter().map(slot_of), stride, io.collapse.gap, io.half());
-    let mut coming = misses;
-    let mut run = Run::default();
-    io.fetch(Stage::Ffn, start, extents, |probe, arrived| {
-        let Some((extent, bytes)) = arrived else {
-            return hits(source, cache, slots, misses, |bundle| work(probe, bundle));
-        };
-        let (here, later) =
-            coming.split_at_checked(extent.wanted as usize).unwrap_or((coming, &[]));
-        for (i, miss) in here.iter().enumerate() {
-            let (index, slot) = (usize::from(*miss), slot_of(miss));
-            let bytes = at_slot(bytes, slot, stride, extent.start).ok_or(Corrupt { slot })?;
-            work(probe, Bundle { index, slot, bytes: Place::Arrived(bytes) })?;
-            let run = run.length(slot, coming.get(i..).unwrap_or(&[]).iter().map(slot_of));
-            if let Some(frame) = cache.admit(layer, slot, run) {
-                frame.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-            }
+    let page = source.page.filter(|page| pays(io, page, slots, misses, stride));
+    let (at_slots, in_page) = match page {
+        Some(page) => {
+            read_head(io, source, page, cache, slots, misses, &mut work)?;
+            split(misses)
         }
-        coming = later;
+        None => (misses, Default::default()),
+    };
+    let (at_slots, in_page) = (&*at_slots, &*in_page);
+    // Places in the page are counted in strides from its start, as slots are from the table's.
+    let (offset, directory) = match page {
+        Some(page) => {
+            (page.start.0.saturating_sub(start.0), Page::directory_strides(page.bundles, stride))
+        }
+        None => (0, 0),
+    };
+    let (gap, half) = (io.collapse.gap, io.half());
+    let slot_of = |&miss: &u32| slot_at(slots, miss);
+    let from_slots = collapse(at_slots.iter().map(slot_of), stride, gap, half);
+    let in_directory = |&miss: &u32| directory + place(miss);
+    let from_page = collapse(in_page.iter().map(in_directory), stride, gap, half)
+        .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
+
+    let mut coming = at_slots.iter().chain(in_page);
+    let mut run = Run::default();
+    io.fetch(Stage::Ffn, start, from_slots.chain(from_page), |probe, arrived| {
+        let Some((extent, bytes)) = arrived else {
+            if page.is_some() {
+                return Ok(());
+            }
+            return hits(source, cache, slots, at_slots, |bundle| work(probe, bundle));
+        };
+        for _ in 0..extent.wanted {
+            let following = coming.clone();
+            let Some(miss) = coming.next() else { break };
+            let slot = slot_of(miss);
+            let (at, run) = if place(*miss) == AT_SLOT {
+                (
+                    at_slot(bytes, slot, stride, extent.start),
+                    run.length(slot, following.map(slot_of)),
+                )
+            } else {
+                let start = extent.start.saturating_sub(offset);
+                (at_slot(bytes, in_directory(miss), stride, start), extent.wanted)
+            };
+            let bytes = at.ok_or(Corrupt { slot })?;
+            work(probe, Bundle { index: index(*miss), slot, bytes: Place::Arrived(bytes) })?;
+            keep(cache, layer, slot, run, bytes);
+        }
         Ok(())
     })
 }
 
-/// Writes the indices of the active slots that are neither mapped nor cached, and counts the uses
-/// of those that are cached.
+/// Reads the directory of `page` and the bundles that are read ahead with it. Visits what is in
+/// memory and what of the misses arrived; gives the others their place.
+fn read_head<D: BlockDevice, P: Probe>(
+    io: &mut Io<'_, D, P>,
+    source: Source,
+    page: Page,
+    cache: &mut Cache<'_>,
+    slots: &[u16],
+    misses: &mut [u32],
+    mut work: impl FnMut(&mut P, Bundle<'_>) -> Result<(), Corrupt>,
+) -> Result<(), FetchError<D::Error>> {
+    let Source { layer, stride, .. } = source;
+    let directory = Page::directory_strides(page.bundles, stride);
+    let head = head(&page, stride, io.half());
+    io.fetch(Stage::Ffn, page.start, head, |probe, arrived| {
+        let Some((extent, bytes)) = arrived else {
+            return hits(source, cache, slots, misses, |bundle| work(probe, bundle));
+        };
+        if extent.first_slot == 0 {
+            let directory = page.directory(layer, bytes).ok_or(Corrupt { slot: 0 })?;
+            locate(slots, misses, directory.iter().map(|slot| slot.get()));
+        }
+        let here = extent.first_slot..extent.first_slot + extent.wanted;
+        let ahead = u32::from(page.ahead);
+        let came = |miss: u32| place(miss) < ahead && here.contains(&(directory + place(miss)));
+        let run = misses.iter().filter(|&&miss| came(miss)).count() as u32;
+        for entry in misses.iter_mut().filter(|entry| came(**entry)) {
+            let slot = slot_at(slots, *entry);
+            let bytes = at_slot(bytes, directory + place(*entry), stride, extent.start)
+                .ok_or(Corrupt { slot })?;
+            let index = index(*entry);
+            work(probe, Bundle { index, slot, bytes: Place::Arrived(bytes) })?;
+            keep(cache, layer, slot, run, bytes);
+            *entry = miss(DONE, index as u16);
+        }
+        Ok(())
+    })
+}
+
+/// The reads of a page's directory and of what is read ahead, as few as fit staging.
+fn head(page: &Page, stride: u32, half: BlockCount) -> impl Iterator<Item = Extent> + use<> {
+    let strides = Page::directory_strides(page.bundles, stride) + u32::from(page.ahead);
+    collapse(0..strides, stride, BlockCount(0), half)
+}
+
+/// Whether reading the misses one by one would take longer than the head of the page alone.
+fn pays<D: BlockDevice, P: Probe>(
+    io: &Io<'_, D, P>,
+    page: &Page,
+    slots: &[u16],
+    misses: &[u32],
+    stride: u32,
+) -> bool {
+    let (gap, half) = (io.collapse.gap, io.half());
+    // A command takes as long as the gap's blocks: that is how the gap is chosen.
+    let cost = |extents: &mut dyn Iterator<Item = Extent>| {
+        extents.fold(0u64, |cost, extent| cost + u64::from(gap.0) + u64::from(extent.blocks.0))
+    };
+    let from_slots = misses.iter().map(|&miss| slot_at(slots, miss));
+    let directory = Page::directory_strides(page.bundles, stride);
+    // The directory must arrive in one piece.
+    u64::from(directory) * u64::from(stride) <= half.bytes()
+        && cost(&mut collapse(from_slots, stride, gap, half)) > cost(&mut head(page, stride, half))
+}
+
+/// Writes the place in the page of every miss that its directory holds.
+fn locate(slots: &[u16], misses: &mut [u32], directory: impl Iterator<Item = u16>) {
+    for (slot, place) in directory.zip(0..DONE) {
+        // Both are ascending: slots, and the misses by their index.
+        let Ok(at) = slots.binary_search(&slot) else { continue };
+        if let Ok(found) = misses.binary_search_by_key(&at, |&miss| index(miss))
+            && let Some(entry) = misses.get_mut(found)
+        {
+            *entry = miss(place, at as u16);
+        }
+    }
+}
+
+/// Puts the misses without a place in front, in their order, then those in the page by place; leaves
+/// out what is done.
+fn split(misses: &mut [u32]) -> (&mut [u32], &mut [u32]) {
+    let at_slots = move_to_front(misses, |miss| place(miss) == AT_SLOT);
+    let (at_slots, rest) = misses.split_at_mut_checked(at_slots).unwrap_or_default();
+    let in_page = move_to_front(rest, |miss| place(miss) != DONE);
+    let in_page = rest.get_mut(..in_page).unwrap_or_default();
+    sort(in_page);
+    (at_slots, in_page)
+}
+
+/// Moves what is `wanted` to the front, in its order, and counts it.
+fn move_to_front(misses: &mut [u32], wanted: impl Fn(u32) -> bool) -> usize {
+    let mut count = 0;
+    for at in 0..misses.len() {
+        if misses.get(at).is_some_and(|&miss| wanted(miss)) {
+            swap(misses, count, at);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Shell's sort: a few hundred numbers at most, and the library's sorts can panic.
+fn sort(numbers: &mut [u32]) {
+    for gap in [301, 132, 57, 23, 10, 4, 1] {
+        for end in gap..numbers.len() {
+            let mut at = end;
+            while at >= gap
+                && let (Some(&before), Some(&here)) = (numbers.get(at - gap), numbers.get(at))
+                && before > here
+            {
+                swap(numbers, at - gap, at);
+                at -= gap;
+            }
+        }
+    }
+}
+
+/// The library's `swap` can panic.
+fn swap(numbers: &mut [u32], a: usize, b: usize) {
+    if let Ok([a, b]) = numbers.get_disjoint_mut([a, b]) {
+        core::mem::swap(a, b);
+    }
+}
+
+fn slot_at(slots: &[u16], miss: u32) -> u32 {
+    slots.get(index(miss)).copied().unwrap_or(0).into()
+}
+
+/// Offers a bundle that was just read to the cache.
+fn keep(cache: &mut Cache<'_>, layer: u32, slot: u32, run: u32, bytes: &[u8]) {
+    if let Some(frame) = cache.admit(layer, slot, run) {
+        frame.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+}
+
+/// Writes the active slots that are neither mapped nor cached, and counts the uses of those that are
+/// cached.
 fn find_misses<'a>(
     source: Source,
     cache: &mut Cache<'_>,
     slots: &[u16],
-    misses: &'a mut [u16],
-) -> &'a [u16] {
+    misses: &'a mut [u32],
+) -> &'a mut [u32] {
     let mut count = 0;
-    for (i, &slot) in slots.iter().enumerate() {
+    for (&slot, index) in slots.iter().zip(0..) {
         let slot = u32::from(slot);
         if slot >= source.mapped
             && !cache.touch(source.layer, slot)
-            && let Some(miss) = misses.get_mut(count)
+            && let Some(entry) = misses.get_mut(count)
         {
-            *miss = i as u16;
+            *entry = miss(AT_SLOT, index);
             count += 1;
         }
     }
-    misses.get(..count).unwrap_or(&[])
+    misses.get_mut(..count).unwrap_or_default()
 }
 
-/// Visits the active slots that are in memory: those whose index is not among the `misses`.
+/// Visits the active slots that are in memory: those that are not among the `misses`.
 ///
 /// Runs before anything is admitted, so what was found cached is still there.
 fn hits(
     source: Source,
     cache: &Cache<'_>,
     slots: &[u16],
-    misses: &[u16],
+    misses: &[u32],
     mut work: impl FnMut(Bundle<'_>) -> Result<(), Corrupt>,
 ) -> Result<(), Corrupt> {
     let mut misses = misses.iter().peekable();
-    for (index, &slot) in slots.iter().enumerate() {
-        if misses.next_if(|&&miss| usize::from(miss) == index).is_some() {
+    for (at, &slot) in slots.iter().enumerate() {
+        if misses.next_if(|&&miss| index(miss) == at).is_some() {
             continue;
         }
         let slot = u32::from(slot);
@@ -128,7 +312,7 @@ fn hits(
         } else {
             Place::Cached(cache.get(source.layer, slot).unwrap_or(&[]))
         };
-        work(Bundle { index, slot, bytes })?;
+        work(Bundle { index: at, slot, bytes })?;
     }
     Ok(())
 }

@@ -164,6 +164,15 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
                 *x = f32::from(w) * scale;
             }
         })?;
+        let index = image.table(SectionKind::PageIndex, 0);
+        if index.count > 0 {
+            let pages = &mut *state.pages;
+            io.for_each(Stage::Embedding, &index, token..token + 1, |_, _, record| {
+                for (page, word) in pages.iter_mut().zip(record.words(0)) {
+                    *page = u32::from_le_bytes(*word);
+                }
+            })?;
+        }
         match config.position {
             Position::Rope => {
                 let at = state.final_vectors.len().saturating_sub(state.cos.len());

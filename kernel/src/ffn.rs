@@ -7,7 +7,7 @@ use crate::bundles::{Place, Source, Wanted, visit};
 use crate::cache::Cache;
 use crate::config::Ffn;
 use crate::fetch::{Corrupt, FetchError, Io, dot};
-use crate::image::{Bundle, Geometry, Record, Table};
+use crate::image::{Bundle, Geometry, Page, Record, Table};
 use crate::math::accumulate::Accumulator;
 use crate::probe::{Probe, Stage};
 use ripple_hal::BlockDevice;
@@ -19,7 +19,9 @@ pub(crate) struct Active<'a> {
     /// First-layer outputs, if the predictor computed them; else anything.
     pub values: &'a [f32],
     /// `(neurons,)` scratch.
-    pub misses: &'a mut [u16],
+    pub misses: &'a mut [u32],
+    /// Where copies of the likely ones are.
+    pub page: Option<Page>,
     /// `(dim,)`.
     pub quantised: &'a [i8],
     pub scale: f32,
@@ -35,10 +37,10 @@ pub(crate) fn apply<D: BlockDevice, P: Probe>(
     active: Active<'_>,
     sum: &mut Accumulator<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Active { slots, values, misses, quantised, scale } = active;
+    let Active { slots, values, misses, page, quantised, scale } = active;
     let neuron = Neuron { geometry, quantised, scale };
     let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
-    let source = Source { layer, start, stride, mapped };
+    let source = Source { layer, start, stride, mapped, page };
     visit(io, source, cache, Wanted { slots, misses }, |probe, bundle| {
         let slot = bundle.slot;
         let record = match bundle.bytes {

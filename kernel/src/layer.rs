@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::config::Norm;
 use crate::fetch::{FetchError, Io};
 use crate::ffn::{self, Active};
-use crate::image::{Geometry, Image, SectionKind};
+use crate::image::{Geometry, Image, Page, SectionKind};
 use crate::kv::KvCache;
 use crate::math::accumulate::Accumulator;
 use crate::math::{norm, quant, rope};
@@ -118,8 +118,10 @@ fn sparse_ffn<D: BlockDevice, P: Probe>(
     io.probe.enter(Stage::Ffn, layer);
     let narrow = state.narrow.get_mut(..dim).unwrap_or_default();
     let mut sum = Accumulator::new(narrow, state.wide);
-    let active = Active { slots, values, misses: state.misses, quantised, scale };
     let table = image.table(SectionKind::Ffn, layer);
+    let pages = image.header.section(SectionKind::Pages).start;
+    let page = Page::of_layer(state.pages, layer, table.layout.stride(), pages);
+    let active = Active { slots, values, misses: state.misses, page, quantised, scale };
     ffn::apply(io, geometry, &table, cache, layer, active, &mut sum)?;
     let x = &mut *state.x;
     sum.finish(|j, y| {

@@ -199,6 +199,7 @@ struct Sizes {
     layer_floats: u32,
     final_floats: u32,
     neurons: u32,
+    pages: u32,
     planes: u32,
     vocab: u32,
 }
@@ -216,6 +217,7 @@ impl Sizes {
             layer_floats: geometry.layer_floats(),
             final_floats: geometry.final_floats(),
             neurons: c.neurons,
+            pages: if geometry.page_blocks.0 > 0 { 1 + c.layers } else { 0 },
             planes: geometry.planes() * c.dim.div_ceil(32),
             vocab: c.vocab,
         }
@@ -236,7 +238,8 @@ impl Sizes {
             (self.wide, 8),
             (self.neurons, 2),
             (self.neurons, 4),
-            (self.neurons, 2),
+            (self.neurons, 4),
+            (self.pages, 4),
             (self.planes, 4),
             (self.vocab, 4),
         ];
@@ -277,8 +280,10 @@ pub(crate) struct RunState<'m> {
     pub active: &'m mut [u16],
     /// `(neurons,)` their first-layer outputs, where the predictor knows them.
     pub values: &'m mut [f32],
-    /// `(neurons,)` indices into `active` of what must be read.
-    pub misses: &'m mut [u16],
+    /// `(neurons,)` what must be read: see `bundles::Wanted`.
+    pub misses: &'m mut [u32],
+    /// `(1 + layers,)` the token's record of the page index; empty without pages.
+    pub pages: &'m mut [u32],
     /// `(planes, dim / 32)` bits of the input, for a sign predictor.
     pub planes: &'m mut [u32],
     /// `(vocab,)`.
@@ -308,6 +313,7 @@ impl<'m> RunState<'m> {
             active: rest.take(s.neurons)?,
             values: rest.take(s.neurons)?,
             misses: rest.take(s.neurons)?,
+            pages: rest.take(s.pages)?,
             planes: rest.take(s.planes)?,
             logits: rest.take(s.vocab)?,
         })
@@ -344,6 +350,7 @@ mod tests {
         },
         bundle: Bundle::Full,
         predictor: Predictor::Signs { planes: 7 },
+        page_blocks: BlockCount(1),
     };
 
     #[test]

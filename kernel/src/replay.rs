@@ -8,7 +8,7 @@ use crate::bundles::{Bundle, Place, Source, Wanted, visit};
 use crate::cache::{Cache, Shape};
 use crate::error::StepError;
 use crate::fetch::Io;
-use crate::image::{Quant, RecordLayout};
+use crate::image::{Page, Quant, RecordLayout};
 use crate::memory::{Memory, MemoryPlan, Options};
 use crate::probe::{Probe, Stage};
 use crate::region::{Carver, MemoryError, Region, reported, words};
@@ -44,7 +44,7 @@ impl Bundles {
         let shape = self.shape();
         let longest = self.stride.div_ceil(BLOCK_BYTES as u32) + 1;
         MemoryPlan {
-            work: words(self.neurons, 2),
+            work: words(self.neurons, 4),
             staging: 2 * (options.staging.0 / 2).max(longest) as usize,
             cache: 0,
             index: shape.index_words(shape.frames(options.cache_bytes)),
@@ -61,7 +61,7 @@ pub struct Replay<'m, D, P> {
     options: Options,
     staging: &'m mut [Block],
     cache: Cache<'m>,
-    misses: &'m mut [u16],
+    misses: &'m mut [u32],
     peak_staging: u32,
 }
 
@@ -93,11 +93,16 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         Ok(Self { device, probe, bundles, options, staging, cache, misses, peak_staging: 0 })
     }
 
-    /// Brings the bundles `slots` (ascending) of `layer`.
+    /// Brings the bundles `slots` (ascending) of `layer`; `page` holds copies of the likely ones.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn layer(&mut self, layer: u32, slots: &[u16]) -> Result<(), StepError<D::Error>> {
+    pub fn layer(
+        &mut self,
+        layer: u32,
+        slots: &[u16],
+        page: Option<Page>,
+    ) -> Result<(), StepError<D::Error>> {
         let Bundles { stride, work, .. } = self.bundles;
         let mut io = Io {
             device: &mut self.device,
@@ -108,7 +113,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         };
         io.probe.enter(Stage::Ffn, layer);
         let start = BlockIdx(layer.saturating_mul(self.bundles.layer_blocks().0));
-        let source = Source { layer, start, stride, mapped: 0 };
+        let source = Source { layer, start, stride, mapped: 0, page };
         let wanted = Wanted { slots, misses: self.misses };
         visit(&mut io, source, &mut self.cache, wanted, |probe, bundle: Bundle<'_>| {
             debug_assert!(!matches!(bundle.bytes, Place::Mapped));

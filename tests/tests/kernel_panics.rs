@@ -73,6 +73,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
             },
             bundle: if g && planes == 0 { Bundle::Rest } else { Bundle::Full },
             predictor,
+            page_blocks: BlockCount(u32::from(g)),
         }
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! In: a placement, or such a file. Out: the other one, checked.
 
-use super::{Method, Order, Placement, Settings, check_hot};
+use super::{Method, Order, PagePlan, Pages, Placement, Settings, check_hot};
 use crate::output::write_whole;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -24,6 +24,33 @@ struct Unchecked {
     settings: Settings,
     hot: Vec<usize>,
     layers: Vec<Vec<u32>>,
+    /// Token by token, layer by layer: how many are read ahead, then the neurons.
+    #[serde(default)]
+    pages: Option<Vec<Vec<Vec<u16>>>>,
+}
+
+fn unpack(pages: &[Vec<Vec<u16>>], layers: usize, neurons: usize) -> Result<Pages> {
+    let mut plans = Vec::new();
+    for (token, page) in pages.iter().enumerate() {
+        ensure!(
+            page.len() == layers,
+            "pages of token {token}: expected {layers} layers, found {}",
+            page.len()
+        );
+        plans.extend(page.iter().map(|page| match page.split_first() {
+            Some((&ahead, neurons)) => PagePlan { neurons: neurons.to_vec(), ahead },
+            None => PagePlan::default(),
+        }));
+    }
+    Pages::new(layers, neurons, plans)
+}
+
+impl PagePlan {
+    /// As it stands in a file; nothing for no page.
+    fn line(&self) -> Vec<u16> {
+        let ahead = (!self.neurons.is_empty()).then_some(self.ahead);
+        ahead.into_iter().chain(self.neurons.iter().copied()).collect()
+    }
 }
 
 impl Placement {
@@ -56,9 +83,10 @@ impl Placement {
             );
             Order::new(slots).with_context(|| format!("layer {layer}"))
         };
-        let layers = file.layers.iter().enumerate().map(check).collect::<Result<_>>()?;
-        let Unchecked { model, method, settings, hot, .. } = file;
-        Ok(Self { model, method, settings, hot, layers })
+        let layers: Vec<_> = file.layers.iter().enumerate().map(check).collect::<Result<_>>()?;
+        let Unchecked { model, method, settings, hot, pages, neurons, .. } = file;
+        let pages = pages.map(|pages| unpack(&pages, layers.len(), neurons)).transpose()?;
+        Ok(Self { model, method, settings, hot, layers, pages })
     }
 
     /// Writes the placement to `path`, whole or not at all.
@@ -83,6 +111,14 @@ impl Placement {
             for (layer, order) in self.layers.iter().enumerate() {
                 serde_json::to_writer(&mut *out, order.neurons())?;
                 writeln!(out, "{}", if layer + 1 < self.layers.len() { "," } else { "" })?;
+            }
+            if let Some(pages) = &self.pages {
+                writeln!(out, "],\n\"pages\": [")?;
+                for token in 0..pages.tokens() {
+                    let line: Vec<Vec<u16>> = pages.of(token).iter().map(PagePlan::line).collect();
+                    serde_json::to_writer(&mut *out, &line)?;
+                    writeln!(out, "{}", if token + 1 < pages.tokens() { "," } else { "" })?;
+                }
             }
             writeln!(out, "]}}")?;
             Ok(())

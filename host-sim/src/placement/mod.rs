@@ -3,13 +3,17 @@
 //! In: an activation trace. Out: [`Placement`], one [`Order`] a layer and how it was made. Knows
 //! nothing of models, images or devices.
 
+mod cost;
 mod file;
 mod greedy;
 mod order;
+mod pages;
 pub mod runs;
 
+pub use cost::ReadCost;
 pub use greedy::greedy;
 pub use order::{Order, OrderError, expected_reads, path_weight};
+pub use pages::{PagePlan, Pages, pages};
 
 use crate::coactivation::CoActivation;
 use crate::trace::Trace;
@@ -84,6 +88,7 @@ pub struct Placement {
     settings: Settings,
     hot: Vec<usize>,
     layers: Vec<Order>,
+    pages: Option<Pages>,
 }
 
 impl Placement {
@@ -96,7 +101,8 @@ impl Placement {
         let order = Order::of_permutation((0..neurons).map(|neuron| neuron as u16).collect());
         let settings = Settings { text: String::new(), tokens: 0, seed: None };
         let (hot, layers) = (vec![0; layers], vec![order; layers]);
-        Self { model: model.to_owned(), method: Method::Identity, settings, hot, layers }
+        let model = model.to_owned();
+        Self { model, method: Method::Identity, settings, hot, layers, pages: None }
     }
 
     /// Name of the model.
@@ -122,6 +128,17 @@ impl Placement {
     /// The order of each layer.
     pub fn layers(&self) -> &[Order] {
         &self.layers
+    }
+
+    /// Copies of bundles, token by token, if there are any.
+    pub fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
+    /// The same placement with other pages, or none.
+    #[must_use]
+    pub fn with_pages(self, pages: Option<Pages>) -> Self {
+        Self { pages, ..self }
     }
 
     /// Neurons of one layer.
@@ -171,7 +188,7 @@ pub fn place(
         .collect();
     let seed = (method == Method::Random).then_some(options.seed);
     let settings = Settings { text: trace.text().to_owned(), tokens: trace.tokens(), seed };
-    Ok(Placement { model: trace.model().to_owned(), method, settings, hot, layers })
+    Ok(Placement { model: trace.model().to_owned(), method, settings, hot, layers, pages: None })
 }
 
 /// Refuses hot prefixes that do not fit `layers` of `neurons`.

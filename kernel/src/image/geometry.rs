@@ -53,13 +53,17 @@ pub enum SectionKind {
     Positions,
     /// A row for each token, where the head is not the embedding.
     Head,
+    /// A record for each token: where its pages are.
+    PageIndex,
     /// The neuron bundles.
     Ffn,
+    /// Copies of bundles, token by token; not records. See [`Page`](super::Page).
+    Pages,
 }
 
 impl SectionKind {
     /// All, in the order they stand in an image.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Tokenizer,
         Self::LayerVectors,
         Self::FinalVectors,
@@ -69,7 +73,9 @@ impl SectionKind {
         Self::Embedding,
         Self::Positions,
         Self::Head,
+        Self::PageIndex,
         Self::Ffn,
+        Self::Pages,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -94,7 +100,9 @@ impl SectionKind {
             Self::Embedding => "embedding",
             Self::Positions => "positions",
             Self::Head => "head",
+            Self::PageIndex => "page index",
             Self::Ffn => "ffn",
+            Self::Pages => "pages",
         }
     }
 }
@@ -115,10 +123,12 @@ pub struct Geometry {
     pub bundle: Bundle,
     /// How active neurons are found.
     pub predictor: Predictor,
+    /// Blocks of all pages; 0 where there are none.
+    pub page_blocks: BlockCount,
 }
 
 impl Geometry {
-    /// Records in one part of a section, and their layout; `None` for the tokenizer.
+    /// Records in one part of a section, and their layout; `None` for the tokenizer and the pages.
     pub const fn table(&self, kind: SectionKind) -> Option<(u32, RecordLayout)> {
         const fn layout(quant: Quant, rows: u32, cols: u32, bias: bool) -> RecordLayout {
             RecordLayout { quant, rows, cols, bias }
@@ -126,7 +136,7 @@ impl Geometry {
         let c = &self.config;
         let attention = c.attention_bias;
         Some(match kind {
-            SectionKind::Tokenizer => return None,
+            SectionKind::Tokenizer | SectionKind::Pages => return None,
             SectionKind::LayerVectors => (1, layout(Quant::F32, 1, self.layer_floats(), false)),
             SectionKind::FinalVectors => (1, layout(Quant::F32, 1, self.final_floats(), false)),
             SectionKind::Predictor => match self.predictor {
@@ -145,6 +155,10 @@ impl Geometry {
             SectionKind::Head => {
                 (if c.tied_head { 0 } else { c.vocab }, layout(Quant::Q8, 1, c.dim, false))
             }
+            SectionKind::PageIndex => {
+                let records = if self.page_blocks.0 > 0 { c.vocab } else { 0 };
+                (records, layout(Quant::F32, 1, 1 + c.layers, false))
+            }
             SectionKind::Ffn => (c.neurons, self.bundle_layout()),
         })
     }
@@ -159,10 +173,11 @@ impl Geometry {
         RecordLayout { quant: Quant::Q8, rows, cols: self.config.dim, bias }
     }
 
-    /// Blocks of one part of a table section; saturates.
+    /// Blocks of one part of a section other than the tokenizer; saturates.
     pub const fn table_blocks(&self, kind: SectionKind) -> BlockCount {
         match self.table(kind) {
             Some((count, layout)) => BlockCount::for_bytes(count as u64 * layout.stride() as u64),
+            None if matches!(kind, SectionKind::Pages) => self.page_blocks,
             None => BlockCount(0),
         }
     }

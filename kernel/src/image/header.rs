@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
 /// The format this code reads and writes; any change of the format changes it.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const SECTIONS: usize = SectionKind::ALL.len();
 
@@ -88,6 +88,7 @@ struct RawGeometry {
     bos: U32,
     eos: U32,
     tokenizer_bytes: U32,
+    page_blocks: U32,
     blocks: U32,
 }
 
@@ -221,7 +222,8 @@ impl Plan {
                 SectionKind::Tokenizer => BlockCount::for_bytes(tokenizer_bytes.into()),
                 _ => geometry.table_blocks(kind),
             };
-            if part.bytes() > u32::MAX.into() {
+            // Pages are addressed by block alone.
+            if part.bytes() > u32::MAX.into() && kind != SectionKind::Pages {
                 return None;
             }
             *section = Section { start: BlockIdx(at), part, crc: 0 };
@@ -294,6 +296,7 @@ impl RawGeometry {
             config,
             bundle: code("bundle", self.bundle, bundle)?,
             predictor: code("predictor", self.predictor, predictor)?,
+            page_blocks: BlockCount(self.page_blocks.get()),
         })
     }
 }
@@ -384,6 +387,7 @@ impl HeaderBuilder {
             bos: c.bos.into(),
             eos: c.eos.into(),
             tokenizer_bytes: self.tokenizer_bytes.into(),
+            page_blocks: self.geometry.page_blocks.0.into(),
             blocks: self.plan.blocks.0.into(),
         };
         let bytes = Header::bytes(c.layers) as usize;

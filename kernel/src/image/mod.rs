@@ -3,10 +3,11 @@
 //! ```text
 //! block 0      header: magic, version, CRC, geometry, section table, layer table
 //! then, each section on a block boundary, in the order of how badly it wants to be near:
-//!              tokenizer | vectors | predictor | attention | embedding, positions, head | FFN layers
+//!              tokenizer | vectors | predictor | attention | embedding, positions, head | page index |
+//!              FFN layers | pages
 //! ```
 //!
-//! Everything but the tokenizer is a table of records of one stride ([`record`]): rows of a matrix,
+//! Everything but the tokenizer and the pages is a table of records of one stride ([`record`]): rows of a matrix,
 //! neuron bundles, norm vectors. All numbers are little-endian. `parse` and `emit` of each part
 //! live together in [`header`] and [`record`].
 
@@ -14,6 +15,7 @@ mod crc;
 mod error;
 pub mod geometry;
 pub mod header;
+mod page;
 pub mod record;
 mod view;
 
@@ -21,5 +23,6 @@ pub use crc::Crc32;
 pub use error::ImageError;
 pub use geometry::{Bundle, Geometry, Predictor, SectionKind};
 pub use header::{Header, HeaderBuilder, LayerInfo, Section};
+pub use page::Page;
 pub use record::{Quant, Record, RecordLayout};
 pub use view::{Image, Table};

@@ -216,7 +216,7 @@ impl<'a> Record<'a> {
     }
 }
 
-fn mix(hash: u32, word: u32) -> u32 {
+pub(super) fn mix(hash: u32, word: u32) -> u32 {
     let hash = (hash ^ word).wrapping_mul(0x9E37_79B1);
     hash ^ hash >> 15
 }

@@ -1,0 +1,61 @@
+//! What reads cost, for everything that is placed for a card: the planner's decisions, with prices.
+//!
+//! In: a card's timing, the bundles' size, the longest read. Out: the time that sets of slots take,
+//! in picoseconds. Knows nothing of traces.
+
+use crate::card::Timing;
+use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_kernel::plan::collapse;
+
+/// The price of reading bundles of one size from one card.
+#[derive(Clone, Debug)]
+pub struct ReadCost {
+    stride: u32,
+    gap: BlockCount,
+    /// Picoseconds of a read of so many blocks, up to the longest.
+    blocks: Vec<u64>,
+}
+
+impl ReadCost {
+    /// For bundles of `stride` bytes, reads of at most `longest` blocks, merged across `gap`.
+    pub fn new(timing: &Timing, stride: u32, gap: BlockCount, longest: BlockCount) -> Self {
+        // A bundle that fits no read is read anyway.
+        let most = longest.0.max(stride.div_ceil(BLOCK_BYTES as u32) + 1);
+        let cost = |blocks| timing.cost_ps(BlockCount(blocks).bytes());
+        Self { stride, gap, blocks: (0..=most).map(cost).collect() }
+    }
+
+    /// Bytes of a bundle.
+    pub fn stride(&self) -> u32 {
+        self.stride
+    }
+
+    /// Blocks that are read through rather than starting a new read.
+    pub fn gap(&self) -> BlockCount {
+        self.gap
+    }
+
+    /// The longest read.
+    pub fn longest(&self) -> BlockCount {
+        BlockCount(self.blocks.len() as u32 - 1)
+    }
+
+    /// The time to read `slots`, ascending, with access collapse.
+    pub fn extents(&self, slots: impl Iterator<Item = u16>) -> u64 {
+        collapse(slots.map(u32::from), self.stride, self.gap, self.longest())
+            .map(|extent| self.blocks[extent.blocks.0 as usize])
+            .sum()
+    }
+
+    /// The time to read the first `count` bundles of something.
+    pub fn sequential(&self, count: usize) -> u64 {
+        let mut left = BlockCount::for_bytes(count as u64 * u64::from(self.stride)).0;
+        let mut sum = 0;
+        while left > 0 {
+            let read = left.min(self.longest().0);
+            sum += self.blocks[read as usize];
+            left -= read;
+        }
+        sum
+    }
+}

@@ -1,0 +1,272 @@
+//! Context pages: for every token and layer, copies of the bundles it is likely to need.
+//!
+//! In: a trace that names its tokens, the order of each layer, what reads cost. Out: [`Pages`]. A
+//! card is far larger than a model: the room left is spent on copies that make reads few and short.
+//!
+//! A page holds the most likely misses of its token, most likely first. Its first `ahead` bundles are
+//! read before it is known which of them are wanted, the others only where they are, and what is in
+//! no page is read from the layer. Both lengths are chosen by cost on the profiling text, with each
+//! position's own activations left out of the order it is judged by: else rare tokens would be given
+//! pages that fit the profiling text and nothing else.
+
+use super::Placement;
+use super::cost::ReadCost;
+use crate::trace::Trace;
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+use ripple_kernel::image::Page;
+
+/// Positions of a token that its lengths are chosen by.
+const MOST_JUDGED: usize = 48;
+/// How many of an average token's activations every token is assumed to have had besides its own.
+const PRIOR: f64 = 4.0;
+/// Lengths tried, in 64ths of a layer.
+const LENGTHS: [usize; 12] = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
+
+/// The page of one token in one layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PagePlan {
+    /// The neurons it holds, in its order.
+    pub neurons: Vec<u16>,
+    /// How many of the first are read with the directory.
+    pub ahead: u16,
+}
+
+/// The pages of a model: `(vocab, layers)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    layers: usize,
+    plans: Vec<PagePlan>,
+}
+
+impl Pages {
+    /// Takes over `(vocab, layers)` pages.
+    ///
+    /// # Errors
+    /// When they are not whole tokens, or name neurons there are not, or one twice.
+    pub fn new(layers: usize, neurons: usize, plans: Vec<PagePlan>) -> Result<Self> {
+        ensure!(
+            layers > 0 && plans.len().is_multiple_of(layers),
+            "expected {layers} pages for each token, found {} in all",
+            plans.len()
+        );
+        let mut seen = vec![usize::MAX; neurons];
+        for (number, plan) in plans.iter().enumerate() {
+            let (token, layer) = (number / layers, number % layers);
+            for &neuron in &plan.neurons {
+                let last = seen.get_mut(usize::from(neuron));
+                ensure!(
+                    last.is_some_and(|last| std::mem::replace(last, number) != number),
+                    "page of token {token} in layer {layer}: expected neurons below {neurons}, each \
+                     once, found {neuron}"
+                );
+            }
+            ensure!(
+                usize::from(plan.ahead) <= plan.neurons.len(),
+                "page of token {token} in layer {layer}: {} bundles read ahead of {}",
+                plan.ahead,
+                plan.neurons.len()
+            );
+        }
+        Ok(Self { layers, plans })
+    }
+
+    /// How many tokens have pages.
+    pub fn tokens(&self) -> usize {
+        self.plans.len() / self.layers
+    }
+
+    /// The pages of a token, `(layers,)`; none for a token the pages do not know.
+    pub fn of(&self, token: usize) -> &[PagePlan] {
+        self.plans.get(token * self.layers..(token + 1) * self.layers).unwrap_or(&[])
+    }
+
+    /// Bundles of all pages together.
+    pub fn bundles(&self) -> usize {
+        self.plans.iter().map(|plan| plan.neurons.len()).sum()
+    }
+
+    /// Blocks that all pages take on the card.
+    pub fn blocks(&self, stride: u32) -> u64 {
+        self.plans.iter().map(|plan| plan.blocks(stride)).sum()
+    }
+}
+
+impl PagePlan {
+    /// Blocks it takes on the card.
+    pub fn blocks(&self, stride: u32) -> u64 {
+        Page::blocks(self.neurons.len() as u16, stride).0.into()
+    }
+}
+
+/// Makes the pages of every token of a vocabulary of `vocab`, for reads that cost `cost`.
+///
+/// `trace` should be the one `placement` was made from. `done` is called after each layer.
+///
+/// # Errors
+/// When the trace does not name its tokens, or is not of the placement's shape.
+pub fn pages(
+    trace: &Trace,
+    placement: &Placement,
+    vocab: usize,
+    cost: &ReadCost,
+    done: &(dyn Fn() + Sync),
+) -> Result<Pages> {
+    placement.check_shape(trace.layers(), trace.neurons())?;
+    ensure!(
+        trace.ids().len() == trace.tokens() && trace.tokens() > 0,
+        "the trace of `{}` does not say which tokens it read; trace the text again",
+        trace.model()
+    );
+    let mut positions = vec![Vec::new(); vocab];
+    for (position, &token) in trace.ids().iter().enumerate() {
+        if let Some(positions) = positions.get_mut(token as usize) {
+            positions.push(position);
+        }
+    }
+    let layers = trace.layers();
+    let mut plans = vec![PagePlan::default(); vocab * layers];
+    for layer in 0..layers {
+        let order = LayerMisses::new(trace, placement, layer);
+        let made: Vec<_> = positions
+            .par_iter()
+            .map_init(|| Judge::new(&order, cost), |judge, positions| judge.page(positions))
+            .collect();
+        for (token, plan) in made.into_iter().enumerate() {
+            plans[token * layers + layer] = plan;
+        }
+        done();
+    }
+    Pages::new(layers, trace.neurons(), plans)
+}
+
+/// What of a layer has to be read: the slots of the active neurons that are not in the hot prefix.
+struct LayerMisses<'a> {
+    trace: &'a Trace,
+    layer: usize,
+    hot: usize,
+    neurons: &'a [u16],
+    slots: Vec<u16>,
+    /// Mean misses a token, by slot.
+    frequency: Vec<f64>,
+}
+
+impl<'a> LayerMisses<'a> {
+    fn new(trace: &'a Trace, placement: &'a Placement, layer: usize) -> Self {
+        let order = &placement.layers()[layer];
+        let mut misses = Self {
+            trace,
+            layer,
+            hot: placement.hot()[layer],
+            neurons: order.neurons(),
+            slots: order.slots(),
+            frequency: Vec::new(),
+        };
+        let mut frequency = vec![0.0; order.len()];
+        for position in 0..trace.tokens() {
+            for slot in misses.of(position) {
+                frequency[usize::from(slot)] += 1.0;
+            }
+        }
+        frequency.iter_mut().for_each(|f| *f /= trace.tokens() as f64);
+        misses.frequency = frequency;
+        misses
+    }
+
+    fn of(&self, position: usize) -> impl Iterator<Item = u16> + '_ {
+        let slots = self.trace.active(position, self.layer).map(|n| self.slots[usize::from(n)]);
+        slots.filter(|&slot| usize::from(slot) >= self.hot)
+    }
+}
+
+/// Judges pages of one layer by what reading them would cost.
+struct Judge<'a> {
+    misses: &'a LayerMisses<'a>,
+    cost: &'a ReadCost,
+    /// Misses of the token at hand, by slot.
+    counts: Vec<u32>,
+    buffer: Vec<u16>,
+}
+
+/// A position that is judged: for each miss its place in the page, and its slot, by slot.
+type Position = Vec<(u16, u16)>;
+
+impl<'a> Judge<'a> {
+    fn new(misses: &'a LayerMisses<'a>, cost: &'a ReadCost) -> Self {
+        Self { misses, cost, counts: vec![0; misses.neurons.len()], buffer: Vec::new() }
+    }
+
+    fn page(&mut self, positions: &[usize]) -> PagePlan {
+        let neurons = self.misses.neurons.len();
+        self.counts.fill(0);
+        for &position in positions {
+            for slot in self.misses.of(position) {
+                self.counts[usize::from(slot)] += 1;
+            }
+        }
+        let score = |slot: u16, count: u32| {
+            f64::from(count) + PRIOR * self.misses.frequency[usize::from(slot)]
+        };
+        let mut ranked: Vec<(f64, u16)> = (0..neurons as u16)
+            .map(|slot| (score(slot, self.counts[usize::from(slot)]), slot))
+            .filter(|(score, _)| *score > 0.0)
+            .collect();
+        ranked.sort_by(|(a, s), (b, t)| b.total_cmp(a).then(s.cmp(t)));
+        let step = positions.len().div_ceil(MOST_JUDGED).max(1);
+        let judged: Vec<Position> = positions
+            .iter()
+            .step_by(step)
+            .map(|&position| {
+                let place = |slot: u16| {
+                    // Its place if this position had not counted.
+                    let own = score(slot, self.counts[usize::from(slot)] - 1);
+                    ranked.partition_point(|(score, _)| *score > own) as u16
+                };
+                let mut misses: Position =
+                    self.misses.of(position).map(|slot| (place(slot), slot)).collect();
+                misses.sort_unstable_by_key(|&(_, slot)| slot);
+                misses
+            })
+            .collect();
+        let lengths = || LENGTHS.iter().map(|length| (length * neurons).div_ceil(64));
+        let mut best = (self.total(&judged, 0, 0), 0, 0);
+        for length in lengths().skip(1).filter(|length| *length <= ranked.len()) {
+            for ahead in lengths().take_while(|ahead| *ahead <= length) {
+                let total = self.total(&judged, length, ahead);
+                if total < best.0 {
+                    best = (total, length, ahead);
+                }
+            }
+        }
+        let (_, length, ahead) = best;
+        let neurons = ranked[..length].iter().map(|&(_, s)| self.misses.neurons[usize::from(s)]);
+        PagePlan { neurons: neurons.collect(), ahead: ahead as u16 }
+    }
+
+    /// What the positions would cost with a page of `length` bundles.
+    fn total(&mut self, judged: &[Position], length: usize, ahead: usize) -> u64 {
+        let cost = self.cost;
+        let directory = Page::directory_strides(length as u16, cost.stride()) as usize;
+        let head = cost.sequential(directory + ahead);
+        let mut sum = 0;
+        for misses in judged {
+            let alone = cost.extents(misses.iter().map(|&(_, slot)| slot));
+            if length == 0 || misses.is_empty() || alone <= head {
+                sum += alone;
+                continue;
+            }
+            let buffer = &mut self.buffer;
+            let within = |place: u16| usize::from(place) < length;
+            buffer.clear();
+            buffer.extend(
+                misses.iter().map(|m| m.0).filter(|&p| within(p) && usize::from(p) >= ahead),
+            );
+            buffer.sort_unstable();
+            let in_page = cost.extents(buffer.iter().map(|&place| place + directory as u16));
+            let at_slots =
+                cost.extents(misses.iter().filter(|m| !within(m.0)).map(|&(_, slot)| slot));
+            sum += head + in_page + at_slots;
+        }
+        sum
+    }
+}

@@ -1,0 +1,145 @@
+//! Context pages: copies of the bundles that a token is likely to need, most likely first.
+//!
+//! In: a token's index record and bytes of its pages. Out: where each page is, and which slots it
+//! holds. Cards are far larger than models: what else is free on one buys fewer, shorter reads.
+//!
+//! ```text
+//! index record of a token: first block of its pages: u32 | for each layer: bundles: u16, ahead: u16
+//! page of a layer: check: u16 | bundles: u16 | slot: u16 for each | zeroes to a whole stride | bundles
+//! ```
+//!
+//! A page starts on a block boundary, after the page of the layer before it. Its bundles are the same
+//! bytes as in the FFN section.
+
+use super::record::mix;
+use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U16;
+
+/// Where the page of one token in one layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its first block.
+    pub start: BlockIdx,
+    /// Bundles it holds; 0 for no page.
+    pub bundles: u16,
+    /// How many of them are read together with the directory, before it is known which are wanted.
+    pub ahead: u16,
+}
+
+const HEADER_BYTES: u32 = 4;
+
+impl Page {
+    /// Strides that the directory of `bundles` takes.
+    pub const fn directory_strides(bundles: u16, stride: u32) -> u32 {
+        let bytes = HEADER_BYTES + 2 * bundles as u32;
+        match bytes.checked_div(stride) {
+            Some(whole) => whole + (whole * stride < bytes) as u32,
+            None => 0,
+        }
+    }
+
+    /// Blocks of a page of so many bundles.
+    pub const fn blocks(bundles: u16, stride: u32) -> BlockCount {
+        if bundles == 0 {
+            return BlockCount(0);
+        }
+        let strides = Self::directory_strides(bundles, stride) + bundles as u32;
+        BlockCount::for_bytes(strides as u64 * stride as u64)
+    }
+
+    /// The page of `layer`, from the words of a token's index record.
+    ///
+    /// `start`: of the section.
+    pub fn of_layer(words: &[u32], layer: u32, stride: u32, start: BlockIdx) -> Option<Self> {
+        let (first, layers) = words.split_first()?;
+        let mut at = start.0.saturating_add(*first);
+        for (word, number) in layers.iter().zip(0..) {
+            let (bundles, ahead) = (*word as u16, (*word >> 16) as u16);
+            if number == layer {
+                let page = Self { start: BlockIdx(at), bundles, ahead: ahead.min(bundles) };
+                return (bundles > 0).then_some(page);
+            }
+            at = at.saturating_add(Self::blocks(bundles, stride).0);
+        }
+        None
+    }
+
+    /// The word of an index record for this page.
+    pub const fn index_word(bundles: u16, ahead: u16) -> u32 {
+        bundles as u32 | (ahead as u32) << 16
+    }
+
+    /// The slots in the directory at the start of `bytes`, in the page's order.
+    ///
+    /// `None` when the bytes are not the directory of this page in `layer`.
+    pub fn directory<'a>(&self, layer: u32, bytes: &'a [u8]) -> Option<&'a [U16]> {
+        let (header, slots) = bytes.split_at_checked(HEADER_BYTES as usize)?;
+        let (header, _) = <[U16; 2]>::ref_from_prefix(header).ok()?;
+        let (slots, _) = <[U16]>::ref_from_prefix_with_elems(slots, self.bundles.into()).ok()?;
+        let [found, bundles] = header.map(U16::get);
+        let slot = slots.iter().map(|slot| slot.get());
+        (bundles == self.bundles && found == check(layer, slot)).then_some(slots)
+    }
+
+    /// Writes the directory of a page of `slots` in `layer` to the front of `out`.
+    ///
+    /// # Panics
+    /// When `out` is too short: the packer's bug.
+    #[allow(clippy::indexing_slicing, reason = "runs on the host; documented")]
+    pub fn emit_directory(layer: u32, slots: &[u16], out: &mut [u8]) {
+        let check = check(layer, slots.iter().copied());
+        out[..2].copy_from_slice(&check.to_le_bytes());
+        out[2..4].copy_from_slice(&(slots.len() as u16).to_le_bytes());
+        for (out, slot) in out[HEADER_BYTES as usize..].chunks_exact_mut(2).zip(slots) {
+            out.copy_from_slice(&slot.to_le_bytes());
+        }
+    }
+}
+
+fn check(layer: u32, slots: impl Iterator<Item = u16>) -> u16 {
+    let start = layer.wrapping_mul(0x9E37_79B1) ^ 0x5041_4745;
+    let hash = slots.fold(start, |hash, slot| mix(hash, slot.into()));
+    (hash ^ hash >> 16) as u16
+}
+
+const _: () = assert!(BLOCK_BYTES >= HEADER_BYTES as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec;
+
+    #[test]
+    fn pages_follow_each_other() {
+        let words = [7, Page::index_word(3, 2), 0, Page::index_word(600, 900)];
+        let page = |layer| Page::of_layer(&words, layer, 136, BlockIdx(100));
+        assert_eq!(page(0), Some(Page { start: BlockIdx(107), bundles: 3, ahead: 2 }));
+        assert_eq!(page(1), None);
+        // One stride of directory and three bundles: 544 bytes.
+        assert_eq!(page(2), Some(Page { start: BlockIdx(109), bundles: 600, ahead: 600 }));
+        assert_eq!(page(3), None);
+        assert_eq!(Page::of_layer(&[], 0, 136, BlockIdx(0)), None);
+        assert_eq!(Page::directory_strides(66, 136), 1);
+        assert_eq!(Page::directory_strides(67, 136), 2);
+    }
+
+    #[test]
+    fn a_directory_is_read_as_written_and_nowhere_else() {
+        let slots = [5, 2, 300];
+        let mut bytes = vec![0u8; 12];
+        Page::emit_directory(4, &slots, &mut bytes);
+        let page = Page { start: BlockIdx(0), bundles: 3, ahead: 0 };
+        let read = page.directory(4, &bytes).unwrap();
+        assert!(read.iter().map(|s| s.get()).eq(slots));
+        assert!(page.directory(3, &bytes).is_none());
+        assert!(Page { bundles: 2, ..page }.directory(4, &bytes).is_none());
+        assert!(page.directory(4, &bytes[..9]).is_none());
+        for at in 0..10 {
+            bytes[at] ^= 4;
+            assert!(page.directory(4, &bytes).is_none(), "{at}");
+            bytes[at] ^= 4;
+        }
+    }
+}
