@@ -109,6 +109,10 @@ impl Columns {
         excluded: &(dyn Fn(u16, u16) -> bool + Sync),
         done: &(dyn Fn(u64) + Sync),
     ) -> Vec<(u16, u16, u32)> {
+        if neurons.len() < 2 {
+            done(neurons.len() as u64);
+            return Vec::new();
+        }
         // From rare to frequent: the rarer ones are then those before.
         let mut ranked = neurons.to_vec();
         ranked.sort_unstable_by_key(|&neuron| (self.frequency()[usize::from(neuron)], neuron));
