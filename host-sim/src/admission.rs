@@ -13,8 +13,11 @@ use std::cmp::Reverse;
 pub fn hot_prefix(trace: &Trace, share: f64) -> Vec<usize> {
     let layers = trace.layers();
     let budget = (share.clamp(0.0, 1.0) * (layers * trace.neurons()) as f64) as usize;
-    let mut all: Vec<(u32, usize)> = (0..layers)
-        .flat_map(|layer| trace.frequency(layer).into_iter().map(move |f| (f, layer)))
+    let mut all: Vec<(u32, usize)> = trace
+        .frequencies()
+        .into_iter()
+        .enumerate()
+        .flat_map(|(layer, frequency)| frequency.into_iter().map(move |f| (f, layer)))
         .filter(|(frequency, _)| *frequency > 0)
         .collect();
     all.sort_by_key(|&(frequency, layer)| (Reverse(frequency), layer));

@@ -12,10 +12,15 @@
 use crate::output::write_whole;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use serde_json::json;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 /// The tensor's name.
@@ -95,27 +100,54 @@ impl Trace {
     /// # Errors
     /// When the file cannot be written; whatever was there is then untouched.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let h = &self.header;
-        let bytes = self.tokens * h.layers * h.row_bytes();
+        Self::write_parts(path, &self.header, self.tokens, &self.ids, [self])
+    }
+
+    /// Writes traces of successive tokens, `tokens` in all, to `path` as one: for a trace larger
+    /// than memory, made part by part. It does not name its tokens.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Panics
+    /// When a part is not of `header`, or the parts are not of `tokens`.
+    pub fn write_joined<T: Borrow<Self>>(
+        path: &Path,
+        header: &TraceHeader,
+        tokens: usize,
+        parts: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        Self::write_parts(path, header, tokens, &[], parts)
+    }
+
+    fn write_parts<T: Borrow<Self>>(
+        path: &Path,
+        header: &TraceHeader,
+        tokens: usize,
+        ids: &[u32],
+        parts: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
+        let token_bytes = header.layers * header.row_bytes();
         // Written here rather than by `safetensors::serialize`, which would hold a second copy of
         // the bits and put the metadata in a different order at every run.
-        let ids_end = bytes + 4 * self.ids.len();
+        let bytes = tokens * token_bytes;
+        let ids_end = bytes + 4 * ids.len();
         let mut json = json!({
             "__metadata__": {
-                "bundle_bytes": h.bundle_bytes.to_string(),
-                "model": h.model,
-                "neurons": h.neurons.to_string(),
-                "text": h.text,
+                "bundle_bytes": header.bundle_bytes.to_string(),
+                "model": header.model,
+                "neurons": header.neurons.to_string(),
+                "text": header.text,
             },
             ACTIVE: {
                 "dtype": "U8",
-                "shape": [self.tokens, h.layers, h.row_bytes()],
+                "shape": [tokens, header.layers, header.row_bytes()],
                 "data_offsets": [0, bytes],
             },
         });
-        if !self.ids.is_empty() {
+        if !ids.is_empty() {
             json[TOKENS] = json!({
-                "dtype": "U32", "shape": [self.tokens], "data_offsets": [bytes, ids_end],
+                "dtype": "U32", "shape": [tokens], "data_offsets": [bytes, ids_end],
             });
         }
         let mut json = json.to_string();
@@ -123,8 +155,15 @@ impl Trace {
         write_whole(path, |out: &mut dyn Write| {
             out.write_all(&(json.len() as u64).to_le_bytes())?;
             out.write_all(json.as_bytes())?;
-            out.write_all(&self.bytes()[..bytes])?;
-            for id in &self.ids {
+            let mut written = 0;
+            for part in parts {
+                let part = part.borrow();
+                assert_eq!(part.header, *header, "a part of another trace");
+                out.write_all(&part.bytes()[..part.tokens * token_bytes])?;
+                written += part.tokens;
+            }
+            assert_eq!(written, tokens, "tokens of the parts");
+            for id in ids {
                 out.write_all(&id.to_le_bytes())?;
             }
             Ok(())
@@ -206,6 +245,48 @@ impl Trace {
             }
         }
         frequency
+    }
+
+    /// How many tokens made each neuron of every layer active, in one pass over the trace:
+    /// `(layers, neurons)`.
+    pub fn frequencies(&self) -> Vec<Vec<u32>> {
+        const TOKENS: usize = 1024;
+        let (layers, neurons) = (self.header.layers, self.header.neurons);
+        let count = |mut counts: Vec<Vec<u32>>, first: usize| {
+            let tokens = first..self.tokens.min(first + TOKENS);
+            for token in tokens.clone() {
+                for (layer, counts) in counts.iter_mut().enumerate() {
+                    for neuron in self.active(token, layer) {
+                        counts[usize::from(neuron)] += 1;
+                    }
+                }
+            }
+            self.release(tokens);
+            counts
+        };
+        let none = || vec![vec![0; neurons]; layers];
+        let add = |mut a: Vec<Vec<u32>>, b: Vec<Vec<u32>>| {
+            for (a, b) in a.iter_mut().flatten().zip(b.iter().flatten()) {
+                *a += b;
+            }
+            a
+        };
+        let firsts: Vec<usize> = (0..self.tokens).step_by(TOKENS).collect();
+        firsts.into_par_iter().fold(none, count).reduce(none, add)
+    }
+
+    /// Gives the memory of `tokens` back where the trace is mapped, so that a pass over a large
+    /// file does not hold all of it; what is used again is read again.
+    #[cfg_attr(not(unix), expect(unused_variables, reason = "only unix can give memory back"))]
+    pub fn release(&self, tokens: Range<usize>) {
+        #[cfg(unix)]
+        if let Bits::Mapped { file, start } = &self.bits {
+            let token_bytes = self.header.layers * self.header.row_bytes();
+            let (at, length) = (start + tokens.start * token_bytes, tokens.len() * token_bytes);
+            // SAFETY: the map is read-only and of a file: pages dropped come back from the file.
+            #[allow(unsafe_code, reason = "a trace can be larger than memory")]
+            let _ = unsafe { file.unchecked_advise_range(UncheckedAdvice::DontNeed, at, length) };
+        }
     }
 
     /// Share of the neurons of `layer` that a token makes active, on average; 0 without tokens.

@@ -2,4 +2,5 @@
 
 pub mod oracle;
 pub mod spy;
+pub mod synthetic;
 pub mod tiny;

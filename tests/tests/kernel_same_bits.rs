@@ -184,7 +184,7 @@ proptest! {
         };
         let hot = vec![neurons / 3; layers];
         let placed = place(
-            &trace, Method::Coactivation, &PlaceOptions { hot, ..Default::default() }, &|| (),
+            &trace, Method::Coactivation, &PlaceOptions { hot, ..Default::default() }, &|_| (),
         ).unwrap();
         prop_assert_eq!(run(&placed), run(&Placement::identity("tiny", layers, neurons)));
     }

@@ -103,7 +103,7 @@ proptest! {
         for method in METHODS {
             for hot in [vec![], hot.clone()] {
                 let options = PlaceOptions { seed, hot: hot.clone() };
-                let placement = place(&trace, method, &options, &|| {}).unwrap();
+                let placement = place(&trace, method, &options, &|_| {}).unwrap();
                 prop_assert_eq!(placement.layers().len(), 2);
                 for (layer, order) in placement.layers().iter().enumerate() {
                     prop_assert!(Order::new(&slots(order.neurons())).is_ok());
@@ -133,7 +133,7 @@ proptest! {
 #[test]
 fn neurons_that_never_fire_come_last() {
     let trace = grouped(3, 200, 1, 66);
-    let placement = place(&trace, Method::Coactivation, &PlaceOptions::default(), &|| {}).unwrap();
+    let placement = place(&trace, Method::Coactivation, &PlaceOptions::default(), &|_| {}).unwrap();
     assert_eq!(placement.layers()[0].neurons()[60..], [10, 21, 32, 43, 54, 65]);
 }
 
@@ -142,7 +142,7 @@ fn the_greedy_path_is_heavier_and_reads_less() {
     let trace = grouped(4, 300, 1, 64);
     let counts = CoActivation::measure(&trace, 0);
     let order_by = |method| {
-        let placement = place(&trace, method, &PlaceOptions::default(), &|| {}).unwrap();
+        let placement = place(&trace, method, &PlaceOptions::default(), &|_| {}).unwrap();
         placement.layers()[0].clone()
     };
     let greedy = order_by(Method::Coactivation);
@@ -158,7 +158,7 @@ fn seeds_repeat_and_differ_and_so_do_layers() {
     let trace = grouped(5, 3, 2, 64);
     let random = |seed| {
         let options = PlaceOptions { seed, hot: vec![] };
-        place(&trace, Method::Random, &options, &|| {}).unwrap()
+        place(&trace, Method::Random, &options, &|_| {}).unwrap()
     };
     assert_eq!(random(1), random(1));
     assert_ne!(random(1).layers(), random(2).layers());
@@ -170,7 +170,7 @@ fn hot_prefixes_that_do_not_fit_are_refused() {
     let trace = grouped(6, 3, 2, 20);
     let refusal = |hot: Vec<usize>| {
         let options = PlaceOptions { seed: 0, hot };
-        place(&trace, Method::Frequency, &options, &|| {}).unwrap_err().to_string()
+        place(&trace, Method::Frequency, &options, &|_| {}).unwrap_err().to_string()
     };
     assert!(refusal(vec![1]).contains("each of 2 layers, found 1"));
     assert!(refusal(vec![1, 21]).contains("layer 1: expected at most 20 hot neurons, found 21"));
@@ -183,7 +183,7 @@ fn a_placement_is_written_and_read_back() {
     let path = folder.path().join("placement.json");
     for method in METHODS {
         let options = PlaceOptions { seed: u64::MAX, hot: vec![0, 7, 40] };
-        let placement = place(&trace, method, &options, &|| {}).unwrap();
+        let placement = place(&trace, method, &options, &|_| {}).unwrap();
         placement.write(&path).unwrap();
         assert_eq!(Placement::read(&path).unwrap(), placement);
     }

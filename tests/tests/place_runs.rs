@@ -59,7 +59,7 @@ proptest! {
         let trace = random_trace(seed, tokens, neurons, density);
         for method in METHODS {
             let options = PlaceOptions { seed, hot: vec![] };
-            let placement = place(&trace, method, &options, &|| {}).unwrap();
+            let placement = place(&trace, method, &options, &|_| {}).unwrap();
             let replay = RunLengths::replay(&trace, &placement).unwrap();
             prop_assert_eq!(replay.tokens, tokens);
             let orders = placement.layers().iter().enumerate();
@@ -78,7 +78,7 @@ proptest! {
         let trace = random_trace(seed, tokens, neurons, density);
         for method in METHODS {
             let options = PlaceOptions { seed, hot: vec![] };
-            let placement = place(&trace, method, &options, &|| {}).unwrap();
+            let placement = place(&trace, method, &options, &|_| {}).unwrap();
             let replay = RunLengths::replay(&trace, &placement).unwrap();
             for (layer, order) in placement.layers().iter().enumerate() {
                 let expected = expected_reads(order, &CoActivation::measure(&trace, layer));

@@ -54,7 +54,7 @@ impl Demo {
             self.machine.cache_share(&geometry(&model, &PredictorChoice::Exact)),
         );
         let options = PlaceOptions { hot, ..PlaceOptions::default() };
-        let placement = place(&trace, Method::Coactivation, &options, &|| ())?;
+        let placement = place(&trace, Method::Coactivation, &options, &|_| ())?;
         let active: Vec<f64> =
             (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
         let image: Arc<[u8]> = pack(&model, &placement, &PredictorChoice::Exact, &active)?.into();

@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod inspect;
 mod perplexity;
+mod place;
 mod run;
 mod stages;
 mod summary;
@@ -27,7 +28,7 @@ struct Cli {
 enum Command {
     Import(stages::Import),
     Trace(stages::TraceArgs),
-    Place(stages::Place),
+    Place(place::Place),
     Orders(stages::Orders),
     Pack(stages::Pack),
     Run(run::Run),

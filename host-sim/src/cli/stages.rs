@@ -1,11 +1,10 @@
-//! The offline stages, one subcommand each: import, trace, place, orders, pack, perplexity.
+//! The offline stages, one subcommand each: import, trace, orders, pack.
 
-use crate::admission::hot_prefix;
 use crate::model::Model;
 use crate::output::{self, check_path, note, progress, write_whole};
 use crate::pack::{PredictorChoice, pack};
+use crate::placement::Placement;
 use crate::placement::runs::order_table;
-use crate::placement::{Method, PlaceOptions, Placement, place};
 use crate::record::record;
 use crate::signs::{SignOptions, calibrate};
 use crate::text::read_tokens;
@@ -88,55 +87,6 @@ fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
     let trace = record(model, &name, tokens, &|n| bar.inc(n));
     bar.finish_and_clear();
     Ok(trace)
-}
-
-/// Order the neurons of each layer.
-#[derive(Args)]
-pub struct Place {
-    /// Trace of profiling text.
-    trace: PathBuf,
-    /// How to order them.
-    #[arg(long, value_enum, default_value_t = Method::Coactivation)]
-    method: Method,
-    /// Share of all bundles to put in front of their layers, most frequent first, to be held in RAM.
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
-    hot: f64,
-    /// Seed of the random order.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Placement file to write.
-    #[arg(short, long)]
-    output: PathBuf,
-}
-
-impl Place {
-    pub fn run(&self) -> Result<()> {
-        ensure!((0.0..=1.0).contains(&self.hot), "--hot {}: expected 0 to 1", self.hot);
-        check_path(&self.output)?;
-        let trace = Trace::read(&self.trace)?;
-        ensure!(
-            trace.tokens() > 0,
-            "{}: expected at least one token, found none; trace a text",
-            self.trace.display()
-        );
-        let hot = hot_prefix(&trace, self.hot);
-        let bar = progress(trace.layers() as u64, "place");
-        let options = PlaceOptions { seed: self.seed, hot };
-        let placement = place(&trace, self.method, &options, &|| bar.inc(1))?;
-        bar.finish_and_clear();
-        placement.write(&self.output)?;
-        note(&format!(
-            "{}: {} layers of {} neurons by {}, {} of {} hot -> {}",
-            trace.model(),
-            trace.layers(),
-            trace.neurons(),
-            self.method,
-            placement.hot().iter().sum::<usize>(),
-            trace.layers() * trace.neurons(),
-            self.output.display()
-        ));
-        Ok(())
-    }
 }
 
 /// Compare orders: mean run length and reads a token on held-out text, without cache or collapse.

@@ -1,10 +1,11 @@
-//! Placement files: JSON, one line a layer.
+//! Placement files, and those of parts of a placement: JSON, one line a layer.
 //!
-//! In: a placement, or such a file. Out: the other one, checked.
+//! In: a placement or a part, or such a file. Out: the other one, checked. A part's file differs
+//! by the key `first_layer`.
 
-use super::{Method, Order, PagePlan, Pages, Placement, Settings, check_hot};
+use super::{Method, Order, PagePlan, Pages, Part, Placement, Settings, check_hot};
 use crate::output::write_whole;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Write;
@@ -23,9 +24,9 @@ struct Unchecked {
     method: Method,
     settings: Settings,
     hot: Vec<usize>,
+    first_layer: Option<usize>,
     layers: Vec<Vec<u32>>,
     /// Token by token, layer by layer: how many are read ahead, then the neurons.
-    #[serde(default)]
     pages: Option<Vec<Vec<Vec<u16>>>>,
 }
 
@@ -45,12 +46,10 @@ fn unpack(pages: &[Vec<Vec<u16>>], layers: usize, neurons: usize) -> Result<Page
     Pages::new(layers, neurons, plans)
 }
 
-impl PagePlan {
-    /// As it stands in a file; nothing for no page.
-    fn line(&self) -> Vec<u16> {
-        let ahead = (!self.neurons.is_empty()).then_some(self.ahead);
-        ahead.into_iter().chain(self.neurons.iter().copied()).collect()
-    }
+/// The other way; nothing for no page.
+fn pack(plan: &PagePlan) -> Vec<u16> {
+    let ahead = (!plan.neurons.is_empty()).then_some(plan.ahead);
+    ahead.into_iter().chain(plan.neurons.iter().copied()).collect()
 }
 
 impl Placement {
@@ -60,33 +59,17 @@ impl Placement {
     /// When it is not a whole, consistent placement: says which layer, what was expected and what
     /// was found.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(path).with_context(|| format!("{}: not a placement", path.display()))
-    }
-
-    fn parse(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).context("the file cannot be read")?;
-        let file: Unchecked = serde_json::from_str(&text)
-            .context("expected JSON as `ripple place` writes it; place again")?;
-        ensure!(
-            file.format == FORMAT,
-            "expected format `{FORMAT}`, found `{}`; place again with this version",
-            file.format
-        );
-        ensure!(!file.layers.is_empty(), "expected at least one layer, found none");
-        check_hot(&file.hot, file.layers.len(), file.neurons)?;
-        let check = |(layer, slots): (usize, &Vec<u32>)| {
-            ensure!(
-                slots.len() == file.neurons,
-                "layer {layer}: expected {} neurons, found {}",
-                file.neurons,
-                slots.len()
-            );
-            Order::new(slots).with_context(|| format!("layer {layer}"))
+        let read = || match parse(path)? {
+            (all, pages, false) => Ok(Self { all, pages }),
+            (part, _, true) => bail!(
+                "expected all {} layers, found the part {}..{}; join the parts with `ripple place \
+                 --merge`",
+                part.hot.len(),
+                part.layers().start,
+                part.layers().end
+            ),
         };
-        let layers: Vec<_> = file.layers.iter().enumerate().map(check).collect::<Result<_>>()?;
-        let Unchecked { model, method, settings, hot, pages, neurons, .. } = file;
-        let pages = pages.map(|pages| unpack(&pages, layers.len(), neurons)).transpose()?;
-        Ok(Self { model, method, settings, hot, layers, pages })
+        read().with_context(|| format!("{}: not a placement", path.display()))
     }
 
     /// Writes the placement to `path`, whole or not at all.
@@ -94,34 +77,104 @@ impl Placement {
     /// # Errors
     /// When the file cannot be written; whatever was there is then untouched.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let head = [
-            ("format", json!(FORMAT)),
-            ("model", json!(self.model)),
-            ("neurons", json!(self.neurons())),
-            ("method", json!(self.method)),
-            ("settings", json!(self.settings)),
-            ("hot", json!(self.hot)),
-        ];
-        write_whole(path, |out: &mut dyn Write| {
-            writeln!(out, "{{")?;
-            for (key, value) in &head {
-                writeln!(out, "\"{key}\": {value},")?;
-            }
-            writeln!(out, "\"layers\": [")?;
-            for (layer, order) in self.layers.iter().enumerate() {
-                serde_json::to_writer(&mut *out, order.neurons())?;
-                writeln!(out, "{}", if layer + 1 < self.layers.len() { "," } else { "" })?;
-            }
-            if let Some(pages) = &self.pages {
-                writeln!(out, "],\n\"pages\": [")?;
-                for token in 0..pages.tokens() {
-                    let line: Vec<Vec<u16>> = pages.of(token).iter().map(PagePlan::line).collect();
-                    serde_json::to_writer(&mut *out, &line)?;
-                    writeln!(out, "{}", if token + 1 < pages.tokens() { "," } else { "" })?;
-                }
-            }
-            writeln!(out, "]}}")?;
-            Ok(())
-        })
+        write(&self.all, self.pages.as_ref(), false, path)
     }
+}
+
+impl Part {
+    /// Reads the part of a placement at `path`.
+    ///
+    /// # Errors
+    /// As [`Placement::read`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let read = || match parse(path)? {
+            (part, _, true) => Ok(part),
+            (_, _, false) => bail!(
+                "expected a part, as `ripple place --layers` writes it, found all layers; it needs \
+                 no joining"
+            ),
+        };
+        read().with_context(|| format!("{}: not a part of a placement", path.display()))
+    }
+
+    /// Writes the part to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`Placement::write`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write(self, None, true, path)
+    }
+}
+
+/// Gives the layers at `path`, their pages, and whether they are but a part.
+fn parse(path: &Path) -> Result<(Part, Option<Pages>, bool)> {
+    let text = std::fs::read_to_string(path).context("the file cannot be read")?;
+    let file: Unchecked = serde_json::from_str(&text)
+        .context("expected JSON as `ripple place` writes it; place again")?;
+    ensure!(
+        file.format == FORMAT,
+        "expected format `{FORMAT}`, found `{}`; place again with this version",
+        file.format
+    );
+    ensure!(!file.layers.is_empty(), "expected at least one layer, found none");
+    let first = file.first_layer.unwrap_or(0);
+    let layers = match file.first_layer {
+        // A part has a hot prefix for every layer of the model.
+        Some(_) => file.hot.len(),
+        None => file.layers.len(),
+    };
+    check_hot(&file.hot, layers, file.neurons)?;
+    ensure!(
+        first.checked_add(file.layers.len()).is_some_and(|end| end <= layers),
+        "expected at most {layers} layers, as many as hot prefixes, found {} from layer {first} on",
+        file.layers.len()
+    );
+    let check = |(at, slots): (usize, &Vec<u32>)| {
+        let layer = first + at;
+        ensure!(
+            slots.len() == file.neurons,
+            "layer {layer}: expected {} neurons, found {}",
+            file.neurons,
+            slots.len()
+        );
+        Order::new(slots).with_context(|| format!("layer {layer}"))
+    };
+    let layers: Vec<_> = file.layers.iter().enumerate().map(check).collect::<Result<_>>()?;
+    let Unchecked { model, method, settings, hot, first_layer, pages, neurons, .. } = file;
+    let pages = pages.map(|pages| unpack(&pages, hot.len(), neurons)).transpose()?;
+    let part = Part { model, method, settings, hot, first, layers };
+    Ok((part, pages, first_layer.is_some()))
+}
+
+fn write(part: &Part, pages: Option<&Pages>, is_part: bool, path: &Path) -> Result<()> {
+    let mut head = vec![
+        ("format", json!(FORMAT)),
+        ("model", json!(part.model)),
+        ("neurons", json!(part.neurons())),
+        ("method", json!(part.method)),
+        ("settings", json!(part.settings)),
+        ("hot", json!(part.hot)),
+    ];
+    head.extend(is_part.then(|| ("first_layer", json!(part.first))));
+    write_whole(path, |out: &mut dyn Write| {
+        writeln!(out, "{{")?;
+        for (key, value) in &head {
+            writeln!(out, "\"{key}\": {value},")?;
+        }
+        writeln!(out, "\"layers\": [")?;
+        for (at, order) in part.layers.iter().enumerate() {
+            serde_json::to_writer(&mut *out, order.neurons())?;
+            writeln!(out, "{}", if at + 1 < part.layers.len() { "," } else { "" })?;
+        }
+        if let Some(pages) = pages {
+            writeln!(out, "],\n\"pages\": [")?;
+            for token in 0..pages.tokens() {
+                let line: Vec<Vec<u16>> = pages.of(token).iter().map(pack).collect();
+                serde_json::to_writer(&mut *out, &line)?;
+                writeln!(out, "{}", if token + 1 < pages.tokens() { "," } else { "" })?;
+            }
+        }
+        writeln!(out, "]}}")?;
+        Ok(())
+    })
 }

@@ -25,9 +25,16 @@ pub fn greedy(counts: &CoActivation, neurons: &[u16]) -> Vec<u16> {
     for (i, j) in pairs_descending(counts, neurons) {
         links.join(i, j);
     }
-    let frequency = |neuron: u16| counts.frequency()[usize::from(neuron)];
+    lay_out(&links, counts.frequency(), neurons)
+}
+
+/// The links one after the other: by descending mean frequency, then by their least end; each with
+/// its more frequent end first, then the lesser.
+pub(super) fn lay_out(links: &Links, frequency: &[u32], neurons: &[u16]) -> Vec<u16> {
+    let mut walked = vec![false; frequency.len()];
+    let frequency = |neuron: u16| frequency[usize::from(neuron)];
     let mut fragments = Vec::new();
-    let mut walked = vec![false; counts.neurons()];
+
     for &end in neurons {
         if walked[usize::from(end)] || links.neighbours(end).count() == 2 {
             continue;
@@ -78,7 +85,7 @@ fn pairs_descending(counts: &CoActivation, neurons: &[u16]) -> Vec<(u16, u16)> {
 }
 
 /// Disjoint chains of neurons: each has at most two neighbours, and there are no rings.
-struct Links {
+pub(super) struct Links {
     neighbours: Vec<[Option<u16>; 2]>,
     /// Disjoint sets: towards the representative of each neuron's chain.
     parent: Vec<u16>,
@@ -86,13 +93,13 @@ struct Links {
 
 impl Links {
     /// Every neuron a chain of its own.
-    fn new(neurons: usize) -> Self {
+    pub(super) fn new(neurons: usize) -> Self {
         let parent = (0..neurons).map(|neuron| neuron as u16).collect();
         Self { neighbours: vec![[None; 2]; neurons], parent }
     }
 
     /// Links `i` and `j` where both are ends, of different chains.
-    fn join(&mut self, i: u16, j: u16) {
+    pub(super) fn join(&mut self, i: u16, j: u16) {
         let free = |chain: &Self, neuron: u16| {
             chain.neighbours[usize::from(neuron)].iter().position(Option::is_none)
         };
@@ -106,7 +113,7 @@ impl Links {
     }
 
     /// The representative of the chain of `neuron`; halves the path to it.
-    fn find(&mut self, neuron: u16) -> u16 {
+    pub(super) fn find(&mut self, neuron: u16) -> u16 {
         let mut at = usize::from(neuron);
         while usize::from(self.parent[at]) != at {
             self.parent[at] = self.parent[usize::from(self.parent[at])];
@@ -115,7 +122,7 @@ impl Links {
         at as u16
     }
 
-    fn neighbours(&self, neuron: u16) -> impl Iterator<Item = u16> + '_ {
+    pub(super) fn neighbours(&self, neuron: u16) -> impl Iterator<Item = u16> + '_ {
         self.neighbours[usize::from(neuron)].iter().flatten().copied()
     }
 

@@ -1,21 +1,35 @@
 //! Placement: the order in which the neurons of each layer lie on the card.
 //!
-//! In: an activation trace. Out: [`Placement`], one [`Order`] a layer and how it was made. Knows
-//! nothing of models, images or devices.
+//! In: an activation trace. Out: [`Placement`], one [`Order`] a layer and how it was made, or a
+//! [`Part`] of it. Knows nothing of models, images or devices.
+//!
+//! Layers do not depend on each other, save that the share of hot neurons is of the whole model, so
+//! several machines can place some layers each; every one needs the whole trace. With Slurm, for
+//! 32 layers on four machines:
+//!
+//! ```sh
+//! sbatch --wait --array=0-3 --cpus-per-task=2 --mem=8G --wrap \
+//!     'a=$((SLURM_ARRAY_TASK_ID * 8)); ripple place big.trace --layers $a..$((a + 8)) -o part-$a'
+//! ripple place --merge part-* -o big.placement
+//! ```
 
 mod cost;
 mod file;
 mod greedy;
 mod order;
 mod pages;
+mod part;
 pub mod runs;
+mod wide;
 
 pub use cost::ReadCost;
 pub use greedy::greedy;
 pub use order::{Order, OrderError, expected_reads, path_weight};
 pub use pages::{PagePlan, Pages, pages};
+pub use part::Part;
+pub use wide::greedy_wide;
 
-use crate::coactivation::CoActivation;
+use crate::coactivation::{CoActivation, Columns};
 use crate::trace::Trace;
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
@@ -26,6 +40,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::fmt;
+use std::ops::Range;
+
+/// Most neurons of a layer whose pairs are all counted; wider layers take [`greedy_wide`].
+///
+/// All pairs take `8 n^2` bytes a layer at their peak, 128 MiB here, 2 GiB at 16,384 neurons.
+const EXACT_NEURONS: usize = 4096;
 
 /// How neurons are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -83,11 +103,8 @@ pub struct Settings {
 /// and as many neurons in every layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    model: String,
-    method: Method,
-    settings: Settings,
-    hot: Vec<usize>,
-    layers: Vec<Order>,
+    /// A part that holds every layer.
+    all: Part,
     pages: Option<Pages>,
 }
 
@@ -102,32 +119,33 @@ impl Placement {
         let settings = Settings { text: String::new(), tokens: 0, seed: None };
         let (hot, layers) = (vec![0; layers], vec![order; layers]);
         let model = model.to_owned();
-        Self { model, method: Method::Identity, settings, hot, layers, pages: None }
+        let all = Part { model, method: Method::Identity, settings, hot, first: 0, layers };
+        Self { all, pages: None }
     }
 
     /// Name of the model.
     pub fn model(&self) -> &str {
-        &self.model
+        &self.all.model
     }
 
     /// How the neurons were ordered.
     pub fn method(&self) -> Method {
-        self.method
+        self.all.method
     }
 
     /// What the placement was made from.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.all.settings
     }
 
     /// Length of each layer's hot prefix: `(layers,)`.
     pub fn hot(&self) -> &[usize] {
-        &self.hot
+        &self.all.hot
     }
 
     /// The order of each layer.
     pub fn layers(&self) -> &[Order] {
-        &self.layers
+        &self.all.layers
     }
 
     /// Copies of bundles, token by token, if there are any.
@@ -143,7 +161,7 @@ impl Placement {
 
     /// Neurons of one layer.
     pub fn neurons(&self) -> usize {
-        self.layers.first().map_or(0, Order::len)
+        self.all.neurons()
     }
 
     /// Checks that the placement is for a model, or a trace, of this shape.
@@ -152,43 +170,51 @@ impl Placement {
     /// When it is not: says both shapes.
     pub fn check_shape(&self, layers: usize, neurons: usize) -> Result<()> {
         ensure!(
-            (self.layers.len(), self.neurons()) == (layers, neurons),
+            (self.layers().len(), self.neurons()) == (layers, neurons),
             "expected a placement of {layers} layers of {neurons} neurons, found {} layers of {} \
              (model `{}`); place again with a trace of the same model",
-            self.layers.len(),
+            self.layers().len(),
             self.neurons(),
-            self.model
+            self.model()
         );
         Ok(())
     }
 }
 
-/// Orders every layer of `trace`, layers in parallel; `layer_done` is called after each.
+/// Orders the neurons of every layer of `trace`; `done` is told how many neurons more are placed.
 ///
 /// # Errors
-/// When `options.hot` does not fit the trace.
+/// When the hot prefixes do not fit the trace's layers.
 pub fn place(
     trace: &Trace,
     method: Method,
     options: &PlaceOptions,
-    layer_done: &(dyn Fn() + Sync),
+    done: &(dyn Fn(u64) + Sync),
 ) -> Result<Placement> {
-    let hot = match options.hot.as_slice() {
-        [] => vec![0; trace.layers()],
-        hot => hot.to_vec(),
+    let all = Part::place(trace, method, options, 0..trace.layers(), done)?;
+    Ok(Placement { all, pages: None })
+}
+
+/// Orders the neurons of some layers.
+fn order_layers(
+    trace: &Trace,
+    method: Method,
+    options: &PlaceOptions,
+    layers: Range<usize>,
+    done: &(dyn Fn(u64) + Sync),
+) -> Vec<Order> {
+    let hot = |layer: usize| options.hot.get(layer).copied().unwrap_or(0);
+    let n = trace.neurons();
+    if method == Method::Coactivation && n > EXACT_NEURONS {
+        // One layer after the other, each on all cores: a layer at a time in memory.
+        return layers.map(|layer| order_wide_layer(trace, layer, hot(layer), done)).collect();
+    }
+    let order = |layer: usize| {
+        let order = order_layer(trace, layer, method, options.seed, hot(layer));
+        done(n as u64);
+        order
     };
-    check_hot(&hot, trace.layers(), trace.neurons())?;
-    let layers = (0..trace.layers())
-        .into_par_iter()
-        .map(|layer| {
-            let order = order_layer(trace, layer, method, options.seed, hot[layer]);
-            layer_done();
-            order
-        })
-        .collect();
-    let seed = (method == Method::Random).then_some(options.seed);
-    let settings = Settings { text: trace.text().to_owned(), tokens: trace.tokens(), seed };
-    Ok(Placement { model: trace.model().to_owned(), method, settings, hot, layers, pages: None })
+    layers.into_par_iter().map(order).collect()
 }
 
 /// Refuses hot prefixes that do not fit `layers` of `neurons`.
@@ -210,15 +236,14 @@ fn check_hot(hot: &[usize], layers: usize, neurons: usize) -> Result<()> {
 /// The hot prefix, then the other neurons as `method` orders them.
 fn order_layer(trace: &Trace, layer: usize, method: Method, seed: u64, hot: usize) -> Order {
     let counts = (method == Method::Coactivation).then(|| CoActivation::measure(trace, layer));
-    let mut slots: Vec<u16> = (0..trace.neurons()).map(|neuron| neuron as u16).collect();
-    if hot > 0 || method == Method::Frequency {
-        let frequency = match &counts {
-            Some(counts) => counts.frequency(),
-            None => &trace.frequency(layer),
-        };
-        // A stable sort: among equals, the first neuron first.
-        slots.sort_by_key(|&neuron| Reverse(frequency[usize::from(neuron)]));
-    }
+    let mut slots: Vec<u16> = if hot > 0 || method == Method::Frequency {
+        match &counts {
+            Some(counts) => by_frequency(counts.frequency()),
+            None => by_frequency(&trace.frequency(layer)),
+        }
+    } else {
+        (0..trace.neurons()).map(|neuron| neuron as u16).collect()
+    };
     let rest = &mut slots[hot..];
     match (method, counts) {
         (Method::Identity, _) => rest.sort_unstable(),
@@ -234,5 +259,24 @@ fn order_layer(trace: &Trace, layer: usize, method: Method, seed: u64, hot: usiz
         }
         (Method::Frequency | Method::Coactivation, _) => {}
     }
+    Order::of_permutation(slots)
+}
+
+/// The neurons by descending frequency; among equals, the first neuron first.
+fn by_frequency(frequency: &[u32]) -> Vec<u16> {
+    let mut slots: Vec<u16> = (0..frequency.len()).map(|neuron| neuron as u16).collect();
+    slots.sort_by_key(|&neuron| Reverse(frequency[usize::from(neuron)]));
+    slots
+}
+
+/// The hot prefix, then the other neurons by co-activation among candidate pairs.
+fn order_wide_layer(trace: &Trace, layer: usize, hot: usize, done: &(dyn Fn(u64) + Sync)) -> Order {
+    let columns = Columns::gather(trace, layer);
+    let mut slots = by_frequency(columns.frequency());
+    let rest = &mut slots[hot..];
+    rest.sort_unstable();
+    let ordered = greedy_wide(&columns, rest, done);
+    rest.copy_from_slice(&ordered);
+    done(hot as u64);
     Order::of_permutation(slots)
 }

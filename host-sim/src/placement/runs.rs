@@ -188,7 +188,7 @@ pub fn order_table(profile: &Trace, held_out: &Trace) -> Result<OrderTable> {
     let row = |method: Method, seeds: &[u64]| -> Result<OrderRow> {
         let replay = |&seed: &u64| {
             let options = PlaceOptions { seed, hot: Vec::new() };
-            RunLengths::replay(held_out, &place(profile, method, &options, &|| {})?)
+            RunLengths::replay(held_out, &place(profile, method, &options, &|_| {})?)
         };
         let replays = seeds.iter().map(replay).collect::<Result<_>>()?;
         Ok(OrderRow { method, replays })

@@ -1,9 +1,16 @@
 //! Co-activation: how often two neurons of a layer are active for the same token.
 //!
-//! In: a trace and a layer. Out: [`CoActivation`], exact counts of neurons and of pairs. Knows
-//! nothing of orders.
+//! In: a trace and a layer. Out: [`CoActivation`], exact counts of neurons and of pairs; for wide
+//! layers [`Columns`], which counts only the pairs that may matter. Knows nothing of orders.
+
+mod candidates;
+mod columns;
+mod counters;
+
+pub use columns::Columns;
 
 use crate::trace::{Trace, set_bits};
+use counters::{Counters, LANE_NEURONS, LANE_WORDS, MOST_ROWS};
 
 /// Tokens counted at a time: their rows stay in the L2 cache (1 MiB at 2048 neurons).
 const BLOCK_TOKENS: usize = 4096;
@@ -13,20 +20,10 @@ const BLOCK_TOKENS: usize = 4096;
 /// `coactivation` shows the time over the share. ANDs and population counts of the transposed trace,
 /// pair by pair, were slower than both from 0.5 to 20 % and are not here.
 const SLICED_FROM: f64 = 0.035;
-/// Words of the neurons counted at a time: a cache line.
-const LANE_WORDS: usize = 8;
-/// Neurons counted at a time by bit-sliced counters.
-const LANE_NEURONS: usize = 64 * LANE_WORDS;
-/// Bits of a sliced counter; it is emptied before it can overflow.
-const PLANES: usize = 8;
-/// Rows counted between emptyings: whole groups of eight, fewer than `2^PLANES`.
-const MOST_ROWS: usize = (1 << PLANES) - 8;
 
 /// Exact frequencies of the neurons and of the pairs of neurons of one layer.
 ///
-/// Readers see only [`pairs`](Self::pairs) and [`joined`](Self::joined), so that a sparse store
-/// can take the triangle's place where a layer has tens of thousands of neurons (16,384 neurons
-/// make a triangle of 512 MiB).
+/// 16,384 neurons make a triangle of 512 MiB; for so many there is [`Columns`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoActivation {
     tokens: usize,
@@ -190,97 +187,10 @@ impl TokenBlock {
                 let bits = |&(token, _): &(u32, u32)| rows[token as usize * stride + lane];
                 for firings in self.firings(i).chunks(MOST_ROWS) {
                     let mut counters = Counters::default();
-                    let (eights, rest) = firings.as_chunks::<8>();
-                    for eight in eights {
-                        counters.add_eight(eight.each_ref().map(bits));
-                    }
-                    for one in rest {
-                        counters.add(0, bits(one));
-                    }
+                    counters.add_rows(firings, bits);
                     counters.add_to(lane * LANE_NEURONS, i, row);
                 }
             }
         }
     }
-}
-
-/// One bit for each of [`LANE_NEURONS`] neurons.
-type Lanes = [u64; LANE_WORDS];
-
-/// A counter of [`PLANES`] bits for each neuron, bit `p` of all of them in plane `p`.
-#[derive(Default)]
-struct Counters {
-    planes: [Lanes; PLANES],
-}
-
-impl Counters {
-    /// Adds `2^plane` to the counters of the neurons in `bits`.
-    #[inline(always)]
-    fn add(&mut self, plane: usize, bits: Lanes) {
-        let mut carry = bits;
-        for plane in &mut self.planes[plane..] {
-            for (sum, carry) in plane.iter_mut().zip(&mut carry) {
-                (*sum, *carry) = (*sum ^ *carry, *sum & *carry);
-            }
-        }
-    }
-
-    /// Adds eight rows.
-    #[inline(always)]
-    fn add_eight(&mut self, [a, b, c, d, e, f, g, h]: [Lanes; 8]) {
-        let [ones, twos, fours, ..] = self.planes;
-        let (ones, two_a) = full_add(ones, a, b);
-        let (ones, two_b) = full_add(ones, c, d);
-        let (twos, four_a) = full_add(twos, two_a, two_b);
-        let (ones, two_a) = full_add(ones, e, f);
-        let (ones, two_b) = full_add(ones, g, h);
-        let (twos, four_b) = full_add(twos, two_a, two_b);
-        let (fours, eights) = full_add(fours, four_a, four_b);
-        self.planes[..3].copy_from_slice(&[ones, twos, fours]);
-        self.add(3, eights);
-    }
-
-    /// Adds the counters, of the neurons from `first` on, to the pairs of `i`: `row`,
-    /// `(neurons - i - 1,)`.
-    fn add_to(&self, first: usize, i: usize, row: &mut [u32]) {
-        for word in 0..LANE_WORDS {
-            let planes = self.planes.map(|plane| plane[word].to_le_bytes());
-            for byte in 0..8 {
-                let neuron = first + word * 64 + byte * 8;
-                if neuron + 8 <= i + 1 {
-                    continue;
-                }
-                let counts = transpose(planes.map(|plane| plane[byte]));
-                let before = (i + 1).saturating_sub(neuron);
-                let place = (neuron + before - i - 1).min(row.len());
-                for (total, &count) in row[place..].iter_mut().zip(&counts[before..]) {
-                    *total += u32::from(count);
-                }
-            }
-        }
-    }
-}
-
-/// Sum and carry of three bits, in each of the lanes.
-#[inline(always)]
-fn full_add(a: Lanes, b: Lanes, c: Lanes) -> (Lanes, Lanes) {
-    let half: Lanes = std::array::from_fn(|w| a[w] ^ b[w]);
-    (
-        std::array::from_fn(|w| half[w] ^ c[w]),
-        std::array::from_fn(|w| (a[w] & b[w]) | (half[w] & c[w])),
-    )
-}
-
-/// Transposes an 8 x 8 bit matrix: bit `r` of byte `c` is what was bit `c` of byte `r`.
-///
-/// Warren, "Hacker's Delight", 7-3.
-fn transpose(bytes: [u8; 8]) -> [u8; 8] {
-    let mut x = u64::from_le_bytes(bytes);
-    for (shift, mask) in
-        [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)]
-    {
-        let swapped = (x ^ (x >> shift)) & mask;
-        x ^= swapped ^ (swapped << shift);
-    }
-    x.to_le_bytes()
 }
