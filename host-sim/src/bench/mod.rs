@@ -3,6 +3,10 @@
 //! In: a profile trace to place with, a held-out trace to replay, cards, cache sizes. Out: a
 //! [`Row`] for each model, card, cache size and policy. All times are simulated.
 
+mod blank;
+pub mod layout;
+pub mod policy;
+pub mod replay;
 mod row;
 
 pub use row::Row;

@@ -4,11 +4,13 @@
 //! deterministic times. Knows nothing of models. Times given here are simulated, never measured.
 
 mod clock;
+mod contents;
 mod model;
 mod preset;
 mod sim;
 
 pub use clock::VirtualClock;
+pub use contents::Contents;
 pub use model::{Tail, Timing};
 pub use preset::{Preset, UnknownPreset};
 pub use sim::{SimCard, Stats};

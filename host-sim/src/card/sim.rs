@@ -4,7 +4,7 @@
 //! Knows nothing of what the bytes are or who computes meanwhile.
 
 use super::clock::PS_PER_NS;
-use super::{Timing, VirtualClock};
+use super::{Contents, Timing, VirtualClock};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange};
 use serde::{Deserialize, Serialize};
 
@@ -62,9 +62,9 @@ impl Stats {
     }
 }
 
-/// A simulated card over `image`: a memory map, an `Arc<[u8]>`, a `Vec<u8>`.
+/// A simulated card with `image` on it: bytes, or anything else that has [`Contents`].
 ///
-/// Block 0 is the first 512 bytes; a last block that is not full is padded with zeroes. One read is
+/// Block 0 is the first 512 bytes. One read is
 /// one command: it costs what the timing says for its size, wherever it is.
 ///
 /// During [`read_while`](BlockDevice::read_while) the card works beside the caller: the clock ends at
@@ -79,7 +79,7 @@ pub struct SimCard<B> {
     stats: Stats,
 }
 
-impl<B: AsRef<[u8]>> SimCard<B> {
+impl<B: Contents> SimCard<B> {
     /// A card that holds `image`; `clock` is advanced by every read.
     pub fn new(image: B, timing: Timing, clock: VirtualClock) -> Self {
         Self { image, timing, clock, random: 0, stats: Stats::default() }
@@ -116,22 +116,15 @@ impl<B: AsRef<[u8]>> SimCard<B> {
         self.timing = timing;
     }
 
-    /// The bytes on the card.
-    pub fn image(&self) -> &[u8] {
-        self.image.as_ref()
+    /// What is on the card.
+    pub fn image(&self) -> &B {
+        &self.image
     }
 
     /// Copies the blocks and gives the time that takes, in picoseconds.
     fn transfer(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<u64, OutOfRange> {
-        let image = self.image.as_ref();
-        OutOfRange::check(start, dst, BlockCount::for_bytes(image.len() as u64))?;
-        let from = (start.0 as usize * BLOCK_BYTES).min(image.len());
-        let stored = &image[from..];
-        let to = Block::bytes_mut(dst);
-        let len = to.len().min(stored.len());
-        to[..len].copy_from_slice(&stored[..len]);
-        to[len..].fill(0);
-
+        OutOfRange::check(start, dst, self.image.blocks())?;
+        self.image.copy(start, dst);
         if dst.is_empty() {
             return Ok(0);
         }
@@ -159,11 +152,11 @@ impl<B: AsRef<[u8]>> SimCard<B> {
     }
 }
 
-impl<B: AsRef<[u8]>> BlockDevice for SimCard<B> {
+impl<B: Contents> BlockDevice for SimCard<B> {
     type Error = OutOfRange;
 
     fn block_count(&mut self) -> Result<BlockCount, OutOfRange> {
-        Ok(BlockCount::for_bytes(self.image().len() as u64))
+        Ok(self.image.blocks())
     }
 
     fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), OutOfRange> {

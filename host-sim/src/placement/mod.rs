@@ -19,6 +19,7 @@ mod greedy;
 mod order;
 mod pages;
 mod part;
+mod refine;
 pub mod runs;
 mod wide;
 
@@ -27,6 +28,7 @@ pub use greedy::greedy;
 pub use order::{Order, OrderError, expected_reads, path_weight};
 pub use pages::{PagePlan, Pages, pages};
 pub use part::Part;
+pub use refine::refine;
 pub use wide::greedy_wide;
 
 use crate::coactivation::{CoActivation, Columns};
@@ -60,6 +62,8 @@ pub enum Method {
     /// By co-activation: the paper's greedy search, see [`greedy`].
     #[value(alias = "co-activation")]
     Coactivation,
+    /// By what reads cost on a card, see [`refine`].
+    Card,
 }
 
 impl fmt::Display for Method {
@@ -69,6 +73,7 @@ impl fmt::Display for Method {
             Self::Random => "random",
             Self::Frequency => "frequency",
             Self::Coactivation => "coactivation",
+            Self::Card => "card",
         })
     }
 }
@@ -151,6 +156,11 @@ impl Placement {
     /// Copies of bundles, token by token, if there are any.
     pub fn pages(&self) -> Option<&Pages> {
         self.pages.as_ref()
+    }
+
+    /// The same with other orders, found by `method`.
+    fn with_layers(self, method: Method, layers: Vec<Order>) -> Self {
+        Self { all: Part { method, layers, ..self.all }, ..self }
     }
 
     /// The same placement with other pages, or none.
@@ -257,7 +267,7 @@ fn order_layer(trace: &Trace, layer: usize, method: Method, seed: u64, hot: usiz
             let ordered = greedy(&counts, rest);
             rest.copy_from_slice(&ordered);
         }
-        (Method::Frequency | Method::Coactivation, _) => {}
+        (Method::Frequency | Method::Coactivation | Method::Card, _) => {}
     }
     Order::of_permutation(slots)
 }

@@ -1,0 +1,129 @@
+//! The policies: what each does offline and online. All run through the kernel's one read path.
+//!
+//! In: a name. Out: a [`Policy`], choices only. Knows nothing of how they are carried out.
+
+use ripple_kernel::cache::{Admission, Eviction};
+
+/// How a policy orders the bundles of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// As in the checkpoint.
+    Identity,
+    /// By descending frequency.
+    Frequency,
+    /// The paper's greedy search.
+    Greedy,
+    /// For what the card's reads cost after the cache: see [`crate::placement::refine`].
+    Refined,
+}
+
+/// When a policy merges reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Never, but for bundles that share a block.
+    Never,
+    /// Across gaps up to `t0 * BW`.
+    Exact,
+    /// The same, until the card is seen to run at its bandwidth; then never, for a while. The
+    /// paper's detector.
+    Detector,
+}
+
+/// One policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What it is called.
+    pub name: &'static str,
+    /// Reads every bundle, active or not.
+    pub dense: bool,
+    /// Order of the bundles.
+    pub layout: Layout,
+    /// Thousandths of the cache that are a hot prefix.
+    pub hot_permille: u32,
+    /// Who enters the rest of it.
+    pub admission: Admission,
+    /// Who leaves it.
+    pub eviction: Eviction,
+    /// When reads are merged.
+    pub merge: Merge,
+    /// Whether tokens have pages.
+    pub pages: bool,
+    /// Blocks of staging instead of the bench's.
+    pub staging: Option<u32>,
+}
+
+impl Policy {
+    /// The best this project can do, and what `ripple` does by default.
+    pub const OURS: Self = Self {
+        name: "ours",
+        dense: false,
+        layout: Layout::Refined,
+        hot_permille: 1000,
+        admission: Admission::DEFAULT,
+        eviction: Eviction::S3Fifo,
+        merge: Merge::Exact,
+        pages: true,
+        staging: None,
+    };
+
+    /// The policies that are compared.
+    pub const ALL: [Self; 5] = [
+        // Streams every weight, as engines do that map a file larger than memory; but one that pins
+        // as much as the cache holds, which a page cache under a cyclic scan does not manage.
+        Self { name: "dense", dense: true, layout: Layout::Identity, pages: false, ..Self::OURS },
+        // Alizadeh et al., 2023: bundled rows and columns, the most recent ones kept.
+        Self {
+            name: "llm-in-a-flash",
+            layout: Layout::Identity,
+            hot_permille: 0,
+            admission: Admission::ALL,
+            eviction: Eviction::Lru,
+            merge: Merge::Never,
+            pages: false,
+            ..Self::OURS
+        },
+        // The paper's Neuralink-S.
+        Self {
+            name: "frequency",
+            layout: Layout::Frequency,
+            hot_permille: 0,
+            admission: Admission::ALL,
+            eviction: Eviction::Lru,
+            merge: Merge::Never,
+            pages: false,
+            ..Self::OURS
+        },
+        // Wang et al., 2024. It gives no threshold for its collapse: it gets the exact one.
+        Self {
+            name: "ripple",
+            layout: Layout::Greedy,
+            hot_permille: 0,
+            merge: Merge::Detector,
+            pages: false,
+            ..Self::OURS
+        },
+        Self::OURS,
+    ];
+
+    /// What each part of `ours` is worth: the same without it, or with another in its place.
+    pub const ABLATIONS: [Self; 8] = [
+        Self { name: "ours, frequency order", layout: Layout::Frequency, ..Self::OURS },
+        Self { name: "ours, greedy order", layout: Layout::Greedy, ..Self::OURS },
+        Self { name: "no pages", pages: false, ..Self::OURS },
+        Self {
+            name: "no pages, frequency order",
+            layout: Layout::Frequency,
+            pages: false,
+            ..Self::OURS
+        },
+        Self { name: "no pages, greedy order", layout: Layout::Greedy, pages: false, ..Self::OURS },
+        Self { name: "no pages, no merging", merge: Merge::Never, pages: false, ..Self::OURS },
+        Self { name: "half the cache dynamic", hot_permille: 500, ..Self::OURS },
+        Self { name: "all the cache dynamic", hot_permille: 0, ..Self::OURS },
+    ];
+
+    /// The policy or ablation of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().chain(Self::ABLATIONS).find(|policy| policy.name == name)
+    }
+}
