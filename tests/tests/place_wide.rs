@@ -73,6 +73,13 @@ proptest! {
     }
 }
 
+#[test]
+fn no_neurons_and_one_neuron_are_an_order() {
+    let columns = Columns::gather(&random_trace(1, 9, 3, 0.5), 1);
+    assert!(greedy_wide(&columns, &[], &|_| {}).is_empty());
+    assert_eq!(greedy_wide(&columns, &[2], &|_| {}), [2]);
+}
+
 /// Path weight of the search among candidates as a share of the full search's, with and without a
 /// hot prefix.
 fn shares(trace: &Trace, layer: usize) -> [f64; 2] {

@@ -1,6 +1,11 @@
 //! The greedy search in wide layers, among candidate pairs instead of all.
 //!
 //! In: the columns of a layer, and the neurons to order. Out: their order. Knows nothing of traces.
+//!
+//! OPT-6.7B's shape, synthetic activations (32 layers of 16,384 neurons, 131,072 tokens, 3 % active,
+//! 10 % hot), on two cores of an AMD EPYC virtual machine, 2026-11-21: 152 to 165 CPU seconds, of
+//! which 27 the system's, so about 80 s where both cores are free (149 to 174 s beside other work),
+//! and 546 MiB at most. `tests/examples/synthetic_trace.rs` has the commands.
 
 use super::greedy::{Links, lay_out};
 use crate::coactivation::Columns;
