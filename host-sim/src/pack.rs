@@ -62,7 +62,7 @@ pub fn pack(
     let mut geometry = geometry(model, predictor);
     if let Some(pages) = placement.pages() {
         ensure!(
-            pages.tokens() == config.vocab as usize,
+            pages.tokens() <= config.vocab as usize,
             "the placement has pages for {} tokens, the model `{}` has {}; place again with a trace \
              of this model",
             pages.tokens(),
@@ -206,10 +206,11 @@ fn write_pages(
     let section = builder.range(SectionKind::Pages).start;
     let (tables, out) = image.split_at_mut(section);
     let mut at = 0;
-    for token in 0..pages.tokens() {
-        let mut words = vec![(at / BLOCK_BYTES) as u32];
+    for token in 0..geometry.config.vocab as usize {
+        let mut words = vec![0; layout.cols as usize];
+        words[0] = (at / BLOCK_BYTES) as u32;
         for (layer, plan) in pages.of(token).iter().enumerate() {
-            words.push(Page::index_word(plan.neurons.len() as u16, plan.ahead));
+            words[1 + layer] = Page::index_word(plan.neurons.len() as u16, plan.ahead);
             let page = &mut out[at..at + plan.blocks(stride) as usize * BLOCK_BYTES];
             at += page.len();
             let held: Vec<u16> =

@@ -85,7 +85,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let (at_slots, in_page) = match page {
         Some(page) => {
             read_head(io, source, page, cache, slots, misses, &mut work)?;
-            split(misses)
+            split(io, &page, slots, misses, stride)
         }
         None => (misses, Default::default()),
     };
@@ -187,16 +187,29 @@ fn pays<D: BlockDevice, P: Probe>(
     misses: &[u32],
     stride: u32,
 ) -> bool {
-    let (gap, half) = (io.collapse.gap, io.half());
-    // A command takes as long as the gap's blocks: that is how the gap is chosen.
-    let cost = |extents: &mut dyn Iterator<Item = Extent>| {
-        extents.fold(0u64, |cost, extent| cost + u64::from(gap.0) + u64::from(extent.blocks.0))
-    };
-    let from_slots = misses.iter().map(|&miss| slot_at(slots, miss));
     let directory = Page::directory_strides(page.bundles, stride);
     // The directory must arrive in one piece.
-    u64::from(directory) * u64::from(stride) <= half.bytes()
-        && cost(&mut collapse(from_slots, stride, gap, half)) > cost(&mut head(page, stride, half))
+    u64::from(directory) * u64::from(stride) <= io.half().bytes()
+        && cost(io, misses.iter().map(|&miss| slot_at(slots, miss)), stride)
+            > price(io, head(page, stride, io.half()))
+}
+
+/// What reading `places` takes, in blocks. A command takes as long as the blocks of the gap: that is
+/// how the gap is chosen.
+fn cost<D: BlockDevice, P: Probe>(
+    io: &Io<'_, D, P>,
+    places: impl Iterator<Item = u32>,
+    stride: u32,
+) -> u64 {
+    price(io, collapse(places, stride, io.collapse.gap, io.half()))
+}
+
+fn price<D: BlockDevice, P: Probe>(
+    io: &Io<'_, D, P>,
+    extents: impl Iterator<Item = Extent>,
+) -> u64 {
+    let command = u64::from(io.collapse.gap.0);
+    extents.fold(0, |cost, extent| cost + command + u64::from(extent.blocks.0))
 }
 
 /// Writes the place in the page of every miss that its directory holds.
@@ -212,15 +225,34 @@ fn locate(slots: &[u16], misses: &mut [u32], directory: impl Iterator<Item = u16
     }
 }
 
-/// Puts the misses without a place in front, in their order, then those in the page by place; leaves
-/// out what is done.
-fn split(misses: &mut [u32]) -> (&mut [u32], &mut [u32]) {
-    let at_slots = move_to_front(misses, |miss| place(miss) == AT_SLOT);
-    let (at_slots, rest) = misses.split_at_mut_checked(at_slots).unwrap_or_default();
-    let in_page = move_to_front(rest, |miss| place(miss) != DONE);
-    let in_page = rest.get_mut(..in_page).unwrap_or_default();
-    sort(in_page);
-    (at_slots, in_page)
+/// Puts the misses that are read from their slots in front, in their order, then those that are read
+/// from the page, by place; leaves out what is done.
+fn split<'a, D: BlockDevice, P: Probe>(
+    io: &Io<'_, D, P>,
+    page: &Page,
+    slots: &[u16],
+    misses: &'a mut [u32],
+    stride: u32,
+) -> (&'a mut [u32], &'a mut [u32]) {
+    let left = move_to_front(misses, |miss| place(miss) != DONE);
+    let misses = misses.get_mut(..left).unwrap_or_default();
+    let directory = Page::directory_strides(page.bundles, stride);
+    let all = cost(io, misses.iter().map(|&miss| slot_at(slots, miss)), stride);
+    let count = move_to_front(misses, |miss| place(miss) == AT_SLOT);
+    if let Some((at_slots, in_page)) = misses.split_at_mut_checked(count) {
+        sort(in_page);
+        let apart = cost(io, at_slots.iter().map(|&miss| slot_at(slots, miss)), stride)
+            + cost(io, in_page.iter().map(|&miss| directory + place(miss)), stride);
+        if apart < all {
+            return misses.split_at_mut_checked(count).unwrap_or_default();
+        }
+    }
+    // What is in the page can also be read where it is in the layer.
+    for entry in misses.iter_mut() {
+        *entry = miss(AT_SLOT, index(*entry) as u16);
+    }
+    sort(misses);
+    (misses, Default::default())
 }
 
 /// Moves what is `wanted` to the front, in its order, and counts it.

@@ -18,8 +18,8 @@ pub struct Planner<'a> {
     pub cache_ratio: f64,
     /// What reads cost on the card.
     pub cost: &'a ReadCost,
-    /// Tokens of the vocabulary; 0 where the traces do not name tokens.
-    pub vocab: usize,
+    /// Blocks of the card that pages may take.
+    pub page_blocks: u64,
 }
 
 impl Planner<'_> {
@@ -45,10 +45,10 @@ impl Planner<'_> {
                 refine(self.profile, &starts.each_ref(), self.cost, &|| ())?
             }
         };
-        if !policy.pages || self.vocab == 0 {
+        if !policy.pages || self.profile.ids().is_empty() {
             return Ok(placement);
         }
-        let pages = pages(self.profile, &placement, self.vocab, self.cost, &|| ())?;
+        let pages = pages(self.profile, &placement, self.cost, self.page_blocks, &|| ())?;
         Ok(placement.with_pages(Some(pages)))
     }
 }

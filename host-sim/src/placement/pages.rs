@@ -99,17 +99,19 @@ impl PagePlan {
     }
 }
 
-/// Makes the pages of every token of a vocabulary of `vocab`, for reads that cost `cost`.
+/// Makes the pages of every token that `trace` names, for reads that cost `cost`.
 ///
-/// `trace` should be the one `placement` was made from. `done` is called after each layer.
+/// `trace` should be the one `placement` was made from. Where the pages would take more than
+/// `most_blocks` of the card, those are kept that save most time for each block. `done` is called
+/// after each layer.
 ///
 /// # Errors
 /// When the trace does not name its tokens, or is not of the placement's shape.
 pub fn pages(
     trace: &Trace,
     placement: &Placement,
-    vocab: usize,
     cost: &ReadCost,
+    most_blocks: u64,
     done: &(dyn Fn() + Sync),
 ) -> Result<Pages> {
     placement.check_shape(trace.layers(), trace.neurons())?;
@@ -118,26 +120,42 @@ pub fn pages(
         "the trace of `{}` does not say which tokens it read; trace the text again",
         trace.model()
     );
+    let vocab = trace.ids().iter().max().map_or(0, |&most| most as usize + 1);
     let mut positions = vec![Vec::new(); vocab];
     for (position, &token) in trace.ids().iter().enumerate() {
-        if let Some(positions) = positions.get_mut(token as usize) {
-            positions.push(position);
-        }
+        positions[token as usize].push(position);
     }
     let layers = trace.layers();
     let mut plans = vec![PagePlan::default(); vocab * layers];
+    let mut saved = vec![0; vocab * layers];
     for layer in 0..layers {
         let order = LayerMisses::new(trace, placement, layer);
         let made: Vec<_> = positions
             .par_iter()
             .map_init(|| Judge::new(&order, cost), |judge, positions| judge.page(positions))
             .collect();
-        for (token, plan) in made.into_iter().enumerate() {
+        for (token, (plan, saves)) in made.into_iter().enumerate() {
             plans[token * layers + layer] = plan;
+            saved[token * layers + layer] = saves;
         }
         done();
     }
+    keep_the_best(&mut plans, &saved, cost.stride(), most_blocks);
     Pages::new(layers, trace.neurons(), plans)
+}
+
+/// Empties all pages but those that save the most for each block they take, `most_blocks` in all.
+fn keep_the_best(plans: &mut [PagePlan], saved: &[u64], stride: u32, most_blocks: u64) {
+    let mut best: Vec<usize> = (0..plans.len()).filter(|&at| saved[at] > 0).collect();
+    let worth = |at: usize| saved[at] as f64 / plans[at].blocks(stride) as f64;
+    best.sort_by(|&a, &b| worth(b).total_cmp(&worth(a)).then(a.cmp(&b)));
+    let mut left = most_blocks;
+    for at in best {
+        match left.checked_sub(plans[at].blocks(stride)) {
+            Some(rest) => left = rest,
+            None => plans[at] = PagePlan::default(),
+        }
+    }
 }
 
 /// What of a layer has to be read: the slots of the active neurons that are not in the hot prefix.
@@ -196,7 +214,8 @@ impl<'a> Judge<'a> {
         Self { misses, cost, counts: vec![0; misses.neurons.len()], buffer: Vec::new() }
     }
 
-    fn page(&mut self, positions: &[usize]) -> PagePlan {
+    /// The page of a token that was read at `positions`, and what it saves at them.
+    fn page(&mut self, positions: &[usize]) -> (PagePlan, u64) {
         let neurons = self.misses.neurons.len();
         self.counts.fill(0);
         for &position in positions {
@@ -229,7 +248,8 @@ impl<'a> Judge<'a> {
             })
             .collect();
         let lengths = || LENGTHS.iter().map(|length| (length * neurons).div_ceil(64));
-        let mut best = (self.total(&judged, 0, 0), 0, 0);
+        let alone = self.total(&judged, 0, 0);
+        let mut best = (alone, 0, 0);
         for length in lengths().skip(1).filter(|length| *length <= ranked.len()) {
             for ahead in lengths().take_while(|ahead| *ahead <= length) {
                 let total = self.total(&judged, length, ahead);
@@ -238,9 +258,10 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        let (_, length, ahead) = best;
+        let (total, length, ahead) = best;
         let neurons = ranked[..length].iter().map(|&(_, s)| self.misses.neurons[usize::from(s)]);
-        PagePlan { neurons: neurons.collect(), ahead: ahead as u16 }
+        let plan = PagePlan { neurons: neurons.collect(), ahead: ahead as u16 };
+        (plan, (alone - total) * step as u64)
     }
 
     /// What the positions would cost with a page of `length` bundles.
@@ -263,9 +284,12 @@ impl<'a> Judge<'a> {
             );
             buffer.sort_unstable();
             let in_page = cost.extents(buffer.iter().map(|&place| place + directory as u16));
-            let at_slots =
-                cost.extents(misses.iter().filter(|m| !within(m.0)).map(|&(_, slot)| slot));
-            sum += head + in_page + at_slots;
+            let at_slots = |least: usize| {
+                let left = misses.iter().filter(move |m| usize::from(m.0) >= least);
+                cost.extents(left.map(|&(_, slot)| slot))
+            };
+            // What is in the page can also be read where it is in the layer.
+            sum += head + at_slots(ahead).min(in_page + at_slots(length));
         }
         sum
     }

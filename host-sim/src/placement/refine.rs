@@ -18,6 +18,8 @@ use rayon::prelude::*;
 
 /// Positions searched on, and as many judged on, at most.
 const MOST_POSITIONS: usize = 6144;
+/// Misses in them, at most: a dense layer needs fewer positions to say as much.
+const MOST_MISSES: usize = 80_000;
 /// Exchanges tried for each neuron.
 const TRIES: usize = 48;
 /// Distance from the partner's neighbour.
@@ -59,7 +61,10 @@ fn refine_layer(
     cost: &ReadCost,
 ) -> Order {
     // Even and odd positions of the profile, thinned out.
-    let step = 2 * trace.tokens().div_ceil(2 * MOST_POSITIONS).max(1);
+    let missed: usize = trace.frequency(layer).iter().map(|&count| count as usize).sum();
+    let mean = missed.div_ceil(trace.tokens().max(1)).max(1);
+    let positions = MOST_POSITIONS.min(MOST_MISSES / mean).max(1);
+    let step = 2 * trace.tokens().div_ceil(2 * positions).max(1);
     let sample = |first: usize, order: &Order| {
         let slots = order.slots();
         let positions = (first * step / 2..trace.tokens()).step_by(step);
