@@ -1,0 +1,263 @@
+//! The bound: what a cache that knows the future must still read, and the least time for it.
+//!
+//! In: a trace, a number of bundles that can be held, a card. Out: [`Bound`], and milliseconds a
+//! token that no policy with that much memory can go below, as long as it reads a bundle when the
+//! bundle is needed and reads each layer by commands of its own. Knows nothing of placements.
+
+use crate::card::Timing;
+use crate::trace::Trace;
+use std::collections::BinaryHeap;
+
+/// What must be read of a whole trace, however the cache is managed.
+///
+/// The cache starts with the bundles of its choice, at no cost, since a hot prefix does. It need
+/// not admit what was read, and makes room only after all bundles of a layer were used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Tokens of the trace.
+    pub tokens: usize,
+    /// Active bundles that no cache can have held: the misses of Belady's MIN.
+    pub missed_bundles: u64,
+    /// Active sets, one of each token and layer, of which MIN misses at least one bundle.
+    pub layers_missed: u64,
+    /// Active sets of which every cache misses at least one bundle; at most `layers_missed`, since
+    /// another cache can miss more bundles in fewer sets.
+    pub layers_missed_by_all: u64,
+}
+
+impl Bound {
+    /// Replays `trace` with a cache of `capacity` bundles of any layers.
+    ///
+    /// O(N log N) for N active bundles, 4 bytes each.
+    ///
+    /// # Panics
+    /// When the trace has 2^32 - 1 tokens or more.
+    pub fn of(trace: &Trace, capacity: usize) -> Self {
+        assert!(trace.tokens() < NEVER as usize, "{} tokens", trace.tokens());
+        let uses = Uses::of(trace, capacity);
+        let (missed_bundles, layers_missed) = min_misses(trace, &uses, capacity);
+        let most_hit = most_sets_hit(&uses.wait, trace.tokens() * trace.layers(), capacity);
+        Self {
+            tokens: trace.tokens(),
+            missed_bundles,
+            layers_missed,
+            layers_missed_by_all: uses.wait.len() as u64 - most_hit,
+        }
+    }
+
+    /// Bundles that miss, a token.
+    pub fn missed_per_token(&self) -> f64 {
+        self.missed_bundles as f64 / self.tokens.max(1) as f64
+    }
+
+    /// Layers in which MIN misses something, a token.
+    pub fn layers_per_token(&self) -> f64 {
+        self.layers_missed as f64 / self.tokens.max(1) as f64
+    }
+
+    /// Least milliseconds a token that a card is busy, without tail, with bundles of `stride` bytes.
+    ///
+    /// On an affine card `layers_missed_by_all * t0 + missed bytes / BW`. MIN's own
+    /// `layers_missed` would not do: it has the fewest misses, not the fewest commands.
+    ///
+    /// Nor would one command for each layer at the price of the table where a card has one: two
+    /// short reads can be cheaper than one (8 KiB on `sandisk-extreme`). But under any line
+    /// `a + b n` that is nowhere above the price of a read of `n` bytes, whatever the commands
+    /// are, they cost at least `a` for each layer and `b` for each byte: the highest such line is
+    /// taken.
+    pub fn ms(&self, timing: &Timing, stride: u32) -> f64 {
+        let bytes = self.missed_bundles as f64 * f64::from(stride);
+        let layers = self.layers_missed_by_all as f64;
+        let least = lines_below(timing).into_iter().map(|(a, b)| a * layers + b * bytes);
+        least.fold(0.0, f64::max) * 1e-9 / self.tokens.max(1) as f64
+    }
+}
+
+/// A bundle that is not used again.
+const NEVER: u32 = u32::MAX;
+
+/// When bundles are used.
+struct Uses {
+    /// First token that uses each bundle, `(layers, neurons)`, or [`NEVER`].
+    first: Vec<u32>,
+    /// Next token that uses the same bundle, or [`NEVER`]; one for each active bundle, in order.
+    next: Vec<u32>,
+    /// For each active set that is not empty, how long its bundles lie unused before it, in sets,
+    /// all together; `u64::MAX` where they are more than can be held.
+    wait: Vec<u64>,
+}
+
+impl Uses {
+    fn of(trace: &Trace, capacity: usize) -> Self {
+        let (layers, neurons) = (trace.layers(), trace.neurons());
+        let mut first = vec![NEVER; layers * neurons];
+        let mut last: Vec<usize> = vec![usize::MAX; layers * neurons];
+        let (mut next, mut wait) = (Vec::new(), Vec::new());
+        for (token, layer) in sets(trace) {
+            let mut waited = 0;
+            let before = next.len();
+            for key in keys(trace, token, layer) {
+                match last[key] {
+                    // Whatever was there before the first token waits from then on.
+                    usize::MAX => {
+                        first[key] = token as u32;
+                        waited += (token * layers + layer + 1) as u64;
+                    }
+                    at => {
+                        let previous = std::mem::replace(&mut next[at], token as u32);
+                        waited += (token - previous as usize) as u64 * layers as u64;
+                    }
+                }
+                last[key] = next.len();
+                // Until the next use is known, the token of this one.
+                next.push(token as u32);
+            }
+            match next.len() - before {
+                0 => (),
+                active if active > capacity => wait.push(u64::MAX),
+                _ => wait.push(waited),
+            }
+        }
+        for at in last.into_iter().filter(|at| *at != usize::MAX) {
+            next[at] = NEVER;
+        }
+        Self { first, next, wait }
+    }
+}
+
+/// Every token and layer, in the order of their computation.
+fn sets(trace: &Trace) -> impl Iterator<Item = (usize, usize)> {
+    let layers = trace.layers();
+    (0..trace.tokens()).flat_map(move |token| (0..layers).map(move |layer| (token, layer)))
+}
+
+/// The active bundles of one set, numbered through the model.
+fn keys(trace: &Trace, token: usize, layer: usize) -> impl Iterator<Item = usize> {
+    let start = layer * trace.neurons();
+    trace.active(token, layer).map(move |neuron| start + usize::from(neuron))
+}
+
+/// Belady's MIN: missed bundles, and active sets with a miss.
+///
+/// To hold a bundle from one use to the next saves a miss and takes a place in between: intervals,
+/// of which at most `capacity` may overlap. Most are kept when, wherever there are too many, the
+/// one that ends last is dropped (Faigle and Nawijn, 1995); ties do not matter.
+fn min_misses(trace: &Trace, uses: &Uses, capacity: usize) -> (u64, u64) {
+    let mut cache = Clairvoyant::new(trace.layers(), trace.neurons(), capacity);
+    for (key, &token) in uses.first.iter().enumerate().filter(|(_, token)| **token != NEVER) {
+        cache.hold(key, token);
+    }
+    cache.shrink();
+    let (mut bundles, mut missing) = (0, 0);
+    let mut nexts = uses.next.iter();
+    for (token, layer) in sets(trace) {
+        // All are used before any is admitted: the layer's misses pass through staging.
+        let misses = keys(trace, token, layer).filter(|key| !cache.take(*key)).count() as u64;
+        for (key, &next) in keys(trace, token, layer).zip(&mut nexts) {
+            if next != NEVER {
+                cache.hold(key, next);
+            }
+        }
+        cache.shrink();
+        cache.forget_used(token, layer);
+        bundles += misses;
+        missing += u64::from(misses > 0);
+    }
+    (bundles, missing)
+}
+
+/// Bundles held until their next use.
+struct Clairvoyant {
+    layers: usize,
+    neurons: usize,
+    capacity: usize,
+    held: Vec<bool>,
+    count: usize,
+    /// Next uses, `(set, key)`, farthest first. Those that are past stay, but below all that are
+    /// to come: as long as more is held than fits, the first is of a bundle that is held.
+    next: BinaryHeap<(u64, u32)>,
+}
+
+impl Clairvoyant {
+    fn new(layers: usize, neurons: usize, capacity: usize) -> Self {
+        let held = vec![false; layers * neurons];
+        Self { layers, neurons, capacity, held, count: 0, next: BinaryHeap::new() }
+    }
+
+    /// Gives up the place of `key`; false when it had none.
+    fn take(&mut self, key: usize) -> bool {
+        let held = std::mem::take(&mut self.held[key]);
+        self.count -= usize::from(held);
+        held
+    }
+
+    /// Holds `key` until `token` uses it.
+    fn hold(&mut self, key: usize, token: u32) {
+        self.held[key] = true;
+        self.count += 1;
+        self.next.push((self.set(token as usize, key / self.neurons), key as u32));
+    }
+
+    /// Drops what is used last until the rest fits.
+    fn shrink(&mut self) {
+        while self.count > self.capacity
+            && let Some((_, key)) = self.next.pop()
+        {
+            self.take(key as usize);
+        }
+    }
+
+    /// Drops past uses once they are more than half, so that the heap stays as small as the cache.
+    fn forget_used(&mut self, token: usize, layer: usize) {
+        if self.next.len() > 2 * self.count + 1024 {
+            let now = self.set(token, layer);
+            self.next.retain(|(set, _)| *set > now);
+        }
+    }
+
+    /// The number of a set in the order of computation.
+    fn set(&self, token: usize, layer: usize) -> u64 {
+        (token * self.layers + layer) as u64
+    }
+}
+
+/// Most active sets of which everything can have been held, by a relaxation: a set that is hit as
+/// a whole takes a place for each of its bundles for as long as that bundle waited, and there are
+/// `capacity` places for `sets` sets. As many as fit, those that take least first.
+fn most_sets_hit(wait: &[u64], sets: usize, capacity: usize) -> u64 {
+    let mut wait = wait.to_vec();
+    wait.sort_unstable();
+    let mut left = sets as u64 * capacity as u64;
+    let fits = wait.into_iter().take_while(|taken| {
+        let rest = left.checked_sub(*taken);
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    });
+    fits.count() as u64
+}
+
+/// Lines `(a, b)`, `a + b n` picoseconds, nowhere above the cost of a read of `n >= 1` bytes and
+/// never falling; among them the highest ones that meet the axis above 0.
+fn lines_below(timing: &Timing) -> Vec<(f64, f64)> {
+    let affine = 1e12 / timing.bytes_per_second.max(1) as f64;
+    let points = timing.table.as_deref().unwrap_or_default();
+    let Some(first) = points.first() else { return vec![(timing.t0_ns as f64 * 1e3, affine)] };
+    // The cost is linear between these corners and beyond the last one.
+    let mut corners = vec![(0.0, first.1 as f64 * 1e3)];
+    corners.extend(points.iter().map(|&(bytes, ns)| (bytes as f64, ns as f64 * 1e3)));
+    let slope = |from: (f64, f64), to: (f64, f64)| (to.1 - from.1) / (to.0 - from.0).max(1.0);
+    let last = match corners.as_slice() {
+        [_, .., from, to] => slope(*from, *to),
+        _ => affine,
+    };
+    // A line that cannot be raised passes through two corners, or through one as steep as the last.
+    let mut slopes = vec![0.0, last];
+    for (at, from) in corners.iter().enumerate() {
+        slopes.extend(corners[at + 1..].iter().map(|to| slope(*from, *to)));
+    }
+    let lines = slopes.into_iter().filter(|b| (0.0..=last).contains(b)).map(|b| {
+        let a = corners.iter().map(|(bytes, ps)| ps - b * bytes).fold(f64::INFINITY, f64::min);
+        (a, b)
+    });
+    lines.filter(|(a, _)| *a >= 0.0).collect()
+}
