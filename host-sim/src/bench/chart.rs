@@ -188,7 +188,7 @@ impl<'r> Chart<'r> {
         for (group, model) in self.models.iter().enumerate() {
             let top = top + PANEL_TITLE + group as f64 * self.group_height();
             let height = self.policies.len() as f64 * BAR_PITCH;
-            if at % self.columns == 0 {
+            if at.is_multiple_of(self.columns) {
                 let middle = (x - 10.0, top + height / 2.0 + 3.0);
                 svg.text("model", Anchor::End, middle, model);
             }

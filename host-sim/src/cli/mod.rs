@@ -1,6 +1,7 @@
 //! The command line: one subcommand a stage, and the demo when there is none.
 
 mod args;
+pub mod bench;
 mod demo;
 mod inspect;
 mod perplexity;
