@@ -12,37 +12,36 @@ use std::collections::BinaryHeap;
 ///
 /// The cache starts with the bundles of its choice, at no cost, since a hot prefix does. It need
 /// not admit what was read, and makes room only after all bundles of a layer were used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// Tokens of the trace.
     pub tokens: usize,
-    /// Active bundles that no cache can have held: the misses of Belady's MIN.
+    /// Fewest misses of any cache, those of Belady's MIN.
     pub missed_bundles: u64,
     /// Active sets, one of each token and layer, of which MIN misses at least one bundle.
     pub layers_missed: u64,
-    /// Active sets of which every cache misses at least one bundle; at most `layers_missed`, since
-    /// another cache can miss more bundles in fewer sets.
+    /// No cache misses something of fewer active sets than this. Less than `layers_missed`, since
+    /// another cache can miss more bundles in fewer sets, and since it is a relaxation.
     pub layers_missed_by_all: u64,
+    waits: Waits,
 }
 
 impl Bound {
     /// Replays `trace` with a cache of `capacity` bundles of any layers.
     ///
-    /// O(N log N) for N active bundles, 4 bytes each.
+    /// O(N log N) for N active bundles, 8 bytes each of which 4 are kept.
     ///
     /// # Panics
-    /// When the trace has 2^32 - 1 tokens or more.
+    /// When the trace has 2^32 - 1 active sets or more.
     pub fn of(trace: &Trace, capacity: usize) -> Self {
-        assert!(trace.tokens() < NEVER as usize, "{} tokens", trace.tokens());
-        let uses = Uses::of(trace, capacity);
-        let (missed_bundles, layers_missed) = min_misses(trace, &uses, capacity);
-        let most_hit = most_sets_hit(&uses.wait, trace.tokens() * trace.layers(), capacity);
-        Self {
-            tokens: trace.tokens(),
-            missed_bundles,
-            layers_missed,
-            layers_missed_by_all: uses.wait.len() as u64 - most_hit,
-        }
+        let sets = trace.tokens() * trace.layers();
+        assert!(sets < NEVER as usize, "{sets} active sets");
+        let Uses { first, next, waits } = Uses::of(trace);
+        let (missed_bundles, layers_missed) = min_misses(trace, &first, &next, capacity);
+        let waits = Waits { capacity, sets, ..waits };
+        let layers_missed_by_all = waits.ends.len() as u64 - waits.most_sets_hit();
+        let tokens = trace.tokens();
+        Self { tokens, missed_bundles, layers_missed, layers_missed_by_all, waits }
     }
 
     /// Bundles that miss, a token.
@@ -57,8 +56,9 @@ impl Bound {
 
     /// Least milliseconds a token that a card is busy, without tail, with bundles of `stride` bytes.
     ///
-    /// On an affine card `layers_missed_by_all * t0 + missed bytes / BW`. MIN's own
-    /// `layers_missed` would not do: it has the fewest misses, not the fewest commands.
+    /// On an affine card the greater of two: `layers_missed_by_all * t0 + missed bytes / BW`, and
+    /// what a relaxation gives that weighs commands against bytes. MIN's own `layers_missed` would
+    /// not do: it has the fewest misses, not the fewest commands.
     ///
     /// Nor would one command for each layer at the price of the table where a card has one: two
     /// short reads can be cheaper than one (8 KiB on `sandisk-extreme`). But under any line
@@ -66,13 +66,17 @@ impl Bound {
     /// are, they cost at least `a` for each layer and `b` for each byte: the highest such line is
     /// taken.
     pub fn ms(&self, timing: &Timing, stride: u32) -> f64 {
-        let bytes = self.missed_bundles as f64 * f64::from(stride);
         let layers = self.layers_missed_by_all as f64;
-        let least = lines_below(timing).into_iter().map(|(a, b)| a * layers + b * bytes);
+        let least = lines_below(timing).into_iter().map(|(a, b)| {
+            let b = b * f64::from(stride);
+            (a * layers + b * self.missed_bundles as f64).max(self.waits.least(a, b))
+        });
         least.fold(0.0, f64::max) * 1e-9 / self.tokens.max(1) as f64
     }
 }
 
+/// Steps of the search for the price of room, each by a third.
+const SEARCH_STEPS: u32 = 20;
 /// A bundle that is not used again.
 const NEVER: u32 = u32::MAX;
 
@@ -82,46 +86,40 @@ struct Uses {
     first: Vec<u32>,
     /// Next token that uses the same bundle, or [`NEVER`]; one for each active bundle, in order.
     next: Vec<u32>,
-    /// For each active set that is not empty, how long its bundles lie unused before it, in sets,
-    /// all together; `u64::MAX` where they are more than can be held.
-    wait: Vec<u64>,
+    waits: Waits,
 }
 
 impl Uses {
-    fn of(trace: &Trace, capacity: usize) -> Self {
+    fn of(trace: &Trace) -> Self {
         let (layers, neurons) = (trace.layers(), trace.neurons());
         let mut first = vec![NEVER; layers * neurons];
         let mut last: Vec<usize> = vec![usize::MAX; layers * neurons];
-        let (mut next, mut wait) = (Vec::new(), Vec::new());
+        let (mut next, mut waits) = (Vec::new(), Waits::default());
         for (token, layer) in sets(trace) {
-            let mut waited = 0;
-            let before = next.len();
             for key in keys(trace, token, layer) {
-                match last[key] {
+                let waited = match last[key] {
                     // Whatever was there before the first token waits from then on.
                     usize::MAX => {
                         first[key] = token as u32;
-                        waited += (token * layers + layer + 1) as u64;
+                        token * layers + layer + 1
                     }
                     at => {
-                        let previous = std::mem::replace(&mut next[at], token as u32);
-                        waited += (token - previous as usize) as u64 * layers as u64;
+                        (token - std::mem::replace(&mut next[at], token as u32) as usize) * layers
                     }
-                }
+                };
+                waits.bundles.push(waited as u32);
                 last[key] = next.len();
                 // Until the next use is known, the token of this one.
                 next.push(token as u32);
             }
-            match next.len() - before {
-                0 => (),
-                active if active > capacity => wait.push(u64::MAX),
-                _ => wait.push(waited),
+            if waits.ends.last().copied().unwrap_or(0) < next.len() {
+                waits.ends.push(next.len());
             }
         }
         for at in last.into_iter().filter(|at| *at != usize::MAX) {
             next[at] = NEVER;
         }
-        Self { first, next, wait }
+        Self { first, next, waits }
     }
 }
 
@@ -142,14 +140,14 @@ fn keys(trace: &Trace, token: usize, layer: usize) -> impl Iterator<Item = usize
 /// To hold a bundle from one use to the next saves a miss and takes a place in between: intervals,
 /// of which at most `capacity` may overlap. Most are kept when, wherever there are too many, the
 /// one that ends last is dropped (Faigle and Nawijn, 1995); ties do not matter.
-fn min_misses(trace: &Trace, uses: &Uses, capacity: usize) -> (u64, u64) {
+fn min_misses(trace: &Trace, first: &[u32], next: &[u32], capacity: usize) -> (u64, u64) {
     let mut cache = Clairvoyant::new(trace.layers(), trace.neurons(), capacity);
-    for (key, &token) in uses.first.iter().enumerate().filter(|(_, token)| **token != NEVER) {
+    for (key, &token) in first.iter().enumerate().filter(|(_, token)| **token != NEVER) {
         cache.hold(key, token);
     }
     cache.shrink();
     let (mut bundles, mut missing) = (0, 0);
-    let mut nexts = uses.next.iter();
+    let mut nexts = next.iter();
     for (token, layer) in sets(trace) {
         // All are used before any is admitted: the layer's misses pass through staging.
         let misses = keys(trace, token, layer).filter(|key| !cache.take(*key)).count() as u64;
@@ -221,19 +219,74 @@ impl Clairvoyant {
     }
 }
 
-/// Most active sets of which everything can have been held, by a relaxation: a set that is hit as
-/// a whole takes a place for each of its bundles for as long as that bundle waited, and there are
-/// `capacity` places for `sets` sets. As many as fit, those that take least first.
-fn most_sets_hit(wait: &[u64], sets: usize, capacity: usize) -> u64 {
-    let mut wait = wait.to_vec();
-    wait.sort_unstable();
-    let mut left = sets as u64 * capacity as u64;
-    let fits = wait.into_iter().take_while(|taken| {
-        let rest = left.checked_sub(*taken);
-        left = rest.unwrap_or(left);
-        rest.is_some()
-    });
-    fits.count() as u64
+/// How long bundles lie unused before they are used, in active sets: the room it takes to hit them.
+/// All together there are `capacity` places for `sets` sets, wherever they are used: a relaxation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Waits {
+    capacity: usize,
+    sets: usize,
+    /// One for each active bundle, in order.
+    bundles: Vec<u32>,
+    /// Where each active set that is not empty ends in `bundles`.
+    ends: Vec<usize>,
+}
+
+impl Waits {
+    /// The waits of each active set that is not empty.
+    fn of_sets(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bundles[start..end])
+    }
+
+    /// Room, in places times sets.
+    fn room(&self) -> u64 {
+        self.sets as u64 * self.capacity as u64
+    }
+
+    /// Most active sets of which everything can have been held: as many as there is room for,
+    /// those that take least first.
+    fn most_sets_hit(&self) -> u64 {
+        let small = self.of_sets().filter(|set| set.len() <= self.capacity);
+        let mut takes: Vec<u64> =
+            small.map(|set| set.iter().map(|wait| u64::from(*wait)).sum()).collect();
+        takes.sort_unstable();
+        let mut left = self.room();
+        let fits = takes.into_iter().take_while(|taken| {
+            let rest = left.checked_sub(*taken);
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        });
+        fits.count() as u64
+    }
+
+    /// A lower bound of `a * sets with a miss + b * misses`.
+    ///
+    /// Its Lagrangian dual: room has a price, every set does what is cheapest for itself, and what
+    /// the room that there is would have cost is given back. That is a bound at any price; it is
+    /// concave in the price, so a search by thirds finds the best.
+    fn least(&self, a: f64, b: f64) -> f64 {
+        let at = |price: f64| {
+            let sets = self.of_sets().map(|set| {
+                let (mut all_hit, mut some_missed) = (0.0, a);
+                for wait in set.iter().map(|wait| price * f64::from(*wait)) {
+                    all_hit += wait;
+                    some_missed += wait.min(b);
+                }
+                if set.len() > self.capacity { some_missed } else { some_missed.min(all_hit) }
+            });
+            sets.sum::<f64>() - price * self.room() as f64
+        };
+        // Above this price nothing is worth its room.
+        let (mut from, mut to) = (0.0, a + b);
+        let mut best = 0.0_f64;
+        for _ in 0..SEARCH_STEPS {
+            let (low, high) = (from + (to - from) / 3.0, to - (to - from) / 3.0);
+            let (at_low, at_high) = (at(low), at(high));
+            best = best.max(at_low).max(at_high);
+            if at_low < at_high { from = low } else { to = high }
+        }
+        best
+    }
 }
 
 /// Lines `(a, b)`, `a + b n` picoseconds, nowhere above the cost of a read of `n >= 1` bytes and
