@@ -36,8 +36,8 @@ fill: #1f2328; }
 .speed { font-size: 11px; fill: #57606a; }
 .model { font-size: 12px; }
 .tick { font-size: 10px; fill: #57606a; }
-.times { font-size: 9px; fill: #57606a; paint-order: stroke; stroke: #ffffff; stroke-width: 3; }
-.time { font-size: 10px; font-weight: 700; fill: #a34700; paint-order: stroke; stroke: #ffffff; stroke-width: 3; }
+.times { font-size: 9px; fill: #57606a; paint-order: stroke; stroke: #ffffff; stroke-width: 2; }
+.time { font-size: 10px; font-weight: 700; fill: #a34700; paint-order: stroke; stroke: #ffffff; stroke-width: 2; }
 .grid { stroke: #d8dee4; stroke-width: 1; }
 .fine { stroke: #eef1f4; stroke-width: 1; }
 .bound { stroke: #1f2328; stroke-width: 2; }
@@ -217,9 +217,7 @@ impl<'r> Chart<'r> {
             svg.rect(&format!("p{colour}"), (x + from, y), to - from, BAR);
             let (class, text) = match ours {
                 _ if *policy == OURS => ("time", time(row.io_ms)),
-                Some(ours) if shown(ours.io_ms) => {
-                    ("times", format!("{}×", digits(row.io_ms / ours.io_ms)))
-                }
+                Some(ours) if shown(ours.io_ms) => ("times", times(row.io_ms / ours.io_ms)),
                 _ => ("times", time(row.io_ms)),
             };
             svg.text(class, Anchor::Start, (x + to + 4.0, y + BAR - 1.0), &text);
@@ -239,6 +237,11 @@ fn time(ms: f64) -> String {
     } else {
         format!("{} ms", digits(ms))
     }
+}
+
+/// How many times as long.
+fn times(factor: f64) -> String {
+    if factor < 9.995 { format!("{factor:.2}×") } else { format!("{}×", digits(factor)) }
 }
 
 /// Whether a time has a place on a logarithmic axis.
@@ -261,7 +264,7 @@ fn speed(preset: &str) -> String {
             preset.t0_ns as f64 / 1e3,
             preset.bytes_per_second as f64 / 1e6
         ),
-        Ok(_) => "measured table".to_owned(),
+        Ok(_) => "published table".to_owned(),
         Err(_) => String::new(),
     }
 }
