@@ -48,7 +48,7 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
         text: text.to_owned(),
         layers: config.layers as usize,
         neurons: config.neurons as usize,
-        bundle_bytes: geometry(model, &PredictorChoice::ExactFullBundles).bundle_layout().stride(),
+        bundle_bytes: geometry(model, &PredictorChoice::Exact).bundle_layout().stride(),
     };
     let recorders: Vec<_> = windows(tokens, config.context)
         .collect::<Vec<_>>()

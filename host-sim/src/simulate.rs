@@ -131,16 +131,27 @@ pub fn calibrated(preset: &Preset, staging: usize) -> Option<Calibration> {
     calibrate(&mut card, &clock, &mut scratch, Micros(100_000)).ok()
 }
 
+/// Staging, both halves, that suits a card: eight collapse gaps, so that a command is at most a
+/// fifth of a longest read, but 64 to 256 blocks and no more than two layers.
+pub fn staging(preset: &Preset, layer: BlockCount) -> BlockCount {
+    let blocks = exact_gap(preset).0.saturating_mul(8).clamp(64, 256);
+    BlockCount(blocks.min(layer.0.saturating_add(1).saturating_mul(2)))
+}
+
 /// The collapse gap that firmware sets by its calibration; the exact one where there is none.
 pub fn calibrated_gap(preset: &Preset, geometry: &Geometry, options: &Options) -> BlockCount {
     let staging = MemoryPlan::for_model(geometry, options).staging;
-    calibrated(preset, staging).map_or_else(
+    best_gap(preset, geometry.bundle_layout().stride(), BlockCount(staging as u32))
+}
+
+/// The same, for bundles of `stride` bytes.
+pub fn best_gap(preset: &Preset, stride: u32, staging: BlockCount) -> BlockCount {
+    calibrated(preset, staging.0 as usize).map_or_else(
         || exact_gap(preset),
         |calibration| {
             // A header does not say how many neurons are missed: a tenth. On story-nano, novel-small
             // and novel-wide, with 4 to 17 % active, the card time is within 1 % of the best gap's.
-            let stride = geometry.bundle_layout().stride();
-            let half = BlockCount((staging / 2) as u32);
+            let half = BlockCount(staging.0 / 2);
             let pattern = ReadPattern::independent(stride, 0.1, half);
             if calibration.is_affine() { calibration.gap() } else { calibration.gap_for(&pattern) }
         },

@@ -116,7 +116,9 @@ proptest! {
                     let rest = &order.neurons()[hot..];
                     match method {
                         Method::Identity => prop_assert!(rest.is_sorted()),
-                        Method::Frequency => prop_assert_eq!(rest, &ranked[hot..]),
+                        Method::Frequency | Method::Card => {
+                            prop_assert_eq!(rest, &ranked[hot..]);
+                        }
                         Method::Random => {}
                         Method::Coactivation => {
                             ranked[hot..].sort_unstable();

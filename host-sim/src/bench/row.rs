@@ -1,9 +1,9 @@
 //! What one policy did on one card: a row of the bench.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One policy on one card with one cache size, over a whole held-out trace. Times are simulated.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the model.
     pub model: String,
@@ -31,7 +31,7 @@ pub struct Row {
     pub hit_rate: f64,
     /// 99th percentile of the milliseconds a token took.
     pub p99_ms: f64,
-    /// The bound: a clairvoyant cache of the same size, its missed bytes at full bandwidth, one
-    /// command for each layer that misses.
+    /// Least milliseconds a token with any cache of the same size and any order: see
+    /// [`Bound::ms`](super::Bound::ms).
     pub bound_ms: f64,
 }

@@ -2,17 +2,20 @@
 
 use crate::card::Preset;
 use crate::generate::Request;
-use crate::simulate::{Core, Machine, Mapped, calibrated_gap};
+use crate::simulate::{Core, Machine, Mapped, calibrated_gap, staging};
 use anyhow::{Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
-use ripple_kernel::image::{Geometry, Header};
+use ripple_kernel::image::{Geometry, Header, SectionKind};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{
     KvKind, Options,
     cache::{Admission, Eviction},
 };
+
+/// Room on the card that pages take by default, in MiB: 3 % of a small card.
+pub const PAGE_MIB: u32 = 1024;
 
 /// The simulated board.
 #[derive(Args, Clone)]
@@ -35,9 +38,10 @@ pub struct MachineArgs {
     /// Collapse gap in blocks; without it, the one that calibrating the card gives.
     #[arg(long)]
     pub gap: Option<u32>,
-    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs.
-    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(..=65536))]
-    pub staging: u32,
+    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs. Without
+    /// it, eight collapse gaps of the card: 64 to 256 blocks, no more than two layers.
+    #[arg(long, value_parser = value_parser!(u32).range(..=65536))]
+    pub staging: Option<u32>,
     /// Numbers of the KV cache.
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     pub kv: Kv,
@@ -83,7 +87,10 @@ impl MachineArgs {
         let mut options = Options {
             context,
             kv: self.kv.into(),
-            staging: BlockCount(self.staging),
+            staging: self.staging.map_or_else(
+                || staging(self.card, header.geometry.table_blocks(SectionKind::Ffn)),
+                BlockCount,
+            ),
             cache_bytes: (cache as u64).min(u32::MAX.into()) as u32,
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,

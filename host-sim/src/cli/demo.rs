@@ -1,12 +1,13 @@
 //! The demo: a trained model through every stage, from checkpoint to text on a simulated card.
 
-use super::args::{MachineArgs, RequestArgs};
+use super::args::{MachineArgs, PAGE_MIB, RequestArgs};
+use super::place::place_for_card;
 use super::run::stream;
 use super::summary::bytes;
 use crate::admission::hot_prefix;
 use crate::model::Model;
 use crate::pack::{PredictorChoice, geometry, pack};
-use crate::placement::{Method, PlaceOptions, place};
+use crate::placement::PlaceOptions;
 use crate::record::record;
 use crate::simulate::header;
 use crate::text::read_tokens;
@@ -14,6 +15,7 @@ use crate::{models, output};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use ripple_hal::BlockCount;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +32,9 @@ pub struct Demo {
     request: RequestArgs,
     #[command(flatten)]
     machine: MachineArgs,
+    /// Room on the card for pages, in MiB; 0 for none.
+    #[arg(long, default_value_t = PAGE_MIB)]
+    page_mib: u32,
     /// Print the report as JSON on standard output (the text then goes to standard error).
     #[arg(long)]
     json: bool,
@@ -54,7 +59,9 @@ impl Demo {
             self.machine.cache_share(&geometry(&model, &PredictorChoice::Exact)),
         );
         let options = PlaceOptions { hot, ..PlaceOptions::default() };
-        let placement = place(&trace, Method::Coactivation, &options, &|_| ())?;
+        let staging = self.machine.staging.map(BlockCount);
+        let placement =
+            place_for_card(&trace, self.machine.card, &options, staging, self.page_mib)?;
         let active: Vec<f64> =
             (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
         let image: Arc<[u8]> = pack(&model, &placement, &PredictorChoice::Exact, &active)?.into();
@@ -62,12 +69,13 @@ impl Demo {
         let machine = self.machine.machine(&header)?;
         let title = format!(
             "{}: {} layers of {} neurons, an image of {}\n\
-             placed by co-activation in {} tokens of profile.txt\n\n",
+             placed for the card by {} tokens of profile.txt, {} of it pages\n\n",
             model.name,
             config.layers,
             config.neurons,
             bytes(image.len() as f64),
             tokens.len(),
+            bytes(header.geometry.page_blocks.bytes() as f64),
         );
         if self.json {
             let _ = std::io::stderr().write_all(title.as_bytes());

@@ -1,6 +1,7 @@
 //! The command line: one subcommand a stage, and the demo when there is none.
 
 mod args;
+mod bench;
 mod demo;
 mod inspect;
 mod perplexity;
@@ -9,6 +10,7 @@ mod run;
 mod stages;
 mod summary;
 
+use crate::bench::policy::Policy;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -33,6 +35,7 @@ enum Command {
     Pack(stages::Pack),
     Run(run::Run),
     Inspect(inspect::Inspect),
+    Bench(bench::Bench),
     Perplexity(perplexity::Perplexity),
 }
 
@@ -51,6 +54,10 @@ pub fn main() -> Result<()> {
         Some(Command::Pack(c)) => c.run(),
         Some(Command::Run(c)) => c.run(),
         Some(Command::Inspect(c)) => c.run(),
+        Some(Command::Bench(c)) => {
+            let names = Policy::ALL.map(|policy| policy.name);
+            c.run(&names, crate::bench::rows)
+        }
         Some(Command::Perplexity(c)) => c.run(),
     }
 }

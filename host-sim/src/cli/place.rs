@@ -1,11 +1,16 @@
 //! The subcommand that places neurons: all layers, some of them, or the parts of several machines.
 
+use super::args::PAGE_MIB;
 use crate::admission::hot_prefix;
+use crate::card::Preset;
 use crate::output::{check_path, note, progress};
-use crate::placement::{Method, Part, PlaceOptions, Placement};
+use crate::placement::{self, Method, Part, PlaceOptions, Placement, ReadCost, pages, refine};
+use crate::simulate::{self, best_gap};
 use crate::trace::Trace;
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, value_parser};
+use ripple_hal::{BLOCK_BYTES, BlockCount};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +37,16 @@ pub struct Place {
     /// Seed of the random order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Place for what reads cost on this card, and give tokens pages: copies of the bundles they are
+    /// likely to need.
+    #[arg(long, conflicts_with_all = ["method", "layers", "merge"], value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
+    card: Option<&'static Preset>,
+    /// Room on the card for pages, in MiB; 0 for none.
+    #[arg(long, default_value_t = PAGE_MIB, requires = "card")]
+    page_mib: u32,
+    /// Staging that reads will have, both halves, in blocks; without it, as `ripple run` has.
+    #[arg(long, requires = "card", value_parser = value_parser!(u32).range(2..=65536))]
+    staging: Option<u32>,
     /// Place only layers A to B - 1, and write a part.
     #[arg(long, value_name = "A..B", value_parser = layer_range)]
     layers: Option<Range<usize>>,
@@ -75,6 +90,15 @@ impl Place {
             path.display()
         );
         let options = PlaceOptions { seed: self.seed, hot: hot_prefix(&trace, self.hot) };
+        if let Some(card) = self.card {
+            return self.write(&place_for_card(
+                &trace,
+                card,
+                &options,
+                self.staging.map(BlockCount),
+                self.page_mib,
+            )?);
+        }
         let bar = progress((layers.len() * trace.neurons()) as u64, "place");
         let part = Part::place(&trace, self.method, &options, layers, &|n| bar.inc(n))?;
         bar.finish_and_clear();
@@ -101,8 +125,11 @@ impl Place {
 
     fn write(&self, placement: &Placement) -> Result<()> {
         placement.write(&self.output)?;
+        let pages = placement
+            .pages()
+            .map_or_else(String::new, |pages| format!(", {} bundles in pages", pages.bundles()));
         note(&format!(
-            "{}: {} layers of {} neurons by {}, {} of {} hot -> {}",
+            "{}: {} layers of {} neurons by {}, {} of {} hot{pages} -> {}",
             placement.model(),
             placement.layers().len(),
             placement.neurons(),
@@ -113,6 +140,34 @@ impl Place {
         ));
         Ok(())
     }
+}
+
+/// Places for one card, with pages where the trace names its tokens.
+pub fn place_for_card(
+    trace: &Trace,
+    card: &Preset,
+    options: &PlaceOptions,
+    staging: Option<BlockCount>,
+    page_mib: u32,
+) -> Result<Placement> {
+    let stride = trace.bundle_bytes().next_multiple_of(4).max(8);
+    let layer = BlockCount::for_bytes(trace.neurons() as u64 * u64::from(stride));
+    let staging = staging.unwrap_or_else(|| simulate::staging(card, layer));
+    let gap = best_gap(card, stride, staging);
+    let cost = ReadCost::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2));
+    let bar = progress(trace.layers() as u64, "place");
+    let by = |method| placement::place(trace, method, options, &|_| ());
+    let starts = [by(Method::Frequency)?, by(Method::Coactivation)?];
+    let placement = refine(trace, &starts.each_ref(), &cost, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    if page_mib == 0 || trace.ids().is_empty() {
+        return Ok(placement);
+    }
+    let bar = progress(trace.layers() as u64, "pages");
+    let blocks = u64::from(page_mib) * ((1 << 20) / BLOCK_BYTES as u64);
+    let pages = pages(trace, &placement, &cost, blocks, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(placement.with_pages(Some(pages)))
 }
 
 /// Layers as `A..B`, B itself not among them.

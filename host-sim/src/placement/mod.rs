@@ -62,7 +62,8 @@ pub enum Method {
     /// By co-activation: the paper's greedy search, see [`greedy`].
     #[value(alias = "co-activation")]
     Coactivation,
-    /// By what reads cost on a card, see [`refine`].
+    /// By what reads cost on a card, see [`refine`]; alone, by frequency.
+    #[value(skip)]
     Card,
 }
 

@@ -1,0 +1,102 @@
+//! One case of the bench: every policy on one card with one cache size.
+//!
+//! In: a case, the settings, a card, a cache size. Out: a [`Row`] for each policy.
+
+use super::layout::Planner;
+use super::policy::Policy;
+use super::replay::{Board, Replayed, replay};
+use super::{Bound, Case, Row, Settings};
+use crate::card::Preset;
+use crate::pack::{PredictorChoice, geometry};
+use crate::placement::ReadCost;
+use crate::simulate::{best_gap, staging};
+use anyhow::{Context, Result, ensure};
+use ripple_hal::BlockCount;
+use ripple_kernel::replay::Bundles;
+
+/// The rows of one model on one card with a cache of `cache_ratio` of the FFN's bytes.
+///
+/// # Errors
+/// When traces are not of one shape, or a policy is unknown.
+pub fn rows(
+    case: &Case<'_>,
+    settings: &Settings,
+    preset: &'static Preset,
+    cache_ratio: f64,
+) -> Result<Vec<Row>> {
+    let bundles = bundles(case)?;
+    let timing = preset.timing();
+    let staging = settings.staging.unwrap_or_else(|| staging(preset, bundles.layer_blocks()));
+    let gap = best_gap(preset, bundles.stride, staging);
+    let cost = ReadCost::new(&timing, bundles.stride, gap, BlockCount(staging.0 / 2));
+    let all = f64::from(bundles.layers) * f64::from(bundles.neurons);
+    let held = (cache_ratio * all) as u32;
+    let bytes = u64::from(held) * u64::from(bundles.stride);
+    let cache_bytes = u32::try_from(bytes).context("a cache beyond 4 GiB")?;
+    let core = settings.core;
+    let board = Board { timing: &timing, gap, core, cache_bytes, staging };
+    let bound_ms = Bound::of(case.test, held as usize).ms(&timing, bundles.stride);
+    let page_blocks = settings.page_blocks;
+    let planner = Planner { profile: case.profile, cache_ratio, cost: &cost, page_blocks };
+    let named = settings
+        .policies
+        .iter()
+        .map(|name| Policy::by_name(name).with_context(|| format!("no policy is called `{name}`")));
+    let ablations = Policy::ABLATIONS.into_iter().filter(|_| settings.ablations).map(Ok);
+    named
+        .chain(ablations)
+        .map(|policy| {
+            let policy = policy?;
+            let placement = planner.placement(&policy)?;
+            let replayed = replay(case.test, bundles, &placement, &policy, &board)?;
+            let names = (case.name, preset.name, policy.name);
+            Ok(row(names, cache_ratio, bundles.stride, bound_ms, &replayed))
+        })
+        .collect()
+}
+
+/// The bundles of a case: as the packer stores them by default.
+fn bundles(case: &Case<'_>) -> Result<Bundles> {
+    let (layers, neurons) = (case.test.layers() as u32, case.test.neurons() as u32);
+    let (stride, work) = match case.model {
+        Some(model) => {
+            let layout = geometry(model, &PredictorChoice::Exact).bundle_layout();
+            (layout.stride(), layout.rows * layout.cols)
+        }
+        None => (case.bundle_bytes.next_multiple_of(4), case.bundle_bytes),
+    };
+    ensure!(stride >= 8, "bundles of {stride} bytes: expected at least 8");
+    Ok(Bundles { layers, neurons, stride, work })
+}
+
+fn row(
+    (model, preset, policy): (&str, &str, &str),
+    cache_ratio: f64,
+    stride: u32,
+    bound_ms: f64,
+    replayed: &Replayed,
+) -> Row {
+    let Replayed { tokens, card, compute_ps, hits, misses, token_ps } = replayed;
+    let per_token = |count: u64| count as f64 / (*tokens).max(1) as f64;
+    let ms = |ps: u64| per_token(ps) * 1e-9;
+    let mut sorted = token_ps.clone();
+    sorted.sort_unstable();
+    let p99 = sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied();
+    let missed_bytes = misses * u64::from(stride);
+    Row {
+        model: model.to_owned(),
+        preset: preset.to_owned(),
+        cache_ratio,
+        policy: policy.to_owned(),
+        ms_per_token: ms(token_ps.iter().sum()),
+        io_ms: ms(card.busy_ps),
+        compute_ms: ms(*compute_ps),
+        reads_per_token: per_token(card.reads),
+        bytes_per_token: per_token(card.bytes()),
+        mean_run_bundles: *misses as f64 / card.reads.max(1) as f64,
+        read_amplification: card.bytes() as f64 / missed_bytes.max(1) as f64,
+        hit_rate: *hits as f64 / (hits + misses).max(1) as f64,
+        p99_ms: p99.unwrap_or(0) as f64 * 1e-9,
+        bound_ms,
+    }
+}
