@@ -105,7 +105,7 @@ pub fn report(
     let wanted: u64 = Stage::ALL
         .into_iter()
         .map(|stage| match stage {
-            Stage::Ffn => ffn.wanted * u64::from(record_bytes(SectionKind::Ffn)),
+            Stage::Ffn => misses * u64::from(record_bytes(SectionKind::Ffn)),
             Stage::Embedding => rows.wanted * u64::from(record_bytes(SectionKind::Embedding)),
             stage => meter.stage(stage).bytes,
         })
@@ -122,7 +122,7 @@ pub fn report(
         reads_per_token: card.reads as f64 * per_token,
         bytes_per_token: card.bytes() as f64 * per_token,
         ffn_reads_per_token: ffn.reads as f64 * per_token,
-        mean_run_bundles: ffn.wanted as f64 / ffn.reads.max(1) as f64,
+        mean_run_bundles: misses as f64 / ffn.reads.max(1) as f64,
         effective_mb_per_s: if io_ns > 0.0 { wanted as f64 * 1e3 / io_ns } else { 0.0 },
         hit_rate: hits as f64 / (hits + misses).max(1) as f64,
         stages: Stage::ALL

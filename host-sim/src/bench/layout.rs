@@ -8,9 +8,11 @@ use crate::admission::hot_prefix;
 use crate::placement::{Method, PlaceOptions, Placement, ReadCost, pages, place, refine};
 use crate::trace::Trace;
 use anyhow::Result;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// What policies place for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Planner<'a> {
     /// Activations of profiling text.
     pub profile: &'a Trace,
@@ -20,9 +22,16 @@ pub struct Planner<'a> {
     pub cost: &'a ReadCost,
     /// Blocks of the card that pages may take.
     pub page_blocks: u64,
+    /// Placements that several policies share, before pages: by order, and by how many are hot.
+    made: RefCell<HashMap<(Layout, Vec<usize>), Placement>>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// A planner that has placed nothing yet.
+    pub fn new(profile: &'a Trace, cache_ratio: f64, cost: &'a ReadCost, page_blocks: u64) -> Self {
+        Self { profile, cache_ratio, cost, page_blocks, made: RefCell::default() }
+    }
+
     /// The placement that `policy` would make.
     ///
     /// # Errors
@@ -34,21 +43,34 @@ impl Planner<'_> {
         } else {
             hot_prefix(self.profile, self.cache_ratio * f64::from(policy.hot_permille) / 1000.0)
         };
-        let options = PlaceOptions { hot, ..PlaceOptions::default() };
-        let by = |method| place(self.profile, method, &options, &|_| ());
-        let placement = match policy.layout {
-            Layout::Identity => by(Method::Identity)?,
-            Layout::Frequency => by(Method::Frequency)?,
-            Layout::Greedy => by(Method::Coactivation)?,
-            Layout::Refined => {
-                let starts = [by(Method::Frequency)?, by(Method::Coactivation)?];
-                refine(self.profile, &starts.each_ref(), self.cost, &|| ())?
-            }
-        };
+        let placement = self.ordered(policy.layout, hot)?;
         if !policy.pages || self.profile.ids().is_empty() {
             return Ok(placement);
         }
         let pages = pages(self.profile, &placement, self.cost, self.page_blocks, &|| ())?;
         Ok(placement.with_pages(Some(pages)))
+    }
+    /// Orders without pages; made once.
+    fn ordered(&self, layout: Layout, hot: Vec<usize>) -> Result<Placement> {
+        if let Some(made) = self.made.borrow().get(&(layout, hot.clone())) {
+            return Ok(made.clone());
+        }
+        let by = |method| {
+            let options = PlaceOptions { hot: hot.clone(), ..PlaceOptions::default() };
+            place(self.profile, method, &options, &|_| ())
+        };
+        let placement = match layout {
+            Layout::Identity => by(Method::Identity)?,
+            Layout::Frequency => by(Method::Frequency)?,
+            Layout::Greedy => by(Method::Coactivation)?,
+            Layout::Refined => {
+                let starts = [Layout::Frequency, Layout::Greedy];
+                let starts = starts.map(|start| self.ordered(start, hot.clone()));
+                let [frequency, greedy] = starts;
+                refine(self.profile, &[&frequency?, &greedy?], self.cost, &|| ())?
+            }
+        };
+        self.made.borrow_mut().insert((layout, hot), placement.clone());
+        Ok(placement)
     }
 }

@@ -36,8 +36,7 @@ pub fn rows(
     let core = settings.core;
     let board = Board { timing: &timing, gap, core, cache_bytes, staging };
     let bound_ms = Bound::of(case.test, held as usize).ms(&timing, bundles.stride);
-    let page_blocks = settings.page_blocks;
-    let planner = Planner { profile: case.profile, cache_ratio, cost: &cost, page_blocks };
+    let planner = Planner::new(case.profile, cache_ratio, &cost, settings.page_blocks);
     let named = settings
         .policies
         .iter()

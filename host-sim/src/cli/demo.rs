@@ -68,14 +68,14 @@ impl Demo {
         let header = header(&image)?;
         let machine = self.machine.machine(&header)?;
         let title = format!(
-            "{}: {} layers of {} neurons, an image of {}\n\
-             placed for the card by {} tokens of profile.txt, {} of it pages\n\n",
+            "{}: {} layers of {} neurons, an image of {}, {} of it pages\n\
+             placed for the card by {} tokens of profile.txt\n\n",
             model.name,
             config.layers,
             config.neurons,
             bytes(image.len() as f64),
-            tokens.len(),
             bytes(header.geometry.page_blocks.bytes() as f64),
+            tokens.len(),
         );
         if self.json {
             let _ = std::io::stderr().write_all(title.as_bytes());
