@@ -15,6 +15,8 @@
 //! |---|---|
 //! | neuron bundle | the rows of one FFN neuron, stored together: gate, up, down; or up, down |
 //! | active set | the neurons of a layer that are not zero for this token, ascending |
+//! | pass | one run through the layers, for one or more consecutive positions |
+//! | chunk | the tokens of a pass |
 //! | predictor | finds the active set before the bundles are read |
 //! | placement | the order of the neurons on the card; decided offline, by co-activation |
 //! | slot | a neuron's place in that order; on the board, its only name |
@@ -34,6 +36,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
+mod active;
 mod attention;
 mod bundles;
 pub mod cache;

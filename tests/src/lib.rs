@@ -1,5 +1,6 @@
 //! Oracles, spies and tiny models shared by the cross-crate tests.
 
+pub mod arbitrary;
 pub mod oracle;
 pub mod spy;
 pub mod tiny;

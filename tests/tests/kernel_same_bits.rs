@@ -2,15 +2,14 @@
 //! staging size, device and reading order.
 
 use proptest::prelude::*;
-use ripple_hal::{BlockCount, BlockDevice, Slice};
+use ripple_hal::{BlockDevice, Slice};
 use ripple_host_sim::card::{Preset, SimCard, VirtualClock};
 use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
-use ripple_host_sim::signs::Thresholds;
-use ripple_kernel::cache::{Admission, Eviction};
-use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo};
-use ripple_kernel::{Collapse, Decoder, KvKind, MemoryPlan, Options};
+use ripple_kernel::image::Header;
+use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options};
+use ripple_tests::arbitrary::{image, options, predictors, shapes};
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 use std::sync::Arc;
@@ -29,71 +28,6 @@ fn logits<D: BlockDevice>(
     let mapped = &image[..mapped.min(image.len())];
     let mut decoder = Decoder::open(device, mapped, memory.lend(), options, ()).unwrap();
     TOKENS.map(|token| decoder.step(token).unwrap().iter().map(|x| x.to_bits()).collect()).to_vec()
-}
-
-fn image(shape: Shape, predictor: &PredictorChoice, hot: &[u32]) -> Vec<u8> {
-    let model = model(shape);
-    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize);
-    let mut image = pack(&model, &placement, predictor, &[]).unwrap();
-    // The hot prefix is advice in the header: write it again with other advice.
-    let header = Header::parse(&image).unwrap();
-    let builder = HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap();
-    let info: Vec<_> = (0..shape.layers as usize)
-        .map(|layer| LayerInfo { hot: hot[layer % hot.len()], active: 0 })
-        .collect();
-    builder.emit(&info, &mut image);
-    image
-}
-
-fn shapes() -> impl Strategy<Value = Shape> {
-    (any::<bool>(), 1..12u32, 1..4u32, 1..120u32, 1..3u32, 1..5u32, any::<bool>(), any::<u64>())
-        .prop_map(|(opt, dim, layers, neurons, kv_heads, head_dim, tied_head, seed)| Shape {
-            opt,
-            dim: 4 * dim,
-            layers,
-            neurons,
-            kv_heads,
-            head_dim: 4 * head_dim,
-            tied_head,
-            seed,
-        })
-}
-
-fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
-    let threshold = -2.0 * shape.dim as f32..6.0;
-    prop_oneof![
-        Just(PredictorChoice::Exact),
-        Just(PredictorChoice::ExactFullBundles),
-        (1..8u32, threshold).prop_map(move |(planes, threshold)| {
-            let layer = vec![threshold; shape.neurons as usize];
-            let layers = vec![layer; shape.layers as usize];
-            PredictorChoice::Signs(Thresholds { planes, layers })
-        }),
-    ]
-}
-
-fn options() -> impl Strategy<Value = Options> {
-    (
-        0..40_000u32,
-        0..=1000u32,
-        1..6u32,
-        0..5u32,
-        prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
-        0..64u32,
-        prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)],
-    )
-        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction)| {
-            Options {
-                context: CONTEXT,
-                staging: BlockCount(staging),
-                cache_bytes,
-                hot_permille,
-                admission: Admission { long_run, one_in },
-                eviction,
-                collapse: Collapse { gap: BlockCount(gap) },
-                ..Options::DEFAULT
-            }
-        })
 }
 
 proptest! {

@@ -41,6 +41,9 @@ pub struct MachineArgs {
     /// Numbers of the KV cache.
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     pub kv: Kv,
+    /// Most positions of a pass: tokens of the prompt, or a draft, that share what they read.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    pub batch: u32,
     /// Positions of the KV cache; without it, the model's context.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub context: Option<u32>,
@@ -90,6 +93,7 @@ impl MachineArgs {
             admission: Admission::DEFAULT,
             eviction: Eviction::S3Fifo,
             collapse: ripple_kernel::Collapse { gap },
+            batch: self.batch,
             verify: true,
         };
         let (preset, core, mapped) = (self.card, self.core, self.map);
