@@ -134,6 +134,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         self.position
     }
 
+    /// Positions it can hold.
+    pub fn context(&self) -> u32 {
+        self.kv.context()
+    }
+
     /// What the image holds.
     pub fn header(&self) -> &Header {
         &self.image.header

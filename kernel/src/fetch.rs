@@ -135,10 +135,9 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         mut out: impl FnMut(usize, usize, f32),
     ) -> Result<(), FetchError<D::Error>> {
         let work = table.layout.cols * inputs.scales.len() as u32;
-        let inputs = inputs.iter();
         self.for_each(stage, table, 0..table.count, |probe, slot, record| {
             let row = Row::of(&record, 0);
-            for (position, x) in inputs.clone().enumerate() {
+            for (position, x) in inputs.enumerate() {
                 out(position, slot as usize, row.dot(x));
             }
             probe.compute(stage, work);
@@ -164,18 +163,25 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// All of them, by position. Cheaper to clone than to make: a slice is divided into chunks once.
-    pub fn iter(&self) -> impl Iterator<Item = Input<'a>> + Clone + use<'a> {
-        let rows = self.quantised.chunks_exact(self.cols.max(1));
-        rows.zip(self.scales).map(|(quantised, &scale)| Input { quantised, scale })
-    }
-
     /// The one of a position.
     #[inline]
     pub fn at(&self, position: usize) -> Input<'a> {
         let rest = self.quantised.get(position * self.cols..).unwrap_or(&[]);
         let quantised = rest.get(..self.cols).unwrap_or(&[]);
         Input { quantised, scale: self.scales.get(position).copied().unwrap_or(0.0) }
+    }
+}
+
+/// All of them, by position.
+impl<'a> Iterator for Inputs<'a> {
+    type Item = Input<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Input<'a>> {
+        let (&scale, scales) = self.scales.split_first()?;
+        let (quantised, rest) = self.quantised.split_at_checked(self.cols)?;
+        (self.quantised, self.scales) = (rest, scales);
+        Some(Input { quantised, scale })
     }
 }
 

@@ -32,24 +32,21 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     let cols = table.layout.cols;
     let positions = inputs.scales.len() as u32;
     match geometry.predictor {
-        Predictor::Exact => {
-            let inputs = inputs.iter();
-            io.for_each(Stage::Predictor, table, slots, |probe, slot, record| {
-                let row = Row::of(&record, 0);
-                let mut active = false;
-                for (position, x) in inputs.clone().enumerate() {
-                    let value = row.dot(x);
-                    if value > threshold {
-                        sets.mark(position, value);
-                        active = true;
-                    }
+        Predictor::Exact => io.for_each(Stage::Predictor, table, slots, |probe, slot, record| {
+            let row = Row::of(&record, 0);
+            let mut active = false;
+            for (position, x) in inputs.enumerate() {
+                let value = row.dot(x);
+                if value > threshold {
+                    sets.mark(position, value);
+                    active = true;
                 }
-                if active {
-                    sets.close(slot);
-                }
-                probe.compute(Stage::Predictor, cols * positions);
-            })
-        }
+            }
+            if active {
+                sets.close(slot);
+            }
+            probe.compute(Stage::Predictor, cols * positions);
+        }),
         Predictor::Signs { planes: bits } => {
             let words = cols.div_ceil(32) as usize;
             let inputs = planes.chunks_exact((bits as usize * words).max(1));

@@ -4,10 +4,13 @@
 use proptest::prelude::*;
 use ripple_hal::{BlockDevice, Slice};
 use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::models;
 use ripple_host_sim::pack::PredictorChoice;
+use ripple_host_sim::text::tokens;
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, Probe, StepError};
 use ripple_tests::arbitrary::{image, options, predictors, shapes};
+use ripple_tests::demo::Demo;
 use ripple_tests::spy::{SpyDevice, SpyProbe};
 use ripple_tests::tiny::{CONTEXT, Shape};
 
@@ -266,5 +269,25 @@ fn a_chunk_reads_every_dense_weight_once() {
         // then read in parts, which share a block.
         let parts = 8 * shape.layers;
         assert!(blocks(&dense(32)) <= blocks(&dense(1)) + positions + parts);
+    }
+}
+
+#[test]
+fn a_prompt_of_128_tokens_takes_a_fifth_of_the_bytes() {
+    for name in ["story-nano", "novel-nano", "novel-opt", "novel-wide", "novel-small"] {
+        let mut blocks = [[0; 2]; 2];
+        for (i, batch) in [1, 32].into_iter().enumerate() {
+            let demo = Demo::new(name, batch);
+            let directory = models::path(name).unwrap();
+            let text = std::fs::read_to_string(directory.join("held-out.txt")).unwrap();
+            let prompt = tokens(&demo.model, &text[..2000]).unwrap();
+            for (j, mapped) in [demo.mapped, 0].into_iter().enumerate() {
+                blocks[j][i] =
+                    demo.blocks(mapped, |decoder| decoder.prefill(&prompt[..128]).map(|_| ())).1;
+            }
+        }
+        for [one, batch] in blocks {
+            assert!(5 * batch <= one, "{name}: {batch} of {one} blocks");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "config",
     "math",
     "image",
@@ -25,6 +25,7 @@ const ORDER: [&str; 22] = [
     "replay",
     "sample",
     "decode",
+    "speculate",
     "tokenizer",
     "lib",
 ];
