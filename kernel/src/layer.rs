@@ -7,7 +7,7 @@ use crate::active::{ActiveSets, Room};
 use crate::attention::{Scratch, attend};
 use crate::cache::Cache;
 use crate::config::Norm;
-use crate::fetch::{FetchError, Io};
+use crate::fetch::{FetchError, Io, Output};
 use crate::ffn::{self, Active};
 use crate::image::{Geometry, Image, Predictor, SectionKind};
 use crate::kv::KvCache;
@@ -61,9 +61,8 @@ fn attention<D: BlockDevice, P: Probe>(
     let inputs = state.inputs.fill(count, dim, |i, out, _| {
         normalise(out, nth(x, i, dim), vectors, 0, geometry);
     });
-    let projections = &mut *state.projections;
     let table = image.table(SectionKind::Qkv, layer);
-    io.gemv(Stage::Attention, &table, inputs, |i, row, y| put(projections, i * qkv_dim + row, y))?;
+    io.gemv(Stage::Attention, &table, inputs, Output::Write(state.projections))?;
 
     // All keys and values first: the last position sees those of the whole pass.
     let rope_dim = geometry.frequencies() as usize;
@@ -86,13 +85,8 @@ fn attention<D: BlockDevice, P: Probe>(
         attend(out, query, kv, config, layer, at, scratch);
         io.probe.compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
     });
-    let x = &mut *state.x;
     let table = image.table(SectionKind::Output, layer);
-    io.gemv(Stage::Attention, &table, inputs, |i, row, y| {
-        if let Some(x) = x.get_mut(i * dim + row) {
-            *x += y;
-        }
-    })
+    io.gemv(Stage::Attention, &table, inputs, Output::Add(state.x))
 }
 
 fn sparse_ffn<D: BlockDevice, P: Probe>(
@@ -198,10 +192,4 @@ pub(crate) fn load_floats<D: BlockDevice, P: Probe>(
             *out = f32::from_le_bytes(*word);
         }
     })
-}
-
-pub(crate) fn put(out: &mut [f32], i: usize, y: f32) {
-    if let Some(out) = out.get_mut(i) {
-        *out = y;
-    }
 }

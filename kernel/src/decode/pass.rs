@@ -6,9 +6,9 @@
 use super::Decoder;
 use crate::config::Position;
 use crate::error::StepError;
-use crate::fetch::FetchError;
+use crate::fetch::{FetchError, Output};
 use crate::image::SectionKind;
-use crate::layer::{self, normalise, nth, put};
+use crate::layer::{self, normalise, nth};
 use crate::math::rope;
 use crate::probe::{Probe, Stage};
 use core::ops::Range;
@@ -120,7 +120,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     pub fn logits(&mut self) -> Result<&mut [f32], StepError<D::Error>> {
         self.finished()?;
         let last = self.count.saturating_sub(1) as usize;
-        self.head(last..last + 1, |kept, _, token, y| put(kept.logits, token, y))?;
+        self.head(last..last + 1, Keep::Logits)?;
         self.commit();
         Ok(self.state.logits)
     }
@@ -132,18 +132,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     pub fn likeliest(&mut self) -> Result<&[u32], StepError<D::Error>> {
         self.finished()?;
         let count = self.count as usize;
-        self.state.likeliest.iter_mut().for_each(|token| *token = 0);
-        self.state.best.iter_mut().for_each(|best| *best = f32::NEG_INFINITY);
-        self.head(0..count, |kept, i, token, y| {
-            let (Some(likeliest), Some(best)) = (kept.likeliest.get_mut(i), kept.best.get_mut(i))
-            else {
-                return;
-            };
-            // As the sampler has it: of equals the first, NaN never, nothing above the largest.
-            if y > *best && *best < f32::MAX {
-                (*likeliest, *best) = (token as u32, y);
-            }
-        })?;
+        self.head(0..count, Keep::Likeliest)?;
         self.commit();
         Ok(self.state.likeliest.get(..count).unwrap_or(&[]))
     }
@@ -233,13 +222,9 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         }
     }
 
-    /// Multiplies the head with the residual at each of `positions`, and hands every logit to `keep`
-    /// with its index there, its token, and the memory to keep it in.
-    fn head(
-        &mut self,
-        positions: Range<usize>,
-        mut keep: impl FnMut(Kept<'_>, usize, usize, f32),
-    ) -> Result<(), FetchError<D::Error>> {
+    /// Multiplies the head with the residual at each of `positions`, for the logits of the first or
+    /// the likeliest token of each.
+    fn head(&mut self, positions: Range<usize>, keep: Keep) -> Result<(), FetchError<D::Error>> {
         let geometry = self.image.header.geometry;
         let config = &geometry.config;
         self.probe.enter(Stage::Head, 0);
@@ -250,18 +235,21 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         let inputs = state.inputs.fill(positions.len(), dim, |i, out, _| {
             normalise(out, nth(x, positions.start + i, dim), vectors, 0, &geometry);
         });
+        let out = match keep {
+            Keep::Logits => Output::Write(state.logits),
+            Keep::Likeliest => {
+                state.likeliest.iter_mut().for_each(|token| *token = 0);
+                state.best.iter_mut().for_each(|best| *best = f32::NEG_INFINITY);
+                Output::Largest(state.likeliest, state.best)
+            }
+        };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        let (logits, likeliest, best) =
-            (&mut *state.logits, &mut *state.likeliest, &mut *state.best);
-        io.gemv(Stage::Head, &image.table(kind, 0), inputs, |i, token, y| {
-            keep(Kept { logits, likeliest, best }, i, token, y);
-        })
+        io.gemv(Stage::Head, &image.table(kind, 0), inputs, out)
     }
 }
 
-/// What the head's output is kept in.
-struct Kept<'a> {
-    logits: &'a mut [f32],
-    likeliest: &'a mut [u32],
-    best: &'a mut [f32],
+/// What is wanted of the head.
+enum Keep {
+    Logits,
+    Likeliest,
 }

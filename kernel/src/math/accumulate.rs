@@ -23,7 +23,7 @@ const LOW: i32 = (1 << LOW_BITS) - 1;
 // What a fold leaves and what the budget then allows stay within 31 bits together, and so do the
 // high halves of the most neurons a model may have, each as large as a coefficient can be.
 const _: () = assert!(LOW as u64 + BUDGET as u64 * 127 <= i32::MAX as u64);
-const _: () = assert!(65535 * (((1u64 << 31) * 127 >> LOW_BITS) + 1) <= i32::MAX as u64);
+const _: () = assert!(65535 * ((((1u64 << 31) * 127) >> LOW_BITS) + 1) <= i32::MAX as u64);
 
 /// `y = sum_i c_i * row_i`, in integers.
 pub struct Accumulator<'a> {
