@@ -39,9 +39,9 @@ pub struct Options {
     pub collapse: Collapse,
     /// Most positions of a pass; 0 counts as 1, and more than the context is cut to it.
     ///
-    /// A pass reads each weight that any of its positions needs once. With a batch of `n` the work
-    /// region grows by `n - 1` times, in bytes: `12 dim + 4 (query_dim + 2 kv_dim) +
-    /// max(dim, query_dim) + neurons / 8`, 4 `head_dim` for rotary positions, and 16.
+    /// A pass reads each weight that any of its positions needs once. Each further position takes at
+    /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + max(dim, query_dim) +
+    /// neurons / 8 + 16`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
     pub batch: u32,
     /// Whether `open` checks the CRC of every mapped section. Streamed records are always checked.
     pub verify: bool,

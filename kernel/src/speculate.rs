@@ -17,8 +17,11 @@ use ripple_hal::BlockDevice;
 ///
 /// A pass reads what any of its positions needs, and two positions share little beyond the hot
 /// prefix: a draft that is right three times in four just pays for itself where only the FFN is
-/// read. Text that goes on repeating itself makes its matches longer, and so its drafts.
-const DOUBT: usize = 3;
+/// read. Text that goes on repeating itself makes its matches longer, and so its drafts. On the
+/// demo models (greedy, 10 prompts each, drafts of 4, 2026-11-21) 3 instead of 2 takes up to 5 points
+/// more of the bytes without drafts and nowhere 1 point less; 1 takes from 6 points less to 4 points
+/// more, and drafts the most wrong tokens.
+const DOUBT: usize = 2;
 
 /// Tokens of a match beyond which more say nothing.
 const LONGEST: usize = 64;
@@ -145,19 +148,19 @@ mod tests {
     #[test]
     fn a_match_is_trusted_as_far_as_it_is_long() {
         assert_eq!(drafted(&[], 8), []);
-        assert_eq!(drafted(&[1, 2, 3, 9, 1, 2, 3], 8), []);
-        assert_eq!(drafted(&[1, 2, 3, 4, 9, 8, 1, 2, 3, 4], 8), [9]);
-        assert_eq!(drafted(&[1, 2, 3, 4, 5, 9, 8, 1, 2, 3, 4, 5], 8), [9, 8]);
-        assert_eq!(drafted(&[1, 2, 3, 4, 5, 9, 8, 1, 2, 3, 4, 5], 1), [9]);
+        assert_eq!(drafted(&[1, 2, 9, 1, 2], 8), []);
+        assert_eq!(drafted(&[1, 2, 3, 9, 8, 1, 2, 3], 8), [9]);
+        assert_eq!(drafted(&[1, 2, 3, 4, 9, 8, 1, 2, 3, 4], 8), [9, 8]);
+        assert_eq!(drafted(&[1, 2, 3, 4, 9, 8, 1, 2, 3, 4], 1), [9]);
     }
 
     #[test]
     fn of_equally_long_matches_the_most_recent_counts() {
         let text = [1, 2, 3, 4, 7, 1, 2, 3, 4, 8, 1, 2, 3, 4];
-        assert_eq!(drafted(&text, 8), [8]);
+        assert_eq!(drafted(&text, 8), [8, 1]);
         // A longer one is better than a recent one.
         let text = [5, 1, 2, 3, 4, 7, 7, 1, 2, 3, 4, 8, 5, 1, 2, 3, 4];
-        assert_eq!(drafted(&text, 8), [7, 7]);
+        assert_eq!(drafted(&text, 8), [7, 7, 1]);
     }
 
     #[test]

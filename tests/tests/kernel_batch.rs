@@ -203,7 +203,7 @@ fn a_prompt_goes_on_after_a_fault_at_every_read() {
                 Err(error) => {
                     assert!(error.is_transient(), "{error:?}");
                     let fed = decoder.position() as usize;
-                    assert!(fed % 7 == 0 && fed < prompt.len());
+                    assert!(fed.is_multiple_of(7) && fed < prompt.len());
                     faults += 1;
                     bits(decoder.prefill(&prompt[fed..]).unwrap())
                 }
@@ -214,7 +214,6 @@ fn a_prompt_goes_on_after_a_fault_at_every_read() {
                 faults += 1;
                 decoder.verify(draft).unwrap();
             }
-            drop(decoder);
             assert_eq!(memory.kv(), truth.kv, "read {number}");
             if faults == 0 {
                 break;

@@ -145,7 +145,7 @@ pub struct RequestArgs {
     pub seed: u64,
     /// Most tokens drafted from what came before and verified in one pass of `--batch`; at
     /// temperature 0 the text is the same, in fewer passes where it repeats itself. 0 drafts none.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 8)]
     pub speculate: u32,
 }
 
