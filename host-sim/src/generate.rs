@@ -120,6 +120,7 @@ pub fn generate<D: BlockDevice, P: Probe>(
     prompt.iter().for_each(|&token| sampler.accept(token));
     let logits = decoder.prefill(&prompt[last..]).map_err(|e| failed(last, e))?;
     let mut new = vec![sampler.sample(logits)];
+    new.truncate(request.tokens as usize);
     prompt_progress(decoder, prompt.len(), prompt.len());
     piece(&request.prompt);
 
@@ -131,9 +132,6 @@ pub fn generate<D: BlockDevice, P: Probe>(
     let mut out = Generated { prompt, ..Generated::default() };
     'text: loop {
         for &token in &new {
-            if out.tokens.len() == request.tokens as usize {
-                break 'text;
-            }
             if token == config.eos {
                 out.end = End::EndOfText;
                 break 'text;
@@ -142,13 +140,14 @@ pub fn generate<D: BlockDevice, P: Probe>(
             text.push(tokenizer.bytes(token).unwrap_or(&[]), &mut piece);
             sampler.accept(token);
         }
-        if out.tokens.len() == request.tokens as usize {
+        if out.tokens.len() >= request.tokens as usize {
             break;
         }
         let last = new.last().copied().unwrap_or(config.bos);
+        let wanted = request.tokens - out.tokens.len() as u32;
         let step = match most {
             0 => decoder.step(last).map(|logits| vec![sampler.sample(logits)]),
-            _ => speculation.step(decoder).map(<[u32]>::to_vec),
+            _ => speculation.step(decoder, wanted).map(<[u32]>::to_vec),
         };
         new = match step {
             Ok(new) => new,

@@ -56,16 +56,18 @@ impl<'h> Speculation<'h> {
     }
 
     /// Feeds the last token, which `decoder` has not seen yet, and a draft; returns the tokens after
-    /// it: at least one, and as many more as were drafted right. All of them are accepted.
+    /// it: at least one, and as many more as were drafted right, `wanted` at most. All of them are
+    /// accepted.
     ///
     /// # Errors
     /// As [`Decoder::verify`]. Nothing has changed then, and the step can be repeated.
     pub fn step<D: BlockDevice, P: Probe>(
         &mut self,
         decoder: &mut Decoder<'_, D, P>,
+        wanted: u32,
     ) -> Result<&[u32], StepError<D::Error>> {
         let position = decoder.position();
-        let room = decoder.batch().min(decoder.context().saturating_sub(position));
+        let room = wanted.min(decoder.batch()).min(decoder.context().saturating_sub(position));
         self.make_room(1 + self.most);
         let most = self.most.min(room.saturating_sub(1) as usize);
         let drafted = draft(self.history, self.count, most);

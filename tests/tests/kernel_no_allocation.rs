@@ -73,7 +73,7 @@ fn opening_a_prompt_a_draft_and_64_steps_allocate_nothing() {
         let mut history = [0; 32];
         let mut speculation = Speculation::new(&mut history, 5);
         ids.iter().for_each(|&id| speculation.accept(id));
-        speculation.step(&mut decoder).unwrap();
+        speculation.step(&mut decoder, 9).unwrap();
         let drafted = speculation.drafted();
         let mut token = 0;
         for _ in 0..64 {

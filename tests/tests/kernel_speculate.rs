@@ -50,9 +50,10 @@ fn speculative<D: BlockDevice, P: Probe>(
     while tokens.len() < most {
         let position = decoder.position();
         assert_eq!(position as usize, prompt.len() + tokens.len() - 1);
-        match speculation.step(decoder) {
+        let wanted = most - tokens.len();
+        match speculation.step(decoder, wanted as u32) {
             Ok(new) => {
-                assert!(!new.is_empty());
+                assert!((1..=wanted).contains(&new.len()));
                 tokens.extend(new);
             }
             Err(StepError::ContextFull { .. }) => break,
@@ -63,7 +64,6 @@ fn speculative<D: BlockDevice, P: Probe>(
             Err(error) => panic!("{error:?}"),
         }
     }
-    tokens.truncate(most);
     (tokens, faults)
 }
 
