@@ -1,13 +1,14 @@
 //! Generates text: prompt in, tokens out as they come.
 //!
 //! In: an open decoder, its tokenizer, a sampler. Out: pieces of text, and how many tokens were fed.
+//! The prompt is fed in chunks; greedy decoding may draft what comes next.
 
 use anyhow::{Result, anyhow, ensure};
 use ripple_hal::{BlockDevice, BlockIdx};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
 use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
-use ripple_kernel::{Decoder, Probe, StepError};
+use ripple_kernel::{Decoder, Probe, Speculation, StepError};
 
 /// Positions that the repetition penalty looks back.
 const RECENT: usize = 64;
@@ -21,6 +22,16 @@ pub struct Request {
     pub tokens: u32,
     /// How they are chosen.
     pub sampler: SamplerOptions,
+    /// Most tokens drafted a pass; used where the sampler is greedy and penalises nothing.
+    pub speculate: u32,
+}
+
+impl Request {
+    /// Whether tokens are drafted: the likeliest token must be the one that is chosen.
+    pub fn speculates(&self) -> bool {
+        let SamplerOptions { temperature, repetition_penalty, .. } = self.sampler;
+        self.speculate > 0 && temperature == 0.0 && repetition_penalty == 1.0
+    }
 }
 
 /// What came of it.
@@ -32,6 +43,12 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// Why it ended.
     pub end: End,
+    /// Passes after the prompt.
+    pub passes: u32,
+    /// Tokens drafted.
+    pub drafted: u32,
+    /// Of these, the ones that were right.
+    pub accepted: u32,
 }
 
 /// Why a text ended.
@@ -52,12 +69,12 @@ impl Generated {
     pub fn fed(&self) -> u64 {
         // The last token generated is not fed, save where the model then ended the text.
         let last = usize::from(self.end != End::EndOfText);
-        (self.prompt.len() + self.tokens.len()).saturating_sub(last) as u64
+        (self.prompt.len() + self.tokens.len().saturating_sub(last)) as u64
     }
 }
 
 /// Runs `request`; `piece` gets the prompt and each piece of text as soon as its characters are
-/// whole, `prompt_progress` the tokens of the prompt done and to do.
+/// whole, `prompt_progress` the decoder and the tokens of the prompt done and to do.
 ///
 /// Ends at the end-of-text token, when the KV cache is full, or after `request.tokens`.
 ///
@@ -68,7 +85,7 @@ pub fn generate<D: BlockDevice, P: Probe>(
     tokenizer: &Tokenizer<'_>,
     request: &Request,
     mut piece: impl FnMut(&str),
-    mut prompt_progress: impl FnMut(usize, usize),
+    mut prompt_progress: impl FnMut(&mut Decoder<'_, D, P>, usize, usize),
 ) -> Result<Generated> {
     let config = decoder.header().geometry.config;
     let mut recent = [0; RECENT];
@@ -94,37 +111,63 @@ pub fn generate<D: BlockDevice, P: Probe>(
         error => anyhow!("token {at}: {error}"),
     };
 
-    let mut text = Utf8Decoder::new();
-    for (i, &token) in prompt[..prompt.len() - 1].iter().enumerate() {
-        prompt_progress(i, prompt.len());
-        sampler.accept(token);
-        decoder.advance(token).map_err(|e| failed(i, e))?;
+    let batch = decoder.batch() as usize;
+    let last = (prompt.len() - 1) / batch * batch;
+    for (i, chunk) in prompt[..last].chunks(batch).enumerate() {
+        decoder.feed(chunk).map_err(|e| failed(i * batch, e))?;
+        prompt_progress(decoder, (i + 1) * batch, prompt.len());
     }
-    prompt_progress(prompt.len() - 1, prompt.len());
+    prompt.iter().for_each(|&token| sampler.accept(token));
+    let logits = decoder.prefill(&prompt[last..]).map_err(|e| failed(last, e))?;
+    let mut new = vec![sampler.sample(logits)];
+    new.truncate(request.tokens as usize);
+    prompt_progress(decoder, prompt.len(), prompt.len());
     piece(&request.prompt);
-    let mut token = *prompt.last().unwrap_or(&config.bos);
-    let mut tokens = Vec::new();
-    let mut end = End::Tokens;
-    while tokens.len() < request.tokens as usize {
-        sampler.accept(token);
-        let logits = match decoder.step(token) {
-            Ok(logits) => logits,
-            Err(StepError::ContextFull { .. }) if !tokens.is_empty() => {
-                end = End::Context;
-                break;
+
+    let most = if request.speculates() { request.speculate } else { 0 };
+    let mut history = vec![0; config.context as usize + most as usize + 1];
+    let mut speculation = Speculation::new(&mut history, most);
+    prompt.iter().chain(&new).for_each(|&token| speculation.accept(token));
+    let mut text = Utf8Decoder::new();
+    let mut out = Generated { prompt, ..Generated::default() };
+    'text: loop {
+        for &token in &new {
+            if token == config.eos {
+                out.end = End::EndOfText;
+                break 'text;
             }
-            Err(error) => return Err(failed(prompt.len() - 1 + tokens.len(), error)),
-        };
-        token = sampler.sample(logits);
-        if token == config.eos {
-            end = End::EndOfText;
+            out.tokens.push(token);
+            text.push(tokenizer.bytes(token).unwrap_or(&[]), &mut piece);
+            sampler.accept(token);
+        }
+        if out.tokens.len() >= request.tokens as usize {
             break;
         }
-        tokens.push(token);
-        text.push(tokenizer.bytes(token).unwrap_or(&[]), &mut piece);
+        let last = new.last().copied().unwrap_or(config.bos);
+        let wanted = request.tokens - out.tokens.len() as u32;
+        let step = match most {
+            0 => decoder.step(last).map(|logits| vec![sampler.sample(logits)]),
+            _ => speculation.step(decoder, wanted).map(<[u32]>::to_vec),
+        };
+        new = match step {
+            Ok(new) => new,
+            Err(StepError::ContextFull { .. }) => {
+                out.end = End::Context;
+                break;
+            }
+            Err(error) => {
+                let at = decoder.position() as usize;
+                return Err(match error {
+                    StepError::Corrupt { table, slot } => damaged(&header, table, slot),
+                    error => anyhow!("token {at}: {error}"),
+                });
+            }
+        };
+        out.passes += 1;
     }
     text.finish(&mut piece);
-    Ok(Generated { prompt, tokens, end })
+    (out.drafted, out.accepted) = (speculation.drafted(), speculation.accepted());
+    Ok(out)
 }
 
 /// Names the section of a record that arrived damaged, and the fix.

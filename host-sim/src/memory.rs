@@ -24,6 +24,11 @@ impl HostMemory {
         }
     }
 
+    /// Keys and values, as a decoder has left them.
+    pub fn kv(&self) -> &[u32] {
+        &self.kv
+    }
+
     /// Lends all of it.
     pub fn lend(&mut self) -> Memory<'_> {
         Memory {

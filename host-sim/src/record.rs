@@ -11,29 +11,24 @@ use crate::trace::{Trace, TraceBuilder, TraceHeader};
 use rayon::prelude::*;
 use ripple_kernel::Probe;
 
-/// A probe that keeps the active sets it is told, `(tokens, layers)`.
+/// A probe that keeps the active sets it is told: layer, position, slots.
 #[derive(Default)]
 pub struct Recorder {
-    sets: Vec<(u32, Vec<u16>)>,
+    sets: Vec<(u32, u32, Vec<u16>)>,
 }
 
 impl Probe for Recorder {
-    fn active(&mut self, layer: u32, slots: &[u16]) {
-        self.sets.push((layer, slots.to_vec()));
+    fn active(&mut self, layer: u32, position: u32, slots: &[u16]) {
+        self.sets.push((layer, position, slots.to_vec()));
     }
 }
 
 impl Recorder {
-    /// Adds what was kept to a trace, tokens numbered from `first_token`.
+    /// Adds what was kept to a trace, position 0 as `first_token`. The order of the reports, and of
+    /// the positions in a pass, does not matter.
     pub fn flush(&mut self, builder: &mut TraceBuilder, first_token: usize) {
-        let mut token = first_token;
-        let mut last_layer = None;
-        for (layer, set) in self.sets.drain(..) {
-            if last_layer.is_some_and(|last| layer <= last) {
-                token += 1;
-            }
-            last_layer = Some(layer);
-            builder.push(token, layer as usize, &set);
+        for (layer, position, set) in self.sets.drain(..) {
+            builder.push(first_token + position as usize, layer as usize, &set);
         }
     }
 }
@@ -82,13 +77,13 @@ pub fn observe(
 ) {
     reference.reset();
     let mut active = Vec::new();
-    for &token in window {
+    for (position, &token) in (0..).zip(window) {
         reference.forward_with(token, &mut |layer, pre_activation: &[f32], _input: &[f32]| {
             active.clear();
             active.extend(
                 (0u16..).zip(pre_activation).filter(|(_, x)| **x > threshold).map(|(i, _)| i),
             );
-            probe.active(layer as u32, &active);
+            probe.active(layer as u32, position, &active);
         });
     }
 }

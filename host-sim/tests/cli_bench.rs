@@ -57,7 +57,7 @@ fn a_model_placed_for_a_card_runs_with_pages() {
         run(&["pack", models, "--placement", placement, "-o", "image"]);
         let report = run(&["run", "image", "--card", "spi", "-n", "60", "--seed", "1", "--json"]);
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        let number = |key: &str| report[key].as_f64().unwrap();
+        let number = |key: &str| report["simulated"][key].as_f64().unwrap();
         (number("io_ms"), number("image_bytes"), report["text"].clone())
     };
     let (plain, bare, placed) = (image("plain"), image("bare"), image("placed"));

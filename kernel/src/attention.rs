@@ -16,7 +16,7 @@ pub(crate) struct Scratch<'a> {
     /// At least `(head_dim,)`.
     pub narrow: &'a mut [i32],
     /// At least `(head_dim,)`.
-    pub wide: &'a mut [[i32; 2]],
+    pub high: &'a mut [i32],
 }
 
 /// `out_h = sum_t softmax_t(q_h . k_t / sqrt(head_dim)) v_t` over positions `0..=position`.
@@ -34,9 +34,10 @@ pub(crate) fn attend(
     // At least 4, checked with the header; the compiler must see that it is not 0.
     let head_dim = config.head_dim.max(1) as usize;
     let factor = 1.0 / libm::sqrtf(config.head_dim as f32);
-    let Scratch { scores, quantised, narrow, wide } = scratch;
+    let Scratch { scores, quantised, narrow, high } = scratch;
     let scores = scores.get_mut(..=position as usize).unwrap_or_default();
     let quantised = quantised.get_mut(..head_dim).unwrap_or_default();
+    let high = high.get_mut(..head_dim).unwrap_or_default();
     let narrow = narrow.get_mut(..head_dim).unwrap_or_default();
     // `heads` is a multiple of `kv_heads` (checked with the header): count groups, do not divide.
     let mut kv_head = 0;
@@ -55,7 +56,8 @@ pub(crate) fn attend(
                 };
         }
         softmax(scores);
-        let mut sum = Accumulator::new(narrow, wide);
+        let mut left = 0;
+        let mut sum = Accumulator::new(narrow, high, &mut left);
         out.iter_mut().for_each(|out| *out = 0.0);
         let mut integers = false;
         let values = cache.vectors(layer, position, Side::Value, kv_head);

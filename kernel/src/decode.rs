@@ -1,16 +1,16 @@
-//! The decoder: opens an image, then turns tokens into logits, one position at a time.
+//! The decoder: opens an image, then turns tokens into logits, one or more positions a pass.
 //!
-//! In: a device with an image on it, lent memory. Out: logits. A failed step leaves the position
+//! In: a device with an image on it, lent memory. Out: logits. A failed pass leaves the position
 //! where it was and can be repeated; what the cache holds never changes a result.
 
+mod pass;
+
 use crate::cache::{self, Cache};
-use crate::config::Position;
-use crate::error::{OpenError, StepError};
+use crate::error::OpenError;
 use crate::fetch::{Corrupt, Io, at_slot};
 use crate::image::{Header, Image, ImageError, SectionKind};
 use crate::kv::KvCache;
-use crate::layer::{self, Pass, load_floats, normalise, put};
-use crate::math::{quant, rope};
+use crate::layer::{Pass, load_floats};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
 use crate::plan::collapse;
 use crate::probe::{Probe, Stage};
@@ -41,7 +41,9 @@ pub struct Decoder<'m, D, P = ()> {
     cache: Cache<'m>,
     kv: KvCache<'m>,
     position: u32,
-    /// The layer that comes next, in a step that has begun.
+    /// Positions of the pass that has begun.
+    count: u32,
+    /// The layer that comes next in it.
     next_layer: Option<u32>,
     peak_staging: u32,
     peak_position: u32,
@@ -92,7 +94,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         )
         .map_err(OpenError::Memory)?;
         let state = RunState::carve(work, &geometry, options).map_err(OpenError::Memory)?;
-        let context = options.context.min(geometry.config.context);
+        let context = options.context_of(&geometry.config);
         let kv = KvCache::new(kv, options.kv, &geometry.config, context);
         probe.enter(Stage::Open, 0);
         let mut decoder = Self {
@@ -106,6 +108,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             cache,
             kv,
             position: 0,
+            count: 0,
             next_layer: None,
             peak_staging: 0,
             peak_position: 0,
@@ -113,124 +116,6 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         decoder.load_final_vectors()?;
         decoder.fill_hot_prefix()?;
         Ok(decoder)
-    }
-
-    /// Feeds `token` at the current position and returns the logits of the next one, `(vocab,)`.
-    ///
-    /// # Errors
-    /// See [`StepError`]. The position is then unchanged and the step can be repeated.
-    pub fn step(&mut self, token: u32) -> Result<&mut [f32], StepError<D::Error>> {
-        self.begin(token)?;
-        while self.forward_layer()? {}
-        self.compute_logits()?;
-        self.commit();
-        Ok(self.state.logits)
-    }
-
-    /// Feeds `token` without computing logits: for all but the last token of a prompt.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step).
-    pub fn advance(&mut self, token: u32) -> Result<(), StepError<D::Error>> {
-        self.begin(token)?;
-        while self.forward_layer()? {}
-        self.commit();
-        Ok(())
-    }
-
-    /// Begins a step that the caller wants to interrupt between layers: then call
-    /// [`forward_layer`](Self::forward_layer) until it gives `false`, then [`logits`](Self::logits)
-    /// or [`commit`](Self::commit).
-    ///
-    /// # Errors
-    /// As [`step`](Self::step). A step that was begun before and not finished is forgotten.
-    pub fn begin(&mut self, token: u32) -> Result<(), StepError<D::Error>> {
-        self.next_layer = None;
-        let config = self.image.header.geometry.config;
-        if token >= config.vocab {
-            return Err(StepError::UnknownToken { token, vocab: config.vocab });
-        }
-        if self.position >= self.kv.context() {
-            return Err(StepError::ContextFull { context: self.kv.context() });
-        }
-        self.probe.enter(Stage::Embedding, 0);
-        let (mut io, pass) = self.parts();
-        let (image, position, state) = (pass.image, pass.position, pass.state);
-        let x = &mut *state.x;
-        let embedding = image.table(SectionKind::Embedding, 0);
-        io.for_each(Stage::Embedding, &embedding, token..token + 1, |_, _, row| {
-            let scale = row.scale(0);
-            for (x, &w) in x.iter_mut().zip(row.row(0)) {
-                *x = f32::from(w) * scale;
-            }
-        })?;
-        let index = image.table(SectionKind::PageIndex, 0);
-        if index.count > 0 {
-            let pages = &mut *state.pages;
-            io.for_each(Stage::Embedding, &index, token..token + 1, |_, _, record| {
-                for (page, word) in pages.iter_mut().zip(record.words(0)) {
-                    *page = u32::from_le_bytes(*word);
-                }
-            })?;
-        }
-        match config.position {
-            Position::Rope => {
-                let at = state.final_vectors.len().saturating_sub(state.cos.len());
-                let frequencies = state.final_vectors.get(at..).unwrap_or(&[]);
-                rope::angles(state.cos, state.sin, frequencies, position);
-            }
-            Position::Learned => {
-                let positions = image.table(SectionKind::Positions, 0);
-                io.for_each(Stage::Embedding, &positions, position..position + 1, |_, _, row| {
-                    let scale = row.scale(0);
-                    for (x, &w) in x.iter_mut().zip(row.row(0)) {
-                        *x += f32::from(w) * scale;
-                    }
-                })?;
-            }
-        }
-        self.next_layer = Some(0);
-        Ok(())
-    }
-
-    /// Runs one layer of the step that has begun; `false` when there was none left.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step). The step must then be begun again.
-    pub fn forward_layer(&mut self) -> Result<bool, StepError<D::Error>> {
-        let Some(layer) = self.next_layer.take() else { return Ok(false) };
-        if layer >= self.image.header.geometry.config.layers {
-            self.next_layer = Some(layer);
-            return Ok(false);
-        }
-        let (mut io, mut pass) = self.parts();
-        layer::forward(&mut io, &mut pass, layer)?;
-        self.next_layer = Some(layer + 1);
-        Ok(true)
-    }
-
-    /// The logits of the step whose layers have all run, `(vocab,)`; ends the step.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step), after which they can be asked for again; and
-    /// [`StepError::Unfinished`].
-    pub fn logits(&mut self) -> Result<&mut [f32], StepError<D::Error>> {
-        let layers = self.image.header.geometry.config.layers;
-        let run = self.next_layer.unwrap_or(0);
-        if run < layers {
-            return Err(StepError::Unfinished { run, layers });
-        }
-        self.compute_logits()?;
-        self.commit();
-        Ok(self.state.logits)
-    }
-
-    /// Ends a step whose layers have all run, without logits. Does nothing in any other state.
-    pub fn commit(&mut self) {
-        if self.next_layer.take() == Some(self.image.header.geometry.config.layers) {
-            self.position += 1;
-            self.peak_position = self.peak_position.max(self.position);
-        }
     }
 
     /// Goes back to an earlier position; a later one changes nothing. What the cache holds stays.
@@ -247,6 +132,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     /// Positions fed so far.
     pub fn position(&self) -> u32 {
         self.position
+    }
+
+    /// Positions it can hold.
+    pub fn context(&self) -> u32 {
+        self.kv.context()
     }
 
     /// What the image holds.
@@ -309,26 +199,9 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             kv: &mut self.kv,
             cache: &mut self.cache,
             position: self.position,
+            count: self.count as usize,
         };
         (io, pass)
-    }
-
-    fn compute_logits(&mut self) -> Result<(), StepError<D::Error>> {
-        let geometry = self.image.header.geometry;
-        let config = &geometry.config;
-        self.probe.enter(Stage::Head, 0);
-        let (mut io, pass) = self.parts();
-        let (image, state) = (pass.image, pass.state);
-        let dim = config.dim as usize;
-        let xb = state.xb.get_mut(..dim).unwrap_or_default();
-        normalise(xb, state.x, state.final_vectors, 0, &geometry);
-        let quantised = state.quantised.get_mut(..dim).unwrap_or_default();
-        let scale = quant::quantise(xb, quantised);
-        let logits = &mut *state.logits;
-        let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        let table = image.table(kind, 0);
-        io.gemv(Stage::Head, &table, quantised, scale, |i, y| put(logits, i, y))?;
-        Ok(())
     }
 
     fn load_final_vectors(&mut self) -> Result<(), OpenError<D::Error>> {

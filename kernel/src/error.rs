@@ -59,6 +59,14 @@ pub enum StepError<E> {
         /// Its number there.
         slot: u32,
     },
+    /// A chunk that no pass can take.
+    #[error("a chunk of {tokens} tokens: expected 1 to {most}")]
+    Chunk {
+        /// Tokens of the chunk.
+        tokens: u32,
+        /// Positions a pass can have: `Options::batch`.
+        most: u32,
+    },
     /// The KV cache is full.
     #[error("the context of {context} positions is full")]
     ContextFull {
@@ -107,7 +115,10 @@ impl<E: DeviceError> StepError<E> {
         match self {
             Self::Device { source, .. } => source.kind().is_transient(),
             Self::Corrupt { .. } => true,
-            Self::ContextFull { .. } | Self::UnknownToken { .. } | Self::Unfinished { .. } => false,
+            Self::Chunk { .. }
+            | Self::ContextFull { .. }
+            | Self::UnknownToken { .. }
+            | Self::Unfinished { .. } => false,
         }
     }
 }

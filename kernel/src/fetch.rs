@@ -125,22 +125,123 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         })
     }
 
-    /// Matrix times vector: calls `out(i, row_i . x)` for each row in order, biases added.
-    ///
-    /// `x = scale * quantised`, `(cols,)`.
+    /// Matrix times vectors: `y_position = W x_position + b`, each row while it is here.
     pub fn gemv(
         &mut self,
         stage: Stage,
         table: &Table<'_>,
-        quantised: &[i8],
-        scale: f32,
-        mut out: impl FnMut(u32, f32),
+        inputs: Inputs<'_>,
+        mut out: Output<'_>,
     ) -> Result<(), FetchError<D::Error>> {
-        let cols = table.layout.cols;
-        self.for_each(stage, table, 0..table.count, |probe, slot, row| {
-            out(slot, dot(&row, 0, quantised, scale));
-            probe.compute(stage, cols);
+        let work = table.layout.cols * inputs.scales.len() as u32;
+        let rows = table.count as usize;
+        self.for_each(stage, table, 0..table.count, |probe, slot, record| {
+            let row = Row::of(&record, 0);
+            for (position, x) in inputs.enumerate() {
+                out.put(position, slot, rows, row.dot(x));
+            }
+            probe.compute(stage, work);
         })
+    }
+}
+
+/// What becomes of a product. An enum, not a closure: one copy of the loop serves all matrices.
+pub(crate) enum Output<'a> {
+    /// `(positions, rows)`, written.
+    Write(&'a mut [f32]),
+    /// `(positions, rows)`, added to.
+    Add(&'a mut [f32]),
+    /// `(positions,)` each: the row with the largest product so far, and the product.
+    Largest(&'a mut [u32], &'a mut [f32]),
+}
+
+impl Output<'_> {
+    #[inline]
+    fn put(&mut self, position: usize, row: u32, rows: usize, y: f32) {
+        let at = position * rows + row as usize;
+        match self {
+            Self::Write(out) => {
+                if let Some(out) = out.get_mut(at) {
+                    *out = y;
+                }
+            }
+            Self::Add(out) => {
+                if let Some(out) = out.get_mut(at) {
+                    *out += y;
+                }
+            }
+            Self::Largest(found, most) => {
+                // As the sampler has it: of equals the first, NaN never, nothing above the largest
+                // number.
+                if let (Some(found), Some(most)) = (found.get_mut(position), most.get_mut(position))
+                    && y > *most
+                    && *most < f32::MAX
+                {
+                    (*found, *most) = (row, y);
+                }
+            }
+        }
+    }
+}
+
+/// The inputs of a matrix, one for each position of a pass, in 8 bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// `(positions, cols)`, perhaps more.
+    pub quantised: &'a [i8],
+    pub cols: usize,
+    /// `(positions,)`.
+    pub scales: &'a [f32],
+}
+
+/// `x = scale * quantised`, `(cols,)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    quantised: &'a [i8],
+    scale: f32,
+}
+
+impl<'a> Inputs<'a> {
+    /// The one of a position.
+    #[inline]
+    pub fn at(&self, position: usize) -> Input<'a> {
+        let rest = self.quantised.get(position * self.cols..).unwrap_or(&[]);
+        let quantised = rest.get(..self.cols).unwrap_or(&[]);
+        Input { quantised, scale: self.scales.get(position).copied().unwrap_or(0.0) }
+    }
+}
+
+/// All of them, by position.
+impl<'a> Iterator for Inputs<'a> {
+    type Item = Input<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Input<'a>> {
+        let (&scale, scales) = self.scales.split_first()?;
+        let (quantised, rest) = self.quantised.split_at_checked(self.cols)?;
+        (self.quantised, self.scales) = (rest, scales);
+        Some(Input { quantised, scale })
+    }
+}
+
+/// A row of a record, with its scale and the record's bias.
+pub(crate) struct Row<'a> {
+    weights: &'a [i8],
+    scale: f32,
+    bias: f32,
+}
+
+impl<'a> Row<'a> {
+    #[inline]
+    pub fn of(record: &Record<'a>, i: usize) -> Self {
+        Self { weights: record.row(i), scale: record.scale(i), bias: record.bias() }
+    }
+
+    /// `row . x + bias`, from integers: the one place where a row meets an activation.
+    #[inline]
+    pub fn dot(&self, x: Input<'_>) -> f32 {
+        let sum = crate::math::dot(self.weights, x.quantised);
+        sum as f32 * (self.scale * x.scale) + self.bias
     }
 }
 
@@ -149,11 +250,4 @@ pub(crate) fn at_slot(bytes: &[u8], slot: u32, stride: u32, start: u32) -> Optio
     let at = u64::from(slot) * u64::from(stride);
     let at = at.checked_sub(u64::from(start) * BLOCK_BYTES as u64)?;
     bytes.get(at as usize..)?.get(..stride as usize)
-}
-
-/// `row_i . x + bias`, from integers: the one place where a row meets an activation.
-#[inline]
-pub(crate) fn dot(record: &Record<'_>, i: usize, quantised: &[i8], scale: f32) -> f32 {
-    let sum = crate::math::dot(record.row(i), quantised);
-    sum as f32 * (record.scale(i) * scale) + record.bias()
 }

@@ -15,6 +15,9 @@
 //! |---|---|
 //! | neuron bundle | the rows of one FFN neuron, stored together: gate, up, down; or up, down |
 //! | active set | the neurons of a layer that are not zero for this token, ascending |
+//! | pass | one run through the layers, for one or more consecutive positions |
+//! | chunk | the tokens of a pass |
+//! | draft | tokens that may come next; a pass verifies them all at once |
 //! | predictor | finds the active set before the bundles are read |
 //! | placement | the order of the neurons on the card; decided offline, by co-activation |
 //! | slot | a neuron's place in that order; on the board, its only name |
@@ -34,6 +37,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
+mod active;
 mod attention;
 mod bundles;
 pub mod cache;
@@ -53,6 +57,7 @@ pub mod probe;
 pub mod region;
 pub mod replay;
 pub mod sample;
+pub mod speculate;
 pub mod tokenizer;
 
 pub use config::{ConfigError, Ffn, ModelConfig, Norm, Position};
@@ -63,3 +68,4 @@ pub use kv::KvKind;
 pub use memory::{Memory, MemoryPlan, Options};
 pub use probe::{Probe, Stage};
 pub use region::{MemoryError, Region};
+pub use speculate::Speculation;

@@ -4,13 +4,18 @@
 //! `const fn`; and, at open, the regions carved into named slices. Microcontroller RAM is not
 //! uniform, so the regions may lie in different places. Nothing is carved after open.
 
+mod state;
+
 use crate::cache;
+use crate::config::ModelConfig;
 use crate::fetch::Collapse;
 use crate::image::header::Header;
 use crate::image::{Geometry, SectionKind};
 use crate::kv::KvKind;
-use crate::region::{Carver, MemoryError, Region, reported, words};
+use crate::region::{MemoryError, Region, reported};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount};
+pub(crate) use state::RunState;
+use state::Sizes;
 
 /// What the caller decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +37,19 @@ pub struct Options {
     pub eviction: cache::Eviction,
     /// When neighbouring reads are merged.
     pub collapse: Collapse,
+    /// Most positions of a pass; 0 counts as 1, and more than the context is cut to it.
+    ///
+    /// A pass reads each weight that any of its positions needs once. Each further position takes at
+    /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + max(dim, query_dim) +
+    /// neurons / 8 + 16`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
+    pub batch: u32,
     /// Whether `open` checks the CRC of every mapped section. Streamed records are always checked.
     pub verify: bool,
 }
 
 impl Options {
-    /// A 16-bit KV cache of 256 positions, 16 KiB of staging, no neuron cache, no collapse.
+    /// A 16-bit KV cache of 256 positions, 16 KiB of staging, no neuron cache, no collapse, one
+    /// position a pass.
     pub const DEFAULT: Self = Self {
         context: 256,
         kv: KvKind::F16,
@@ -47,11 +59,20 @@ impl Options {
         admission: cache::Admission::DEFAULT,
         eviction: cache::Eviction::S3Fifo,
         collapse: Collapse { gap: BlockCount(0) },
+        batch: 1,
         verify: true,
     };
-}
 
-impl Options {
+    /// Positions of the KV cache.
+    pub(crate) const fn context_of(&self, config: &ModelConfig) -> u32 {
+        min(self.context, config.context)
+    }
+
+    /// Most positions of a pass.
+    pub(crate) const fn batch_of(&self, config: &ModelConfig) -> u32 {
+        max(1, min(self.batch, self.context_of(config)))
+    }
+
     /// The part of them that the cache needs.
     pub(crate) const fn policy(&self) -> cache::Policy {
         cache::Policy {
@@ -188,142 +209,10 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
     max(2 * half, header) as usize
 }
 
-/// The sizes of [`RunState`]'s slices, in elements.
-struct Sizes {
-    dim: u32,
-    attention: u32,
-    qkv: u32,
-    wide: u32,
-    context: u32,
-    rope: u32,
-    layer_floats: u32,
-    final_floats: u32,
-    neurons: u32,
-    pages: u32,
-    planes: u32,
-    vocab: u32,
-}
-
-impl Sizes {
-    const fn of(geometry: &Geometry, options: &Options) -> Self {
-        let c = &geometry.config;
-        Self {
-            dim: c.dim,
-            attention: max(c.dim, c.query_dim()),
-            qkv: c.query_dim() + 2 * c.kv_dim(),
-            wide: max(c.dim, c.head_dim),
-            context: min(options.context, c.context),
-            rope: geometry.frequencies(),
-            layer_floats: geometry.layer_floats(),
-            final_floats: geometry.final_floats(),
-            neurons: c.neurons,
-            pages: if geometry.page_blocks.0 > 0 { 1 + c.layers } else { 0 },
-            planes: geometry.planes() * c.dim.div_ceil(32),
-            vocab: c.vocab,
-        }
-    }
-
-    const fn words(&self) -> usize {
-        let slices = [
-            (self.dim, 4),
-            (self.attention, 4),
-            (self.qkv, 4),
-            (self.context, 4),
-            (self.rope, 4),
-            (self.rope, 4),
-            (self.layer_floats, 4),
-            (self.final_floats, 4),
-            (self.attention, 1),
-            (self.wide, 4),
-            (self.wide, 8),
-            (self.neurons, 2),
-            (self.neurons, 4),
-            (self.neurons, 4),
-            (self.pages, 4),
-            (self.planes, 4),
-            (self.vocab, 4),
-        ];
-        let mut sum: usize = 0;
-        let mut rest = slices.as_slice();
-        while let [(count, bytes), more @ ..] = rest {
-            sum = sum.saturating_add(words(*count, *bytes));
-            rest = more;
-        }
-        sum
-    }
-}
-
-/// Everything that changes during a step, by name and shape.
-pub(crate) struct RunState<'m> {
-    /// `(dim,)` residual stream.
-    pub x: &'m mut [f32],
-    /// `(max(dim, query_dim),)` input or output of a sub-block.
-    pub xb: &'m mut [f32],
-    /// `(query_dim + 2 kv_dim,)` query, key, value.
-    pub qkv: &'m mut [f32],
-    /// `(context,)` attention scores of one head.
-    pub scores: &'m mut [f32],
-    /// `(head_dim / 2,)` each, cosines and sines of the position; empty without rotary positions.
-    pub cos: &'m mut [f32],
-    pub sin: &'m mut [f32],
-    /// The layer's norms and biases: see `Geometry::layer_floats`.
-    pub layer_vectors: &'m mut [f32],
-    /// The final norm and the rotary frequencies.
-    pub final_vectors: &'m mut [f32],
-    /// `(max(dim, query_dim),)` a vector in 8 bits.
-    pub quantised: &'m mut [i8],
-    /// `(max(dim, head_dim),)` integer sums.
-    pub narrow: &'m mut [i32],
-    /// The same in 64 bits.
-    pub wide: &'m mut [[i32; 2]],
-    /// `(neurons,)` the active set: slots, ascending.
-    pub active: &'m mut [u16],
-    /// `(neurons,)` their first-layer outputs, where the predictor knows them.
-    pub values: &'m mut [f32],
-    /// `(neurons,)` what must be read: see `bundles::Wanted`.
-    pub misses: &'m mut [u32],
-    /// `(1 + layers,)` the token's record of the page index; empty without pages.
-    pub pages: &'m mut [u32],
-    /// `(planes, dim / 32)` bits of the input, for a sign predictor.
-    pub planes: &'m mut [u32],
-    /// `(vocab,)`.
-    pub logits: &'m mut [f32],
-}
-
-impl<'m> RunState<'m> {
-    pub fn carve(
-        work: &'m mut [u32],
-        geometry: &Geometry,
-        options: &Options,
-    ) -> Result<Self, MemoryError> {
-        let s = Sizes::of(geometry, options);
-        let mut rest = Carver::new(Region::Work, work, s.words());
-        Ok(Self {
-            x: rest.take(s.dim)?,
-            xb: rest.take(s.attention)?,
-            qkv: rest.take(s.qkv)?,
-            scores: rest.take(s.context)?,
-            cos: rest.take(s.rope)?,
-            sin: rest.take(s.rope)?,
-            layer_vectors: rest.take(s.layer_floats)?,
-            final_vectors: rest.take(s.final_floats)?,
-            quantised: rest.take(s.attention)?,
-            narrow: rest.take(s.wide)?,
-            wide: rest.take(s.wide)?,
-            active: rest.take(s.neurons)?,
-            values: rest.take(s.neurons)?,
-            misses: rest.take(s.neurons)?,
-            pages: rest.take(s.pages)?,
-            planes: rest.take(s.planes)?,
-            logits: rest.take(s.vocab)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Ffn, ModelConfig, Norm, Position};
+    use crate::config::{Ffn, Norm, Position};
     use crate::image::{Bundle, Predictor};
 
     /// The largest model that a header may describe.
@@ -360,6 +249,7 @@ mod tests {
             context: u32::MAX,
             staging: BlockCount(u32::MAX),
             cache_bytes: u32::MAX,
+            batch: u32::MAX,
             ..Options::DEFAULT
         };
         let plan = MemoryPlan::for_model(&LARGEST, &options);

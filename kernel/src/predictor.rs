@@ -1,71 +1,72 @@
-//! Which neurons of a layer will be active: the active set, ascending.
+//! Which neurons of a layer will be active at which positions: the active sets, ascending.
 //!
-//! In: the FFN's input, in floats and in 8 bits. Out: slots, and their first-layer outputs where
-//! the predictor computes them anyway. Knows nothing of the cache or of the bundles.
+//! In: the FFN's inputs, in 8 bits or as planes of one bit. Out: slots, and their first-layer
+//! outputs where the predictor computes them anyway. Knows nothing of the cache or of the bundles.
 
-use crate::fetch::{FetchError, Io, dot};
+use crate::active::ActiveSets;
+use crate::fetch::{FetchError, Inputs, Io, Row};
 use crate::image::{Geometry, Predictor, Table};
 use crate::math;
 use crate::probe::{Probe, Stage};
+use core::ops::Range;
 use ripple_hal::BlockDevice;
 
-/// The input of a predictor, and where it leaves the active set.
+/// What a predictor looks at: the inputs of all positions of a pass.
 pub(crate) struct Search<'a> {
-    /// `(dim,)`.
-    pub x: &'a [f32],
-    /// `(dim,)`: `x / scale`.
-    pub quantised: &'a [i8],
-    pub scale: f32,
-    /// `(planes, dim / 32)` scratch.
-    pub planes: &'a mut [u32],
-    /// `(neurons,)`: slots.
-    pub active: &'a mut [u16],
-    /// `(neurons,)`: `w_first . x + b` of each of them, if [`Predictor::Exact`].
-    pub values: &'a mut [f32],
+    pub inputs: Inputs<'a>,
+    /// `(positions, planes, dim / 32)` bits of the inputs, as [`slice()`] makes them.
+    pub planes: &'a [u32],
 }
 
-/// Finds the active set and returns its size.
+/// Adds the active neurons among `slots` to `sets`, with `w_first . x + b` if [`Predictor::Exact`].
 pub(crate) fn predict<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
     geometry: &Geometry,
     table: &Table<'_>,
+    slots: Range<u32>,
     search: Search<'_>,
-) -> Result<usize, FetchError<D::Error>> {
-    let Search { x, quantised, scale, planes, active, values } = search;
+    sets: &mut ActiveSets<'_>,
+) -> Result<(), FetchError<D::Error>> {
+    let Search { inputs, planes } = search;
     let threshold = geometry.config.threshold;
     let cols = table.layout.cols;
-    let mut found = active.iter_mut().zip(values);
-    let mut count = 0;
-    let mut keep = |slot: u32, value: f32| {
-        if let Some((active, kept)) = found.next() {
-            *active = slot as u16;
-            *kept = value;
-            count += 1;
-        }
-    };
+    let positions = inputs.scales.len() as u32;
     match geometry.predictor {
-        Predictor::Exact => {
-            io.for_each(Stage::Predictor, table, 0..table.count, |probe, slot, row| {
-                let value = dot(&row, 0, quantised, scale);
+        Predictor::Exact => io.for_each(Stage::Predictor, table, slots, |probe, slot, record| {
+            let row = Row::of(&record, 0);
+            let mut active = false;
+            for (position, x) in inputs.enumerate() {
+                let value = row.dot(x);
                 if value > threshold {
-                    keep(slot, value);
+                    sets.mark(position, value);
+                    active = true;
                 }
-                probe.compute(Stage::Predictor, cols);
-            })?;
-        }
+            }
+            if active {
+                sets.close(slot);
+            }
+            probe.compute(Stage::Predictor, cols * positions);
+        }),
         Predictor::Signs { planes: bits } => {
-            slice(x, bits, planes);
             let words = cols.div_ceil(32) as usize;
-            io.for_each(Stage::Predictor, table, 0..table.count, |probe, slot, row| {
-                if score(row.words(0), planes, words, cols) as f32 >= row.scale(0) {
-                    keep(slot, 0.0);
+            let inputs = planes.chunks_exact((bits as usize * words).max(1));
+            io.for_each(Stage::Predictor, table, slots, |probe, slot, row| {
+                let (signs, least) = (row.words(0), row.scale(0));
+                let mut active = false;
+                for (position, planes) in inputs.clone().take(positions as usize).enumerate() {
+                    if score(signs, planes, words, cols) as f32 >= least {
+                        sets.mark(position, 0.0);
+                        active = true;
+                    }
+                }
+                if active {
+                    sets.close(slot);
                 }
                 // A word of signs is about as much work as four multiply-accumulates.
-                probe.compute(Stage::Predictor, bits * words as u32 * 4);
-            })?;
+                probe.compute(Stage::Predictor, bits * words as u32 * 4 * positions);
+            })
         }
     }
-    Ok(count)
 }
 
 /// Cuts `x` into `bits` planes of one bit: `x ~ step * sum_k 2^k (2 plane_k - 1)`.

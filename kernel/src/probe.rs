@@ -36,12 +36,17 @@ pub trait Probe {
         let _ = (stage, layer);
     }
 
-    /// The predictor chose `slots` of `layer`, ascending.
-    fn active(&mut self, layer: u32, slots: &[u16]) {
-        let _ = (layer, slots);
+    /// The predictor chose `slots` of `layer` for `position`, ascending.
+    ///
+    /// A pass runs layer by layer, and reports the positions of a layer in order. Of a long pass
+    /// with little memory a layer may come in several parts, all positions of each, slots ascending
+    /// from part to part. A pass that is repeated reports again.
+    fn active(&mut self, layer: u32, position: u32, slots: &[u16]) {
+        let _ = (layer, position, slots);
     }
 
-    /// `hits` of the active neurons of `layer` were in memory, `misses` have to be read.
+    /// Of the neurons of `layer` that are active at any position of the pass (or were in the part
+    /// just reported), `hits` were in memory, `misses` have to be read.
     fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {
         let _ = (layer, hits, misses);
     }
@@ -64,8 +69,8 @@ impl<P: Probe + ?Sized> Probe for &mut P {
         (**self).enter(stage, layer);
     }
 
-    fn active(&mut self, layer: u32, slots: &[u16]) {
-        (**self).active(layer, slots);
+    fn active(&mut self, layer: u32, position: u32, slots: &[u16]) {
+        (**self).active(layer, position, slots);
     }
 
     fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {

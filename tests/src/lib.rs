@@ -1,5 +1,7 @@
 //! Oracles, spies and tiny models shared by the cross-crate tests.
 
+pub mod arbitrary;
+pub mod demo;
 pub mod oracle;
 pub mod spy;
 pub mod synthetic;

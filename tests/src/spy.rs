@@ -60,15 +60,15 @@ impl BlockDevice for SpyDevice<'_> {
 /// Remembers the active sets and the hits and misses of each layer of each token.
 #[derive(Default)]
 pub struct SpyProbe {
-    /// Layer and active set, in order.
-    pub active: Vec<(u32, Vec<u16>)>,
+    /// Layer, position and active set, in order.
+    pub active: Vec<(u32, u32, Vec<u16>)>,
     /// Layer, hits, misses, in order.
     pub lookups: Vec<(u32, u32, u32)>,
 }
 
 impl Probe for SpyProbe {
-    fn active(&mut self, layer: u32, slots: &[u16]) {
-        self.active.push((layer, slots.to_vec()));
+    fn active(&mut self, layer: u32, position: u32, slots: &[u16]) {
+        self.active.push((layer, position, slots.to_vec()));
     }
 
     fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {

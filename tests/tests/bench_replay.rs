@@ -27,7 +27,7 @@ struct Watch {
 }
 
 impl Probe for Watch {
-    fn active(&mut self, layer: u32, slots: &[u16]) {
+    fn active(&mut self, layer: u32, _position: u32, slots: &[u16]) {
         self.active.push((layer, slots.to_vec()));
     }
 

@@ -44,7 +44,7 @@ fn check(shape: Shape, hot: u32, options: &Options, full: bool) {
     let mut cache = Cache::new((frames - held) as usize, options.admission);
     let mut reads = Vec::new();
     let mut lookups = Vec::new();
-    for (layer, active) in &probe.active {
+    for (layer, _, active) in &probe.active {
         let key = |slot: u32| layer * shape.neurons + slot;
         let misses: Vec<u32> = active
             .iter()

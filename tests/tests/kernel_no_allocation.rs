@@ -1,4 +1,4 @@
-//! `open` and 64 steps allocate nothing.
+//! `open`, a prompt, a draft and 64 steps allocate nothing.
 
 use ripple_hal::{BlockCount, Slice};
 use ripple_host_sim::memory::HostMemory;
@@ -10,7 +10,7 @@ use ripple_kernel::cache::Admission;
 use ripple_kernel::image::Header;
 use ripple_kernel::sample::{Sampler, SamplerOptions};
 use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
-use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
+use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options, Speculation};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn opening_and_64_steps_allocate_nothing() {
+fn opening_a_prompt_a_draft_and_64_steps_allocate_nothing() {
     for name in ["story-nano", "novel-opt"] {
         let model = Model::load(&models::path(name).unwrap()).unwrap();
         let c = &model.config;
@@ -50,6 +50,7 @@ fn opening_and_64_steps_allocate_nothing() {
             hot_permille: 300,
             admission: Admission::ALL,
             collapse: Collapse { gap: BlockCount(2) },
+            batch: 6,
             ..Options::DEFAULT
         };
         let plan = MemoryPlan::for_model(&Header::parse(&image).unwrap().geometry, &options);
@@ -66,7 +67,14 @@ fn opening_and_64_steps_allocate_nothing() {
         let mut sampler = Sampler::new(settings, &mut recent).unwrap();
         let mut text = Utf8Decoder::new();
         let mut letters = 0;
-        tokenizer.encode("Once upon a time", EncodeOptions::default(), &mut ids).unwrap();
+        let count =
+            tokenizer.encode("Once upon a time", EncodeOptions::default(), &mut ids).unwrap();
+        decoder.prefill(&ids[..count]).unwrap();
+        let mut history = [0; 32];
+        let mut speculation = Speculation::new(&mut history, 5);
+        ids.iter().for_each(|&id| speculation.accept(id));
+        speculation.step(&mut decoder, 9).unwrap();
+        let drafted = speculation.drafted();
         let mut token = 0;
         for _ in 0..64 {
             let logits = decoder.step(token).unwrap();
@@ -75,7 +83,7 @@ fn opening_and_64_steps_allocate_nothing() {
             text.push(tokenizer.bytes(token).unwrap(), |piece| letters += piece.len());
         }
         let after = ALLOCATIONS.with(Cell::get);
-        assert!(letters > 0);
+        assert!(letters > 0 && drafted > 0);
         assert_eq!(after - before, 0, "{name}");
     }
 }

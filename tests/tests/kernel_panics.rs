@@ -88,6 +88,7 @@ proptest! {
         context in prop_oneof![any::<u32>(), up_to(65536)],
         staging in any::<u32>(),
         cache_bytes in any::<u32>(),
+        batch in any::<u32>(),
         tokenizer_bytes in any::<u32>(),
         eight_bits in any::<bool>(),
     ) {
@@ -97,7 +98,7 @@ proptest! {
         let options = Options {
             context, kv, staging: BlockCount(staging), cache_bytes, hot_permille: u32::MAX,
             admission: Admission::ALL, eviction: Eviction::S3Fifo, collapse: Collapse { gap: BlockCount(u32::MAX) },
-            verify: true,
+            batch, verify: true,
         };
         let plan = MemoryPlan::for_model(&geometry, &options);
         let vector = match kv {
@@ -144,12 +145,12 @@ fn logits_of_an_unfinished_step_are_refused() {
 
     let refused = |run| Err(StepError::Unfinished { run, layers });
     assert_eq!(decoder.logits().map(|_| ()), refused(0), "nothing begun");
-    decoder.begin(3).unwrap();
+    decoder.begin(&[3]).unwrap();
     for run in 0..layers {
         assert_eq!(decoder.logits().map(|_| ()), refused(run));
         decoder.commit();
         assert_eq!(decoder.position(), 0, "an unfinished step is not committed");
-        decoder.begin(3).unwrap();
+        decoder.begin(&[3]).unwrap();
         for _ in 0..=run {
             assert_eq!(decoder.forward_layer(), Ok(true));
         }
@@ -166,7 +167,7 @@ fn logits_of_an_unfinished_step_are_refused() {
     assert_eq!(decoder.logits().map(|_| ()), refused(0), "the step has ended");
 
     // After a layer that failed there is no step.
-    decoder.begin(3).unwrap();
+    decoder.begin(&[3]).unwrap();
     let next = decoder.device_mut().reads.len();
     decoder.device_mut().fail = vec![next];
     assert!(decoder.forward_layer().is_err());

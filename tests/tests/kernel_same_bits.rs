@@ -2,18 +2,14 @@
 //! staging size, device and reading order.
 
 use proptest::prelude::*;
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use ripple_hal::{BlockCount, BlockDevice, Slice};
 use ripple_host_sim::card::{Preset, SimCard, VirtualClock};
 use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{PredictorChoice, pack};
-use ripple_host_sim::placement::{PagePlan, Pages, Placement};
-use ripple_host_sim::signs::Thresholds;
-use ripple_kernel::cache::{Admission, Eviction};
-use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo, SectionKind};
+use ripple_host_sim::placement::Placement;
+use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Collapse, Decoder, KvKind, MemoryPlan, Options, StepError};
+use ripple_tests::arbitrary::{image, options, paged_image, pages, predictors, shapes};
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 use std::sync::Arc;
@@ -34,90 +30,6 @@ fn logits<D: BlockDevice>(
     TOKENS.map(|token| decoder.step(token).unwrap().iter().map(|x| x.to_bits()).collect()).to_vec()
 }
 
-/// Pages of the tokens that will be run: any neurons in any order; none with seed 0.
-fn random_pages(shape: Shape, seed: u64) -> Option<Pages> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let (layers, vocab) = (shape.layers as usize, model(shape).config.vocab);
-    let mut plans = Vec::new();
-    for token in 0..vocab {
-        for _ in 0..layers {
-            let mut neurons: Vec<u16> = (0..shape.neurons as u16).collect();
-            neurons.shuffle(&mut rng);
-            neurons.truncate(rng.random_range(0..=neurons.len()));
-            let ahead = rng.random_range(0..=neurons.len()) as u16;
-            let run = TOKENS.contains(&token);
-            plans.push(if run { PagePlan { neurons, ahead } } else { PagePlan::default() });
-        }
-    }
-    (seed > 0).then(|| Pages::new(layers, shape.neurons as usize, plans).unwrap())
-}
-
-fn image(shape: Shape, predictor: &PredictorChoice, hot: &[u32], pages: u64) -> Vec<u8> {
-    let model = model(shape);
-    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize)
-        .with_pages(random_pages(shape, pages));
-    let mut image = pack(&model, &placement, predictor, &[]).unwrap();
-    // The hot prefix is advice in the header: write it again with other advice.
-    let header = Header::parse(&image).unwrap();
-    let builder = HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap();
-    let info: Vec<_> = (0..shape.layers as usize)
-        .map(|layer| LayerInfo { hot: hot[layer % hot.len()], active: 0 })
-        .collect();
-    builder.emit(&info, &mut image);
-    image
-}
-
-fn shapes() -> impl Strategy<Value = Shape> {
-    (any::<bool>(), 1..12u32, 1..4u32, 1..120u32, 1..3u32, 1..5u32, any::<bool>(), any::<u64>())
-        .prop_map(|(opt, dim, layers, neurons, kv_heads, head_dim, tied_head, seed)| Shape {
-            opt,
-            dim: 4 * dim,
-            layers,
-            neurons,
-            kv_heads,
-            head_dim: 4 * head_dim,
-            tied_head,
-            seed,
-        })
-}
-
-fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
-    let threshold = -2.0 * shape.dim as f32..6.0;
-    prop_oneof![
-        Just(PredictorChoice::Exact),
-        Just(PredictorChoice::ExactFullBundles),
-        (1..8u32, threshold).prop_map(move |(planes, threshold)| {
-            let layer = vec![threshold; shape.neurons as usize];
-            let layers = vec![layer; shape.layers as usize];
-            PredictorChoice::Signs(Thresholds { planes, layers })
-        }),
-    ]
-}
-
-fn options() -> impl Strategy<Value = Options> {
-    (
-        0..40_000u32,
-        0..=1000u32,
-        1..6u32,
-        0..5u32,
-        prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
-        0..64u32,
-        prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)],
-    )
-        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction)| {
-            Options {
-                context: CONTEXT,
-                staging: BlockCount(staging),
-                cache_bytes,
-                hot_permille,
-                admission: Admission { long_run, one_in },
-                eviction,
-                collapse: Collapse { gap: BlockCount(gap) },
-                ..Options::DEFAULT
-            }
-        })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -129,9 +41,10 @@ proptest! {
         mapped in any::<prop::sample::Index>(),
         eight_bits in any::<bool>(),
         preset in 0..7usize,
-        pages in 0..3u64,
+        seed in 0..3u64,
     ) {
-        let image: Arc<[u8]> = image(shape, &predictor, &hot, pages).into();
+        let pages = pages(shape, &TOKENS, seed);
+        let image: Arc<[u8]> = paged_image(shape, &predictor, &hot, pages).into();
         let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
         let base = Options { context: CONTEXT, kv, ..Options::DEFAULT };
         let expected = logits(Slice::new(&image), &image, image.len(), &base);
@@ -152,7 +65,7 @@ proptest! {
     fn bundles_with_and_without_the_first_row_give_the_same_bits(shape in shapes()) {
         let options = Options { context: CONTEXT, ..Options::DEFAULT };
         let run = |predictor| {
-            let image = image(shape, &predictor, &[0], 0);
+            let image = image(shape, &predictor, &[0]);
             logits(Slice::new(&image), &image, 0, &options)
         };
         prop_assert_eq!(run(PredictorChoice::Exact), run(PredictorChoice::ExactFullBundles));
@@ -160,6 +73,7 @@ proptest! {
 
     #[test]
     fn the_order_of_the_neurons_changes_nothing(shape in shapes(), seed in any::<u64>()) {
+        use rand::{SeedableRng, rngs::Xoshiro256PlusPlus, seq::SliceRandom};
         use ripple_host_sim::placement::{Method, PlaceOptions, place};
         use ripple_host_sim::trace::{TraceBuilder, TraceHeader};
 
@@ -193,7 +107,7 @@ proptest! {
 #[test]
 fn pages_are_read_and_change_no_bit() {
     for shape in [Shape { neurons: 400, ..Shape::LLAMA }, Shape { neurons: 500, ..Shape::OPT }] {
-        let image = image(shape, &PredictorChoice::Exact, &[7], 5);
+        let image = paged_image(shape, &PredictorChoice::Exact, &[7], pages(shape, &TOKENS, 5));
         let header = Header::parse(&image).unwrap();
         let first = header.section(SectionKind::Pages).start.0;
         let options = |gap| Options {
@@ -216,7 +130,7 @@ fn pages_are_read_and_change_no_bit() {
 #[test]
 fn a_damaged_page_is_noticed() {
     let shape = Shape { neurons: 400, ..Shape::LLAMA };
-    let mut image = image(shape, &PredictorChoice::Exact, &[0], 5);
+    let mut image = paged_image(shape, &PredictorChoice::Exact, &[0], pages(shape, &TOKENS, 5));
     let header = Header::parse(&image).unwrap();
     let first = header.section(SectionKind::Pages).start.0 as usize * 512;
     let options = Options { context: CONTEXT, staging: BlockCount(64), ..Options::DEFAULT };
@@ -229,8 +143,9 @@ fn a_damaged_page_is_noticed() {
 
 #[test]
 fn a_failed_step_can_be_retried_at_every_read() {
-    for (shape, pages) in [(Shape::LLAMA, 0), (Shape::OPT, 0), (Shape::LLAMA, 1)] {
-        let image = image(shape, &PredictorChoice::Exact, &[7], pages);
+    for (shape, seed) in [(Shape::LLAMA, 0), (Shape::OPT, 0), (Shape::LLAMA, 1)] {
+        let pages = pages(shape, &TOKENS, seed);
+        let image = paged_image(shape, &PredictorChoice::Exact, &[7], pages);
         let options =
             Options { context: CONTEXT, cache_bytes: 3000, hot_permille: 500, ..Options::DEFAULT };
         let expected = logits(Slice::new(&image), &image, 0, &options);

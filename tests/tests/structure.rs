@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 23] = [
     "config",
     "math",
     "image",
@@ -15,6 +15,7 @@ const ORDER: [&str; 21] = [
     "cache",
     "fetch",
     "bundles",
+    "active",
     "memory",
     "predictor",
     "attention",
@@ -22,8 +23,9 @@ const ORDER: [&str; 21] = [
     "layer",
     "error",
     "replay",
-    "decode",
     "sample",
+    "decode",
+    "speculate",
     "tokenizer",
     "lib",
 ];

@@ -45,6 +45,9 @@ pub struct MachineArgs {
     /// Numbers of the KV cache.
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     pub kv: Kv,
+    /// Most positions of a pass: tokens of the prompt, or a draft, that share what they read.
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
+    pub batch: u32,
     /// Positions of the KV cache; without it, the model's context.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub context: Option<u32>,
@@ -96,6 +99,7 @@ impl MachineArgs {
             admission: Admission::DEFAULT,
             eviction: Eviction::S3Fifo,
             collapse: ripple_kernel::Collapse { gap: BlockCount(0) },
+            batch: self.batch,
             verify: true,
         };
         let measured = || calibrated_gap(self.card, &header.geometry, &options);
@@ -147,6 +151,10 @@ pub struct RequestArgs {
     /// Seed of the sampler.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Most tokens drafted from what came before and verified in one pass of `--batch`; at
+    /// temperature 0 the text is the same, in fewer passes where it repeats itself. 0 drafts none.
+    #[arg(long, default_value_t = 8)]
+    pub speculate: u32,
 }
 
 impl RequestArgs {
@@ -170,6 +178,7 @@ impl RequestArgs {
             };
             anyhow!("--{option} {}: expected {}", error.found, error.expected)
         })?;
-        Ok(Request { prompt: self.prompt.clone(), tokens: self.tokens, sampler })
+        let (prompt, tokens, speculate) = (self.prompt.clone(), self.tokens, self.speculate);
+        Ok(Request { prompt, tokens, sampler, speculate })
     }
 }

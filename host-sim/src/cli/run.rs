@@ -53,6 +53,38 @@ pub struct Outcome {
     generated: Generated,
     text: String,
     report: Report,
+    prompt_bytes: u64,
+}
+
+impl Outcome {
+    fn parts(&self) -> Parts {
+        let (generated, report) = (&self.generated, &self.report);
+        let prompt = generated.prompt.len() as f64;
+        let all = report.bytes_per_token * report.tokens as f64;
+        let decoded = report.tokens as f64 - prompt;
+        Parts {
+            prompt_bytes_per_token: self.prompt_bytes as f64 / prompt,
+            decode_bytes_per_token: (all - self.prompt_bytes as f64) / decoded.max(1.0),
+            tokens_per_pass: decoded / f64::from(generated.passes.max(1)),
+            drafted: generated.drafted,
+            accepted: generated.accepted,
+        }
+    }
+}
+
+/// Prompt and generated text apart.
+#[derive(Serialize)]
+pub struct Parts {
+    /// Bytes a token of the prompt.
+    pub prompt_bytes_per_token: f64,
+    /// Bytes a token fed after it.
+    pub decode_bytes_per_token: f64,
+    /// Tokens a pass after the prompt.
+    pub tokens_per_pass: f64,
+    /// Tokens drafted.
+    pub drafted: u32,
+    /// Of these, the ones that were right.
+    pub accepted: u32,
 }
 
 /// A run as JSON; every time in it is simulated.
@@ -63,6 +95,7 @@ struct Json<'a> {
     prompt_tokens: usize,
     generated_tokens: usize,
     end: End,
+    parts: Parts,
     simulated: &'a Report,
 }
 
@@ -70,7 +103,7 @@ impl Outcome {
     /// Prints the report, after the text or, with `json`, with it.
     pub fn print(&self, image: &str, machine: &Machine, json: bool) -> Result<()> {
         if !json {
-            let text = summary(&self.report, machine, &self.generated);
+            let text = summary(&self.report, machine, &self.generated, &self.parts());
             return output::print(&format!("\n{text}"));
         }
         output::print_json(&Json {
@@ -79,6 +112,7 @@ impl Outcome {
             prompt_tokens: self.generated.prompt.len(),
             generated_tokens: self.generated.tokens.len(),
             end: self.generated.end,
+            parts: self.parts(),
             simulated: &self.report,
         })
     }
@@ -104,6 +138,7 @@ pub fn stream(
     let terminal = std::io::stderr().is_terminal();
     let mut text = String::new();
     let mut printed = Ok(());
+    let mut prompt_bytes = 0;
     let print = |piece: &str| {
         if quiet {
             let _ = std::io::stderr().write_all(piece.as_bytes());
@@ -122,10 +157,11 @@ pub fn stream(
                 printed = print(piece);
             }
         },
-        |done, all| {
+        |decoder, done, all| {
+            prompt_bytes = decoder.device_mut().stats().bytes();
             if terminal && all > 16 {
-                let end = if done + 1 == all { "\r\x1b[K" } else { "" };
-                let _ = write!(std::io::stderr(), "\rprompt {}/{all}{end}", done + 1);
+                let end = if done == all { "\r\x1b[K" } else { "" };
+                let _ = write!(std::io::stderr(), "\rprompt {done}/{all}{end}");
             }
         },
     );
@@ -136,5 +172,5 @@ pub fn stream(
     printed?;
     let generated = generated?;
     let report = report(&mut decoder, machine, image, generated.fed())?;
-    Ok(Outcome { generated, text, report })
+    Ok(Outcome { generated, text, report, prompt_bytes })
 }

@@ -1,5 +1,6 @@
 //! The report of a run, for people: what ran, what was read, and what that saves.
 
+use super::run::Parts;
 use crate::generate::{End, Generated};
 use crate::report::Report;
 use crate::simulate::{Machine, calibrated};
@@ -8,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use ripple_hal::BLOCK_BYTES;
 
 /// A few lines that say it all; every time in them is simulated, and says so.
-pub fn summary(report: &Report, machine: &Machine, generated: &Generated) -> String {
+pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts: &Parts) -> String {
     let timing = machine.preset.timing();
     let speed = match timing.table {
         Some(_) => "table of measured reads".to_owned(),
@@ -47,6 +48,19 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated) -> Str
             bytes(report.bytes_per_token),
             report.reads_per_token,
             report.effective_mb_per_s
+        ));
+        let drafts = match parts.drafted {
+            0 => String::new(),
+            drafted => format!(
+                ", {:.2} tokens a pass: {} of {drafted} drafted were right",
+                parts.tokens_per_pass, parts.accepted
+            ),
+        };
+        lines.push(format!(
+            "           {} a token of the prompt in passes of {}; {} a token after it{drafts}",
+            bytes(parts.prompt_bytes_per_token),
+            machine.options.batch.min(generated.prompt.len() as u32),
+            bytes(parts.decode_bytes_per_token)
         ));
         lines.push(format!(
             "  neurons  {:.1} reads a token, of {:.1} missed bundles each; {:.0} % of the active were in RAM",

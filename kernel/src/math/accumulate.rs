@@ -16,22 +16,35 @@ const ONE: f32 = (1u32 << FRACTION_BITS) as f32;
 /// `sum |coefficient| * 127` must stay below 2^31, so the coefficients may sum to this.
 const BUDGET: u32 = (i32::MAX as u32) / 128;
 
+/// Bits of a sum that stay in its narrow half when it is folded.
+const LOW_BITS: u32 = 23;
+const LOW: i32 = (1 << LOW_BITS) - 1;
+
+// What a fold leaves and what the budget then allows stay within 31 bits together, and so do the
+// high halves of the most neurons a model may have, each as large as a coefficient can be.
+const _: () = assert!(LOW as u64 + BUDGET as u64 * 127 <= i32::MAX as u64);
+const _: () = assert!(65535 * ((((1u64 << 31) * 127) >> LOW_BITS) + 1) <= i32::MAX as u64);
+
 /// `y = sum_i c_i * row_i`, in integers.
 pub struct Accumulator<'a> {
     /// `(dim,)` partial sums, 20 fraction bits.
     narrow: &'a mut [i32],
-    /// `(dim,)` 64-bit sums as (low, high), where `narrow` is emptied before it could overflow.
-    wide: &'a mut [[i32; 2]],
-    /// What `sum |coefficient|` may still grow by.
-    budget: u32,
-    folded: bool,
+    /// `(dim,)` what was moved out of `narrow` before it could overflow, in units of 2^23.
+    high: &'a mut [i32],
+    /// What `sum |coefficient|` may still grow by, and whether `high` is in use.
+    left: &'a mut u32,
 }
 
+/// Set in `left` once `high` is in use.
+const FOLDED: u32 = 1 << 31;
+const _: () = assert!(BUDGET < FOLDED);
+
 impl<'a> Accumulator<'a> {
-    /// Starts at zero. `narrow` and `wide`: `(dim,)`, lent for the sum's life.
-    pub fn new(narrow: &'a mut [i32], wide: &'a mut [[i32; 2]]) -> Self {
+    /// Starts at zero. `narrow` and `high`: `(dim,)`, lent for the sum's life, as is `left`.
+    pub fn new(narrow: &'a mut [i32], high: &'a mut [i32], left: &'a mut u32) -> Self {
         narrow.iter_mut().for_each(|acc| *acc = 0);
-        Self { narrow, wide, budget: BUDGET, folded: false }
+        *left = BUDGET;
+        Self { narrow, high, left }
     }
 
     /// Adds `coefficient * row`, the coefficient rounded to 20 fraction bits.
@@ -40,22 +53,22 @@ impl<'a> Accumulator<'a> {
     pub fn add(&mut self, coefficient: f32, row: &[i8]) {
         let fixed = quant::round(coefficient * ONE);
         let magnitude = fixed.unsigned_abs();
-        if magnitude > self.budget {
+        if magnitude > *self.left & !FOLDED {
             self.fold();
             if magnitude > BUDGET {
                 return self.add_wide(fixed, row);
             }
         }
-        self.budget -= magnitude;
+        *self.left -= magnitude;
         axpy(self.narrow, fixed, row);
     }
 
     /// Ends the sum: calls `out(y_j)` for each element in order.
     pub fn finish(self, mut out: impl FnMut(usize, f32)) {
         const UNIT: f32 = 1.0 / ONE;
-        if self.folded {
-            for (j, (&narrow, &wide)) in self.narrow.iter().zip(self.wide.iter()).enumerate() {
-                out(j, (join(wide) + i64::from(narrow)) as f32 * UNIT);
+        if *self.left & FOLDED != 0 {
+            for (j, (&narrow, &high)) in self.narrow.iter().zip(self.high.iter()).enumerate() {
+                out(j, ((i64::from(high) << LOW_BITS) + i64::from(narrow)) as f32 * UNIT);
             }
         } else {
             for (j, &narrow) in self.narrow.iter().enumerate() {
@@ -64,39 +77,62 @@ impl<'a> Accumulator<'a> {
         }
     }
 
-    /// Moves the narrow sums into the wide ones; exact, so it may happen at any time.
+    /// Moves the narrow sums into the high ones; exact, so it may happen at any time.
     #[cold]
     fn fold(&mut self) {
-        self.start_wide();
-        for (wide, narrow) in self.wide.iter_mut().zip(self.narrow.iter_mut()) {
-            *wide = split(join(*wide).wrapping_add(i64::from(*narrow)));
-            *narrow = 0;
+        if *self.left & FOLDED == 0 {
+            self.high.iter_mut().for_each(|high| *high = 0);
         }
-        self.budget = BUDGET;
+        *self.left = BUDGET | FOLDED;
+        for (high, narrow) in self.high.iter_mut().zip(self.narrow.iter_mut()) {
+            *high = high.wrapping_add(*narrow >> LOW_BITS);
+            *narrow &= LOW;
+        }
     }
 
+    /// Adds to sums that were just folded what no budget holds.
     #[cold]
     fn add_wide(&mut self, fixed: i32, row: &[i8]) {
-        self.start_wide();
-        for (wide, &w) in self.wide.iter_mut().zip(row) {
-            *wide = split(join(*wide).wrapping_add(i64::from(fixed) * i64::from(w)));
-        }
-    }
-
-    fn start_wide(&mut self) {
-        if !self.folded {
-            self.wide.iter_mut().for_each(|wide| *wide = [0, 0]);
-            self.folded = true;
+        for ((high, narrow), &w) in self.high.iter_mut().zip(self.narrow.iter_mut()).zip(row) {
+            let sum = i64::from(*narrow) + i64::from(fixed) * i64::from(w);
+            *high = high.wrapping_add((sum >> LOW_BITS) as i32);
+            *narrow = sum as i32 & LOW;
         }
     }
 }
 
-fn join([low, high]: [i32; 2]) -> i64 {
-    (i64::from(high) << 32) | i64::from(low as u32)
+/// An accumulator for each position of a pass.
+pub struct Accumulators<'a> {
+    dim: usize,
+    /// `(positions, dim)`.
+    narrow: &'a mut [i32],
+    /// `(positions, dim)`.
+    high: &'a mut [i32],
+    /// `(positions,)`.
+    left: &'a mut [u32],
 }
 
-fn split(sum: i64) -> [i32; 2] {
-    [sum as i32, (sum >> 32) as i32]
+impl<'a> Accumulators<'a> {
+    /// Starts as many sums as `left` has places, at zero. `narrow` and `high`: `(positions, dim)`.
+    pub fn new(
+        dim: usize,
+        narrow: &'a mut [i32],
+        high: &'a mut [i32],
+        left: &'a mut [u32],
+    ) -> Self {
+        narrow.iter_mut().for_each(|acc| *acc = 0);
+        left.iter_mut().for_each(|left| *left = BUDGET);
+        Self { dim, narrow, high, left }
+    }
+
+    /// The sum of one position; `None` when there is none.
+    #[inline]
+    pub fn at(&mut self, position: usize) -> Option<Accumulator<'_>> {
+        let at = position * self.dim;
+        let narrow = self.narrow.get_mut(at..)?.get_mut(..self.dim)?;
+        let high = self.high.get_mut(at..)?.get_mut(..self.dim)?;
+        Some(Accumulator { narrow, high, left: self.left.get_mut(position)? })
+    }
 }
 
 #[cfg(test)]
@@ -104,8 +140,8 @@ mod tests {
     use super::*;
 
     fn sum(terms: &[(f32, [i8; 2])]) -> [f32; 2] {
-        let (mut narrow, mut wide) = ([7; 2], [[7, 7]; 2]);
-        let mut acc = Accumulator::new(&mut narrow, &mut wide);
+        let (mut narrow, mut high, mut left) = ([7; 2], [7; 2], 7);
+        let mut acc = Accumulator::new(&mut narrow, &mut high, &mut left);
         for (c, row) in terms {
             acc.add(*c, row);
         }

@@ -1,0 +1,112 @@
+//! Arbitrary tiny models, and what they may be run with.
+
+use crate::tiny::{CONTEXT, Shape, model};
+use proptest::prelude::*;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use ripple_hal::BlockCount;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::{PagePlan, Pages, Placement};
+use ripple_host_sim::signs::Thresholds;
+use ripple_kernel::cache::{Admission, Eviction};
+use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo};
+use ripple_kernel::{Collapse, Options};
+
+/// A tiny model's image; the hot prefix of its layers is as `hot` says, in turn.
+pub fn image(shape: Shape, predictor: &PredictorChoice, hot: &[u32]) -> Vec<u8> {
+    paged_image(shape, predictor, hot, None)
+}
+
+/// Pages for some `tokens`: any neurons in any order; none with seed 0.
+pub fn pages(shape: Shape, tokens: &[u32], seed: u64) -> Option<Pages> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let layers = shape.layers as usize;
+    let mut plans = Vec::new();
+    for token in 0..model(shape).config.vocab {
+        for _ in 0..layers {
+            let mut neurons: Vec<u16> = (0..shape.neurons as u16).collect();
+            neurons.shuffle(&mut rng);
+            neurons.truncate(rng.random_range(0..=neurons.len()));
+            let ahead = rng.random_range(0..=neurons.len()) as u16;
+            let paged = tokens.contains(&token);
+            plans.push(if paged { PagePlan { neurons, ahead } } else { PagePlan::default() });
+        }
+    }
+    (seed > 0).then(|| Pages::new(layers, shape.neurons as usize, plans).unwrap())
+}
+
+/// The same image with pages.
+pub fn paged_image(
+    shape: Shape,
+    predictor: &PredictorChoice,
+    hot: &[u32],
+    pages: Option<Pages>,
+) -> Vec<u8> {
+    let model = model(shape);
+    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize)
+        .with_pages(pages);
+    let mut image = pack(&model, &placement, predictor, &[]).unwrap();
+    // The hot prefix is advice in the header: write it again with other advice.
+    let header = Header::parse(&image).unwrap();
+    let builder = HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap();
+    let info: Vec<_> = (0..shape.layers as usize)
+        .map(|layer| LayerInfo { hot: hot[layer % hot.len()], active: 0 })
+        .collect();
+    builder.emit(&info, &mut image);
+    image
+}
+
+/// Tiny models of both families.
+pub fn shapes() -> impl Strategy<Value = Shape> {
+    (any::<bool>(), 1..12u32, 1..4u32, 1..120u32, 1..3u32, 1..5u32, any::<bool>(), any::<u64>())
+        .prop_map(|(opt, dim, layers, neurons, kv_heads, head_dim, tied_head, seed)| Shape {
+            opt,
+            dim: 4 * dim,
+            layers,
+            neurons,
+            kv_heads,
+            head_dim: 4 * head_dim,
+            tied_head,
+            seed,
+        })
+}
+
+/// Predictors for such a model.
+pub fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
+    let threshold = -2.0 * shape.dim as f32..6.0;
+    prop_oneof![
+        Just(PredictorChoice::Exact),
+        Just(PredictorChoice::ExactFullBundles),
+        (1..8u32, threshold).prop_map(move |(planes, threshold)| {
+            let layer = vec![threshold; shape.neurons as usize];
+            let layers = vec![layer; shape.layers as usize];
+            PredictorChoice::Signs(Thresholds { planes, layers })
+        }),
+    ]
+}
+
+/// Caches, collapse gaps and staging sizes.
+pub fn options() -> impl Strategy<Value = Options> {
+    (
+        0..40_000u32,
+        0..=1000u32,
+        1..6u32,
+        0..5u32,
+        prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
+        0..64u32,
+        prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)],
+    )
+        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction)| {
+            Options {
+                context: CONTEXT,
+                staging: BlockCount(staging),
+                cache_bytes,
+                hot_permille,
+                admission: Admission { long_run, one_in },
+                eviction,
+                collapse: Collapse { gap: BlockCount(gap) },
+                ..Options::DEFAULT
+            }
+        })
+}
