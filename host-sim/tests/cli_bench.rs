@@ -14,7 +14,7 @@ fn the_bench_prints_this() {
     let run = |json: &Path| {
         ripple()
             .args(["bench", "story-nano", "--preset", "spi,uhs-sdr104", "--cache", "0,0.1"])
-            .args(["--profile-tokens", "2048", "--tokens", "512", "--json"])
+            .args(["--profile-tokens", "1024", "--tokens", "256", "--json"])
             .arg(json)
             .assert()
             .success()
@@ -49,7 +49,7 @@ fn a_model_placed_for_a_card_runs_with_pages() {
         let output = ripple().current_dir(folder.path()).args(arguments).assert().success();
         String::from_utf8_lossy(&output.get_output().stdout).into_owned()
     };
-    run(&["trace", models, "--text", &text, "--tokens", "1500", "-o", "t"]);
+    run(&["trace", models, "--text", &text, "--tokens", "900", "-o", "t"]);
     run(&["place", "t", "-o", "plain"]);
     run(&["place", "t", "--card", "spi", "-o", "placed"]);
     run(&["place", "t", "--card", "spi", "--page-mib", "0", "-o", "bare"]);

@@ -52,7 +52,7 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts:
         let drafts = match parts.drafted {
             0 => String::new(),
             drafted => format!(
-                ", {:.2} tokens a pass: {} of {drafted} drafted were right",
+                "\n           {:.2} tokens a pass after the prompt: {} of {drafted} drafted were right",
                 parts.tokens_per_pass, parts.accepted
             ),
         };
