@@ -23,6 +23,7 @@
 //! | slot | a neuron's place in that order; on the board, its only name |
 //! | extent | consecutive blocks read with one command |
 //! | collapse gap | most unwanted blocks that are read through instead of starting a new command |
+//! | page | copies of the bundles that one token is likely to need in a layer, likeliest first |
 //! | staging | where reads arrive: two halves, one filled while the other is used |
 //! | hot prefix | the first slots of each layer, held in memory for good |
 //! | admission | which missed bundles enter the dynamic part of the cache |

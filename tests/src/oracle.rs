@@ -23,6 +23,65 @@ pub fn plan(misses: &[u32], stride: u32, gap: u32, max: u32) -> Vec<(u32, u32)> 
     reads
 }
 
+/// A page: where it is counted from the table the misses are in, and the slots it holds.
+pub struct PageAt<'a> {
+    /// First block of the page.
+    pub start: u32,
+    /// Slots in its order.
+    pub slots: &'a [u32],
+    /// How many of them are read with the directory.
+    pub ahead: usize,
+}
+
+/// Blocks to read for `misses` with a page at hand, as [`plan`].
+///
+/// Reads the head of the page where that is cheaper than the misses alone; then what is left, from
+/// the layer or partly from the page, whatever is cheaper. A command costs as much as `gap` blocks.
+pub fn plan_with_page(
+    misses: &[u32],
+    page: &PageAt<'_>,
+    stride: u32,
+    gap: u32,
+    max: u32,
+) -> Vec<(u32, u32)> {
+    let cost = |reads: &[(u32, u32)]| -> u64 {
+        reads.iter().map(|(_, blocks)| u64::from(gap) + u64::from(*blocks)).sum()
+    };
+    let from_slots = |misses: &[u32]| plan(misses, stride, gap, max);
+    let directory = (4 + 2 * page.slots.len() as u32).div_ceil(stride);
+    let head: Vec<u32> = (0..directory + page.ahead as u32).collect();
+    let head = plan(&head, stride, 0, max);
+    let alone = from_slots(misses);
+    if directory * stride > max * 512 || cost(&alone) <= cost(&head) {
+        return alone;
+    }
+    let place = |slot: &u32| page.slots.iter().position(|held| held == slot);
+    let left: Vec<u32> = misses
+        .iter()
+        .copied()
+        .filter(|slot| place(slot).is_none_or(|place| place >= page.ahead))
+        .collect();
+    let (mut in_page, mut elsewhere) = (Vec::new(), Vec::new());
+    for slot in &left {
+        match place(slot) {
+            Some(place) => in_page.push(directory + place as u32),
+            None => elsewhere.push(*slot),
+        }
+    }
+    in_page.sort_unstable();
+    let (from_page, rest) = (from_slots(&in_page), from_slots(&elsewhere));
+    let mut reads: Vec<_> = head;
+    let moved = |(first, blocks): (u32, u32)| (page.start + first, blocks);
+    reads.iter_mut().for_each(|read| *read = moved(*read));
+    if cost(&rest) + cost(&from_page) < cost(&from_slots(&left)) {
+        reads.extend(rest);
+        reads.extend(from_page.into_iter().map(moved));
+    } else {
+        reads.extend(from_slots(&left));
+    }
+    reads
+}
+
 /// S3-FIFO with linking-aligned admission, on maps and deques.
 pub struct Cache {
     frames: usize,
@@ -131,6 +190,16 @@ mod tests {
         assert_eq!(plan(&[0, 1, 4], 512, 0, 99), [(0, 2), (4, 1)]);
         assert_eq!(plan(&[0, 1, 4], 512, 2, 99), [(0, 5)]);
         assert_eq!(plan(&[0, 1, 4], 512, 2, 4), [(0, 2), (4, 1)]);
+    }
+
+    #[test]
+    fn a_page_is_read_where_it_pays() {
+        let slots: Vec<u32> = (0..60).map(|i| (i * 37) % 400).collect();
+        let page = PageAt { start: 1000, slots: &slots, ahead: 20 };
+        // One miss is read alone; many are read from the page's head.
+        assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(5, 1)]);
+        let misses = [0, 37, 74, 111, 148, 185, 222, 259, 296, 333];
+        assert_eq!(plan_with_page(&misses, &page, 512, 9, 99), [(1000, 21)]);
     }
 
     #[test]

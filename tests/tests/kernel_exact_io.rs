@@ -9,7 +9,8 @@ use ripple_host_sim::placement::Placement;
 use ripple_kernel::cache::Admission;
 use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo, SectionKind};
 use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
-use ripple_tests::oracle::{Cache, plan, runs};
+use ripple_tests::arbitrary::{paged_image, pages};
+use ripple_tests::oracle::{Cache, PageAt, plan, plan_with_page, runs};
 use ripple_tests::spy::{SpyDevice, SpyProbe};
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 
@@ -116,5 +117,62 @@ proptest! {
             ..Options::DEFAULT
         };
         check(shape, hot, &options, full);
+    }
+
+    #[test]
+    fn pages_are_read_where_the_naive_planner_says(
+        neurons in 20..500u32,
+        hot in 0..40u32,
+        gap in 0..12u32,
+        staging in 8..80u32,
+        seed in 1..1000u64,
+        opt in any::<bool>(),
+    ) {
+        let shape = Shape { neurons, dim: 40, ..if opt { Shape::OPT } else { Shape::LLAMA } };
+        let tokens: Vec<u32> = (0..10).map(|i| i * 31 % 520).collect();
+        let plans = pages(shape, &tokens, seed).unwrap();
+        let image = paged_image(shape, &PredictorChoice::Exact, &[hot], Some(plans.clone()));
+        let header = Header::parse(&image).unwrap();
+        let stride = header.geometry.bundle_layout().stride();
+        let options = Options {
+            context: CONTEXT,
+            staging: BlockCount(staging),
+            cache_bytes: u32::MAX,
+            collapse: Collapse { gap: BlockCount(gap) },
+            admission: Admission { long_run: 1, one_in: 0 },
+            ..Options::DEFAULT
+        };
+        let plan_memory = MemoryPlan::for_model(&header.geometry, &options);
+        let mut memory = HostMemory::new(&plan_memory);
+        let (ffn, section) = (header.section(SectionKind::Ffn), header.section(SectionKind::Pages));
+        let mapped = &image[..ffn.start.0 as usize * 512];
+        let (mut device, mut probe) = (SpyDevice::new(&image), SpyProbe::default());
+        let mut decoder =
+            Decoder::open(&mut device, mapped, memory.lend(), &options, &mut probe).unwrap();
+        decoder.device_mut().reads.clear();
+        tokens.iter().for_each(|&token| { decoder.step(token).unwrap(); });
+
+        let mut expected = Vec::new();
+        for (at, (layer, _, active)) in probe.active.iter().enumerate() {
+            let token = tokens[at / shape.layers as usize];
+            // Pages lie token by token, layer by layer.
+            let before = (0..token as usize).flat_map(|token| plans.of(token));
+            let before = before.chain(&plans.of(token as usize)[..*layer as usize]);
+            let first = section.start.0 + before.map(|plan| plan.blocks(stride)).sum::<u64>() as u32;
+            let start = ffn.start.0 + ffn.part.0 * layer;
+            let held = &plans.of(token as usize)[*layer as usize];
+            let slots: Vec<u32> = held.neurons.iter().map(|&slot| u32::from(slot)).collect();
+            let page = PageAt { start: first - start, slots: &slots, ahead: held.ahead.into() };
+            let misses: Vec<u32> =
+                active.iter().map(|&slot| u32::from(slot)).filter(|&slot| slot >= hot).collect();
+            let half = plan_memory.staging as u32 / 2;
+            let reads = if slots.is_empty() {
+                plan(&misses, stride, gap, half)
+            } else {
+                plan_with_page(&misses, &page, stride, gap, half)
+            };
+            expected.extend(reads.into_iter().map(|(first, blocks)| (start + first, blocks)));
+        }
+        prop_assert_eq!(device.reads, expected);
     }
 }

@@ -46,7 +46,7 @@ pub struct MachineArgs {
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     pub kv: Kv,
     /// Most positions of a pass: tokens of the prompt, or a draft, that share what they read.
-    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 32, value_parser = value_parser!(u32).range(1..))]
     pub batch: u32,
     /// Positions of the KV cache; without it, the model's context.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
