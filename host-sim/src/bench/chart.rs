@@ -123,8 +123,8 @@ impl<'r> Chart<'r> {
             ratio => format!("Neuron cache: {} of the FFN.", percent(ratio)),
         };
         let reading = format!(
-            "{cache} Logarithmic axis; every bar starts at the clairvoyant bound, the least time that \
-             any policy with this cache can reach. Bold: time of {OURS}. Others: times as long as {OURS}."
+            "{cache} Logarithmic axis; every bar starts at the bound: a cache of the same size that \
+             knows the future, its misses at full bandwidth. Bold: time of {OURS}. Others: times as long as {OURS}."
         );
         let characters = ((self.width() - 2.0 * MARGIN) / 6.2) as usize;
         svg.text("title", Anchor::Start, (MARGIN, MARGIN + 16.0), title);

@@ -23,7 +23,7 @@ pub(super) const HEADER: [&str; 12] = [
 /// What they mean, beyond their names.
 pub(super) const LEGEND: &str = "Times are simulated, in ms a token: io is the card, p99 the slowest token of a \
 hundred. run: missed bundles a read; ampl: bytes read for each byte missed; x bound: io over the \
-clairvoyant bound, 1 is the least possible; x flash: io of llm-in-a-flash over this io, more is \
+bound, a cache of the same size that knows the future; x flash: io of llm-in-a-flash over this io, more is \
 faster.";
 
 /// The cells of `row`; `baseline` is the row of [`BASELINE`](super::BASELINE) beside it.
