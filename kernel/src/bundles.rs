@@ -81,7 +81,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let misses = find_misses(source, cache, slots, misses);
     io.probe.lookup(layer, (slots.len() - misses.len()) as u32, misses.len() as u32);
 
-    let page = source.page.filter(|page| pays(io, page, slots, misses, stride));
+    let page = source.page.filter(|page| io.ahead || pays(io, page, slots, misses, stride));
     let (at_slots, in_page) = match page {
         Some(page) => {
             read_head(io, source, page, cache, slots, misses, &mut work)?;
@@ -173,6 +173,17 @@ fn read_head<D: BlockDevice, P: Probe>(
     })
 }
 
+/// The first read of the page of a layer, if its directory arrives with it in one piece.
+pub(crate) fn first_of(page: &Page, stride: u32, half: BlockCount) -> Option<Extent> {
+    head(page, stride, half).next().filter(|_| arrives_whole(page, stride, half))
+}
+
+/// Whether the directory of `page` fits a staging half: it must arrive in one piece.
+fn arrives_whole(page: &Page, stride: u32, half: BlockCount) -> bool {
+    let directory = Page::directory_strides(page.bundles, stride);
+    u64::from(directory) * u64::from(stride) <= half.bytes()
+}
+
 /// The reads of a page's directory and of what is read ahead, as few as fit staging.
 fn head(page: &Page, stride: u32, half: BlockCount) -> impl Iterator<Item = Extent> + use<> {
     let strides = Page::directory_strides(page.bundles, stride) + u32::from(page.ahead);
@@ -187,9 +198,7 @@ fn pays<D: BlockDevice, P: Probe>(
     misses: &[u32],
     stride: u32,
 ) -> bool {
-    let directory = Page::directory_strides(page.bundles, stride);
-    // The directory must arrive in one piece.
-    u64::from(directory) * u64::from(stride) <= io.half().bytes()
+    arrives_whole(page, stride, io.half())
         && cost(io, misses.iter().map(|&miss| slot_at(slots, miss)), stride)
             > price(io, head(page, stride, io.half()))
 }

@@ -187,8 +187,9 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     /// What the caller lends to reading, and what a layer works on.
     fn parts(&mut self) -> (Io<'_, D, P>, Pass<'_, 'm>) {
         let io = Io {
-            device: &mut self.device,
+            device: Some(&mut self.device),
             staging: self.staging,
+            ahead: false,
             probe: &mut self.probe,
             collapse: self.options.collapse,
             peak: &mut self.peak_staging,
@@ -200,6 +201,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             cache: &mut self.cache,
             position: self.position,
             count: self.count as usize,
+            read_ahead: self.options.read_ahead,
         };
         (io, pass)
     }

@@ -44,9 +44,12 @@ pub(crate) struct Corrupt {
 
 /// What reading needs: the device, the buffer, and who watches.
 pub(crate) struct Io<'a, D, P> {
-    pub device: &'a mut D,
+    /// `None` while a read is on its way: see [`Io::read_ahead`].
+    pub device: Option<&'a mut D>,
     /// Two halves.
     pub staging: &'a mut [Block],
+    /// Whether the first extent of the next fetch lies in the front half already.
+    pub ahead: bool,
     pub probe: &'a mut P,
     pub collapse: Collapse,
     /// Most blocks of staging ever used.
@@ -59,20 +62,55 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         BlockCount((self.staging.len() / 2) as u32)
     }
 
+    /// Reads `extent` of `table`, the first of the next fetch, while `work` is on something else: it
+    /// can use what is mapped, but reads nothing.
+    pub fn read_ahead<T>(
+        &mut self,
+        stage: Stage,
+        table: BlockIdx,
+        extent: Extent,
+        work: impl FnOnce(&mut Io<'_, D, P>) -> Result<T, FetchError<D::Error>>,
+    ) -> Result<T, FetchError<D::Error>> {
+        let corrupt = FetchError::Corrupt { table, slot: extent.first_slot };
+        self.probe.extent(stage, &extent);
+        let blocks = extent.blocks.0;
+        *self.peak = (*self.peak).max(2 * blocks);
+        let dst = self.staging.get_mut(..blocks as usize).unwrap_or_default();
+        let at = table + BlockCount(extent.start);
+        let mut rest = Io {
+            device: None,
+            staging: &mut [],
+            ahead: false,
+            probe: &mut *self.probe,
+            collapse: self.collapse,
+            peak: &mut *self.peak,
+        };
+        let device = self.device.as_deref_mut().ok_or(corrupt)?;
+        let done = device
+            .read_while(at, dst, || work(&mut rest))
+            .map_err(|source| FetchError::Device { at, source })??;
+        self.ahead = true;
+        Ok(done)
+    }
+
     /// Reads `extents` of `table` into the staging halves in turn. `work` is called with nothing
-    /// first, while the first extent is on its way (or at once, if there is none), then with each
-    /// extent and its bytes, while the next one is on its way.
+    /// first, while the first extent is on its way (or at once, if there is none or it was read
+    /// ahead), then with each extent and its bytes, while the next one is on its way.
     pub fn fetch(
         &mut self,
         stage: Stage,
         table: BlockIdx,
-        extents: impl Iterator<Item = Extent>,
+        mut extents: impl Iterator<Item = Extent>,
         mut work: impl FnMut(&mut P, Option<(&Extent, &[u8])>) -> Result<(), Corrupt>,
     ) -> Result<(), FetchError<D::Error>> {
         let corrupt = |Corrupt { slot }| FetchError::Corrupt { table, slot };
         let half = self.staging.len() / 2;
         let (mut front, mut back) = self.staging.split_at_mut(half);
         let mut arrived: Option<Extent> = None;
+        if core::mem::take(&mut self.ahead) {
+            work(self.probe, None).map_err(corrupt)?;
+            arrived = extents.next();
+        }
         for extent in extents {
             self.probe.extent(stage, &extent);
             let blocks = extent.blocks.0;
@@ -82,7 +120,10 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
             let at = table + BlockCount(extent.start);
             let probe = &mut *self.probe;
             let last = arrived.as_ref().map(|extent| (extent, Block::bytes(front)));
-            self.device
+            // There is always one: what works during a read ahead has no extents.
+            let slot = extent.first_slot;
+            let device = self.device.as_deref_mut().ok_or(corrupt(Corrupt { slot }))?;
+            device
                 .read_while(at, dst, || work(probe, last))
                 .map_err(|source| FetchError::Device { at, source })?
                 .map_err(corrupt)?;

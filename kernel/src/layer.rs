@@ -5,18 +5,20 @@
 
 use crate::active::{ActiveSets, Room};
 use crate::attention::{Scratch, attend};
+use crate::bundles::first_of;
 use crate::cache::Cache;
 use crate::config::Norm;
-use crate::fetch::{FetchError, Io, Output};
+use crate::fetch::{FetchError, Inputs, Io, Output};
 use crate::ffn::{self, Active};
-use crate::image::{Geometry, Image, Page, Predictor, SectionKind};
+use crate::image::{Geometry, Image, Page, Predictor, SectionKind, Table};
 use crate::kv::KvCache;
 use crate::math::accumulate::Accumulators;
 use crate::math::{norm, rope};
 use crate::memory::RunState;
+use crate::plan::Extent;
 use crate::predictor::{Search, predict, slice};
 use crate::probe::{Probe, Stage};
-use ripple_hal::BlockDevice;
+use ripple_hal::{BlockDevice, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a layer works on.
@@ -29,6 +31,17 @@ pub(crate) struct Pass<'a, 'm> {
     pub position: u32,
     /// Positions.
     pub count: usize,
+    /// See [`Options::read_ahead`](crate::Options::read_ahead).
+    pub read_ahead: bool,
+}
+
+impl Pass<'_, '_> {
+    /// The page of `layer`. Pages are of one token.
+    fn page(&self, layer: u32, bundles: &Table<'_>) -> Option<Page> {
+        let pages = self.image.header.section(SectionKind::Pages).start;
+        let page = Page::of_layer(self.state.pages, layer, bundles.layout.stride(), pages);
+        page.filter(|_| self.count == 1)
+    }
 }
 
 /// Runs `layer` on `state.x` at `count` positions from `position` on.
@@ -37,12 +50,59 @@ pub(crate) fn forward<D: BlockDevice, P: Probe>(
     pass: &mut Pass<'_, '_>,
     layer: u32,
 ) -> Result<(), FetchError<D::Error>> {
+    let mut ffn = match first_of_page(io, pass, layer) {
+        Some((start, extent)) => {
+            io.read_ahead(Stage::Ffn, start, extent, |io| begin(io, pass, layer))?
+        }
+        None => begin(io, pass, layer)?,
+    };
+    loop {
+        ffn.apply(io)?;
+        if !ffn.predict(io)? {
+            break;
+        }
+    }
+    ffn.finish();
+    Ok(())
+}
+
+/// The first read of the layer's page, if it can be on its way while all before the FFN is computed:
+/// what that needs is mapped.
+fn first_of_page<D: BlockDevice, P: Probe>(
+    io: &Io<'_, D, P>,
+    pass: &Pass<'_, '_>,
+    layer: u32,
+) -> Option<(BlockIdx, Extent)> {
+    use SectionKind::{Ffn, LayerVectors, Output, Predictor, Qkv};
+    let mapped = |kind| {
+        let table = pass.image.table(kind, layer);
+        table.mapped_records == table.count
+    };
+    let bundles = pass.image.table(Ffn, layer);
+    let page = pass.page(layer, &bundles).filter(|_| {
+        pass.read_ahead
+            && bundles.mapped_records == 0
+            && [LayerVectors, Qkv, Output, Predictor].into_iter().all(mapped)
+    })?;
+    let first = first_of(&page, bundles.layout.stride(), io.half())?;
+    Some((page.start, first))
+}
+
+/// Computes `layer` up to its first active sets.
+fn begin<'a, 'm, D: BlockDevice, P: Probe>(
+    io: &mut Io<'_, D, P>,
+    pass: &'a mut Pass<'_, 'm>,
+    layer: u32,
+) -> Result<SparseFfn<'a, 'm>, FetchError<D::Error>> {
     let geometry = pass.image.header.geometry;
     io.probe.enter(Stage::Attention, layer);
     let vectors = pass.image.table(SectionKind::LayerVectors, layer);
     load_floats(io, Stage::Attention, &vectors, pass.state.layer_vectors)?;
     attention(io, pass, &geometry, layer)?;
-    sparse_ffn(io, pass, &geometry, layer)
+    io.probe.enter(Stage::Predictor, layer);
+    let mut ffn = SparseFfn::new(pass, layer);
+    ffn.predict(io)?;
+    Ok(ffn)
 }
 
 fn attention<D: BlockDevice, P: Probe>(
@@ -90,74 +150,130 @@ fn attention<D: BlockDevice, P: Probe>(
     io.gemv(Stage::Attention, &table, inputs, Output::Add(state.x))
 }
 
-fn sparse_ffn<D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
-    pass: &mut Pass<'_, '_>,
-    geometry: &Geometry,
+/// The sparse FFN of a layer, under way.
+struct SparseFfn<'a, 'm> {
+    geometry: Geometry,
     layer: u32,
-) -> Result<(), FetchError<D::Error>> {
-    let Pass { image, state, cache, position, count, .. } = pass;
-    let dim = geometry.config.dim as usize;
-    io.probe.enter(Stage::Predictor, layer);
-    let (x, vectors, planes) = (&*state.x, &*state.layer_vectors, &mut *state.planes);
-    let bits = geometry.planes();
-    let words = bits as usize * dim.div_ceil(32);
-    let inputs = state.inputs.fill(*count, dim, |i, out, _| {
-        normalise(out, nth(x, i, dim), vectors, 1, geometry);
-        if bits > 0 {
-            let planes = planes.get_mut(i * words..).and_then(|planes| planes.get_mut(..words));
-            slice(out, bits, planes.unwrap_or_default());
-        }
-    });
-    let values = match geometry.predictor {
-        Predictor::Exact => &mut *state.projections,
-        Predictor::Signs { .. } => &mut [],
-    };
-    let room = Room { slots: state.active, bits: state.bits, values };
-    let mut sets = ActiveSets::new(room, *count);
-    let narrow = state.narrow.get_mut(..*count * dim).unwrap_or_default();
-    let left = state.left.get_mut(..*count).unwrap_or_default();
-    let mut sums = Accumulators::new(dim, narrow, state.high, left);
-    let rows = image.table(SectionKind::Predictor, layer);
-    let bundles = image.table(SectionKind::Ffn, layer);
-    let pages = image.header.section(SectionKind::Pages).start;
-    let page = Page::of_layer(state.pages, layer, bundles.layout.stride(), pages);
-    let page = page.filter(|_| *count == 1);
-    let mut next = 0;
-    while next < rows.count {
-        // Once all but always: there is room for the outputs of as many neurons as can be active at
-        // one position, and for a few hundred at each position of a pass.
-        let end = next.saturating_add(sets.neurons_that_fit().max(1)).min(rows.count);
-        let search = Search { inputs, planes: state.planes };
-        predict(io, geometry, &rows, next..end, search, &mut sets)?;
-        next = end;
-        if next < rows.count && !sets.are_nearly_full() {
-            continue;
-        }
-        let scratch = <[u16]>::mut_from_bytes(state.misses.as_mut_bytes()).unwrap_or_default();
-        for (i, at) in (*position..).enumerate().take(*count) {
-            io.probe.active(layer, at, sets.of(i, scratch));
-        }
-        io.probe.enter(Stage::Ffn, layer);
-        let active = Active { sets: &sets, misses: state.misses, page, inputs };
-        ffn::apply(io, geometry, &bundles, cache, layer, active, &mut sums)?;
-        sets.clear();
-    }
-    let at = 2 * geometry.norm_vectors() as usize * dim;
-    let bias = match geometry.config.ffn_bias {
-        true => state.layer_vectors.get(at..).unwrap_or(&[]),
-        false => &[],
-    };
-    for (i, x) in state.x.chunks_exact_mut(dim.max(1)).take(*count).enumerate() {
-        let Some(sum) = sums.at(i) else { continue };
-        sum.finish(|j, y| {
-            if let Some(x) = x.get_mut(j) {
-                *x += y;
+    /// The first position.
+    position: u32,
+    rows: Table<'m>,
+    bundles: Table<'m>,
+    page: Option<Page>,
+    cache: &'a mut Cache<'m>,
+    /// `(positions, dim)`.
+    x: &'a mut [f32],
+    vectors: &'a [f32],
+    inputs: Inputs<'a>,
+    planes: &'a [u32],
+    misses: &'a mut [u32],
+    sets: ActiveSets<'a>,
+    sums: Accumulators<'a>,
+    /// Neurons that the predictor has seen.
+    seen: u32,
+}
+
+impl<'a, 'm> SparseFfn<'a, 'm> {
+    /// Its inputs, from the residual stream after attention.
+    fn new(pass: &'a mut Pass<'_, 'm>, layer: u32) -> Self {
+        let geometry = pass.image.header.geometry;
+        let rows = pass.image.table(SectionKind::Predictor, layer);
+        let bundles = pass.image.table(SectionKind::Ffn, layer);
+        let page = pass.page(layer, &bundles);
+        let Pass { state, cache, position, count, .. } = pass;
+        let (position, count) = (*position, *count);
+        let dim = geometry.config.dim as usize;
+        let (x, vectors, planes) = (&mut *state.x, &*state.layer_vectors, &mut *state.planes);
+        let bits = geometry.planes();
+        let words = bits as usize * dim.div_ceil(32);
+        let inputs = state.inputs.fill(count, dim, |i, out, _| {
+            normalise(out, nth(x, i, dim), vectors, 1, &geometry);
+            if bits > 0 {
+                let planes = planes.get_mut(i * words..).and_then(|planes| planes.get_mut(..words));
+                slice(out, bits, planes.unwrap_or_default());
             }
         });
-        x.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+        let values = match geometry.predictor {
+            Predictor::Exact => &mut *state.projections,
+            Predictor::Signs { .. } => &mut [],
+        };
+        let room = Room { slots: state.active, bits: state.bits, values };
+        let sets = ActiveSets::new(room, count);
+        let narrow = state.narrow.get_mut(..count * dim).unwrap_or_default();
+        let left = state.left.get_mut(..count).unwrap_or_default();
+        let sums = Accumulators::new(dim, narrow, state.high, left);
+        let x = x.get_mut(..count * dim).unwrap_or_default();
+        let misses = &mut *state.misses;
+        Self {
+            geometry,
+            layer,
+            position,
+            rows,
+            bundles,
+            page,
+            cache,
+            x,
+            vectors,
+            inputs,
+            planes,
+            misses,
+            sets,
+            sums,
+            seen: 0,
+        }
     }
-    Ok(())
+
+    /// Finds active sets, of as many more neurons as they hold; `false` when none was left.
+    ///
+    /// Once for a layer all but always: there is room for the outputs of as many neurons as can be
+    /// active at one position, and for a few hundred at each position of a pass.
+    fn predict<D: BlockDevice, P: Probe>(
+        &mut self,
+        io: &mut Io<'_, D, P>,
+    ) -> Result<bool, FetchError<D::Error>> {
+        let Self { geometry, rows, sets, .. } = self;
+        sets.clear();
+        let before = self.seen;
+        while self.seen < rows.count && !sets.are_nearly_full() {
+            let end = self.seen.saturating_add(sets.neurons_that_fit().max(1)).min(rows.count);
+            let search = Search { inputs: self.inputs, planes: self.planes };
+            predict(io, geometry, rows, self.seen..end, search, sets)?;
+            self.seen = end;
+        }
+        Ok(self.seen > before)
+    }
+
+    /// Adds the neurons of the active sets.
+    fn apply<D: BlockDevice, P: Probe>(
+        &mut self,
+        io: &mut Io<'_, D, P>,
+    ) -> Result<(), FetchError<D::Error>> {
+        let Self { geometry, layer, page, sets, misses, inputs, .. } = self;
+        let (page, inputs) = (*page, *inputs);
+        let scratch = <[u16]>::mut_from_bytes(misses.as_mut_bytes()).unwrap_or_default();
+        for (i, at) in (self.position..).enumerate().take(inputs.scales.len()) {
+            io.probe.active(*layer, at, sets.of(i, scratch));
+        }
+        io.probe.enter(Stage::Ffn, *layer);
+        let active = Active { sets, misses, page, inputs };
+        ffn::apply(io, geometry, &self.bundles, self.cache, *layer, active, &mut self.sums)
+    }
+
+    /// Adds the sums and the bias to the residual stream.
+    fn finish(mut self) {
+        let config = &self.geometry.config;
+        let dim = config.dim as usize;
+        let at = 2 * self.geometry.norm_vectors() as usize * dim;
+        let bias = if config.ffn_bias { self.vectors.get(at..).unwrap_or(&[]) } else { &[] };
+        for (i, x) in self.x.chunks_exact_mut(dim.max(1)).enumerate() {
+            let Some(sum) = self.sums.at(i) else { continue };
+            sum.finish(|j, y| {
+                if let Some(x) = x.get_mut(j) {
+                    *x += y;
+                }
+            });
+            x.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+        }
+    }
 }
 
 /// The vector of position `i`, of `len` numbers.
@@ -189,7 +305,7 @@ pub(crate) fn normalise(
 pub(crate) fn load_floats<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
     stage: Stage,
-    table: &crate::image::Table<'_>,
+    table: &Table<'_>,
     out: &mut [f32],
 ) -> Result<(), FetchError<D::Error>> {
     io.for_each(stage, table, 0..1, |_, _, record| {

@@ -43,13 +43,20 @@ pub struct Options {
     /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + max(dim, query_dim) +
     /// neurons / 8 + 16`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
     pub batch: u32,
+    /// Whether the first read of a layer's context page is under way while the layer's attention and
+    /// predictor are computed, in passes of one position of which only the FFN is not mapped.
+    ///
+    /// It is then read whether or not it turns out to pay, which changes no result. Wins where most
+    /// of what a token needs is missing; loses on a fast core with a cache so large that few pages
+    /// would have been read, and on a device whose `read_while` does not overlap.
+    pub read_ahead: bool,
     /// Whether `open` checks the CRC of every mapped section. Streamed records are always checked.
     pub verify: bool,
 }
 
 impl Options {
     /// A 16-bit KV cache of 256 positions, 16 KiB of staging, no neuron cache, no collapse, one
-    /// position a pass.
+    /// position a pass, pages read ahead.
     pub const DEFAULT: Self = Self {
         context: 256,
         kv: KvKind::F16,
@@ -60,6 +67,7 @@ impl Options {
         eviction: cache::Eviction::S3Fifo,
         collapse: Collapse { gap: BlockCount(0) },
         batch: 1,
+        read_ahead: true,
         verify: true,
     };
 

@@ -105,8 +105,9 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
     ) -> Result<(), StepError<D::Error>> {
         let Bundles { stride, work, .. } = self.bundles;
         let mut io = Io {
-            device: &mut self.device,
+            device: Some(&mut self.device),
             staging: self.staging,
+            ahead: false,
             probe: &mut self.probe,
             collapse: self.options.collapse,
             peak: &mut self.peak_staging,

@@ -96,17 +96,21 @@ pub fn options() -> impl Strategy<Value = Options> {
         prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
         0..64u32,
         prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)],
+        any::<bool>(),
     )
-        .prop_map(|(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction)| {
-            Options {
-                context: CONTEXT,
-                staging: BlockCount(staging),
-                cache_bytes,
-                hot_permille,
-                admission: Admission { long_run, one_in },
-                eviction,
-                collapse: Collapse { gap: BlockCount(gap) },
-                ..Options::DEFAULT
-            }
-        })
+        .prop_map(
+            |(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction, ahead)| {
+                Options {
+                    context: CONTEXT,
+                    staging: BlockCount(staging),
+                    cache_bytes,
+                    hot_permille,
+                    admission: Admission { long_run, one_in },
+                    eviction,
+                    collapse: Collapse { gap: BlockCount(gap) },
+                    read_ahead: ahead,
+                    ..Options::DEFAULT
+                }
+            },
+        )
 }

@@ -1,7 +1,8 @@
 //! Devices and probes that remember what they were asked.
 
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Slice};
-use ripple_kernel::Probe;
+use ripple_kernel::plan::Extent;
+use ripple_kernel::{Probe, Stage};
 
 /// An image that remembers its reads, and is as unkind as the contract allows: `work` runs while
 /// the buffer holds garbage.
@@ -57,13 +58,15 @@ impl BlockDevice for SpyDevice<'_> {
     }
 }
 
-/// Remembers the active sets and the hits and misses of each layer of each token.
+/// Remembers the active sets, the hits and misses of each layer of each token, and the extents.
 #[derive(Default)]
 pub struct SpyProbe {
     /// Layer, position and active set, in order.
     pub active: Vec<(u32, u32, Vec<u16>)>,
     /// Layer, hits, misses, in order.
     pub lookups: Vec<(u32, u32, u32)>,
+    /// Stage and blocks of each extent, in order.
+    pub extents: Vec<(Stage, u32)>,
 }
 
 impl Probe for SpyProbe {
@@ -73,5 +76,9 @@ impl Probe for SpyProbe {
 
     fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {
         self.lookups.push((layer, hits, misses));
+    }
+
+    fn extent(&mut self, stage: Stage, extent: &Extent) {
+        self.extents.push((stage, extent.blocks.0));
     }
 }

@@ -7,10 +7,12 @@ use ripple_host_sim::models;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
 use ripple_kernel::cache::Admission;
-use ripple_kernel::image::Header;
+use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
 use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
 use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options, Speculation};
+use ripple_tests::arbitrary::{paged_image, pages};
+use ripple_tests::tiny::Shape;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -86,6 +88,26 @@ fn opening_a_prompt_a_draft_and_64_steps_allocate_nothing() {
         assert!(letters > 0 && drafted > 0);
         assert_eq!(after - before, 0, "{name}");
     }
+}
+
+#[test]
+fn steps_that_read_pages_ahead_allocate_nothing() {
+    let tokens = [0, 17, 300, 5];
+    let shape = Shape { neurons: 400, ..Shape::LLAMA };
+    let image = paged_image(shape, &PredictorChoice::Exact, &[7], pages(shape, &tokens, 5));
+    let header = Header::parse(&image).unwrap();
+    let mapped = &image[..header.section(SectionKind::Ffn).start.0 as usize * 512];
+    let options = Options { staging: BlockCount(64), ..Options::DEFAULT };
+    assert!(options.read_ahead);
+    let mut memory = HostMemory::new(&MemoryPlan::for_model(&header.geometry, &options));
+
+    let before = ALLOCATIONS.with(Cell::get);
+    let mut decoder =
+        Decoder::open(Slice::new(&image), mapped, memory.lend(), &options, ()).unwrap();
+    for token in tokens {
+        decoder.step(token).unwrap();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
 }
 
 #[test]

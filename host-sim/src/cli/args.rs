@@ -48,6 +48,10 @@ pub struct MachineArgs {
     /// Most positions of a pass: tokens of the prompt, or a draft, that share what they read.
     #[arg(long, default_value_t = 32, value_parser = value_parser!(u32).range(1..))]
     pub batch: u32,
+    /// Read a layer's context page when its active neurons are known, and only if that pays; without
+    /// it, the first part of the page is read while they are computed.
+    #[arg(long)]
+    pub no_read_ahead: bool,
     /// Positions of the KV cache; without it, the model's context.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub context: Option<u32>,
@@ -100,6 +104,7 @@ impl MachineArgs {
             eviction: Eviction::S3Fifo,
             collapse: ripple_kernel::Collapse { gap: BlockCount(0) },
             batch: self.batch,
+            read_ahead: !self.no_read_ahead,
             verify: true,
         };
         let measured = || calibrated_gap(self.card, &header.geometry, &options);
