@@ -108,6 +108,11 @@ impl<'m> Cache<'m> {
         self.first + self.dynamic.used()
     }
 
+    /// Whether most of what is held is in the hot prefix.
+    pub fn is_mostly_hot(&self) -> bool {
+        self.dynamic.used() <= self.first
+    }
+
     /// Forgets the dynamic part.
     pub fn clear(&mut self) {
         self.dynamic.clear();

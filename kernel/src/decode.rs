@@ -186,6 +186,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
 
     /// What the caller lends to reading, and what a layer works on.
     fn parts(&mut self) -> (Io<'_, D, P>, Pass<'_, 'm>) {
+        // Pages were made for what the hot prefix misses; a large dynamic part leaves little of it.
+        let read_ahead = self.options.read_ahead && self.cache.is_mostly_hot();
         let io = Io {
             device: Some(&mut self.device),
             staging: self.staging,
@@ -201,7 +203,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             cache: &mut self.cache,
             position: self.position,
             count: self.count as usize,
-            read_ahead: self.options.read_ahead,
+            read_ahead,
         };
         (io, pass)
     }

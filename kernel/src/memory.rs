@@ -47,8 +47,8 @@ pub struct Options {
     /// predictor are computed, in passes of one position of which only the FFN is not mapped.
     ///
     /// It is then read whether or not it turns out to pay, which changes no result. Wins where most
-    /// of what a token needs is missing; loses on a fast core with a cache so large that few pages
-    /// would have been read, and on a device whose `read_while` does not overlap.
+    /// of what a token needs is missing: not done while the dynamic part of the cache holds more than
+    /// the hot prefix. No use on a device whose `read_while` does not overlap.
     pub read_ahead: bool,
     /// Whether `open` checks the CRC of every mapped section. Streamed records are always checked.
     pub verify: bool,

@@ -31,6 +31,8 @@ pub struct PageAt<'a> {
     pub slots: &'a [u32],
     /// How many of them are read with the directory.
     pub ahead: usize,
+    /// Whether that is read before it is known what is missing.
+    pub always: bool,
 }
 
 /// Blocks to read for `misses` with a page at hand, as [`plan`].
@@ -52,7 +54,7 @@ pub fn plan_with_page(
     let head: Vec<u32> = (0..directory + page.ahead as u32).collect();
     let head = plan(&head, stride, 0, max);
     let alone = from_slots(misses);
-    if directory * stride > max * 512 || cost(&alone) <= cost(&head) {
+    if directory * stride > max * 512 || !page.always && cost(&alone) <= cost(&head) {
         return alone;
     }
     let place = |slot: &u32| page.slots.iter().position(|held| held == slot);
@@ -195,11 +197,13 @@ mod tests {
     #[test]
     fn a_page_is_read_where_it_pays() {
         let slots: Vec<u32> = (0..60).map(|i| (i * 37) % 400).collect();
-        let page = PageAt { start: 1000, slots: &slots, ahead: 20 };
+        let page = PageAt { start: 1000, slots: &slots, ahead: 20, always: false };
         // One miss is read alone; many are read from the page's head.
         assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(5, 1)]);
         let misses = [0, 37, 74, 111, 148, 185, 222, 259, 296, 333];
         assert_eq!(plan_with_page(&misses, &page, 512, 9, 99), [(1000, 21)]);
+        let page = PageAt { always: true, ..page };
+        assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(1000, 21), (5, 1)]);
     }
 
     #[test]

@@ -127,6 +127,7 @@ proptest! {
         staging in 8..80u32,
         seed in 1..1000u64,
         opt in any::<bool>(),
+        always in any::<bool>(),
     ) {
         let shape = Shape { neurons, dim: 40, ..if opt { Shape::OPT } else { Shape::LLAMA } };
         let tokens: Vec<u32> = (0..10).map(|i| i * 31 % 520).collect();
@@ -140,6 +141,7 @@ proptest! {
             cache_bytes: u32::MAX,
             collapse: Collapse { gap: BlockCount(gap) },
             admission: Admission { long_run: 1, one_in: 0 },
+            read_ahead: always,
             ..Options::DEFAULT
         };
         let plan_memory = MemoryPlan::for_model(&header.geometry, &options);
@@ -162,7 +164,7 @@ proptest! {
             let start = ffn.start.0 + ffn.part.0 * layer;
             let held = &plans.of(token as usize)[*layer as usize];
             let slots: Vec<u32> = held.neurons.iter().map(|&slot| u32::from(slot)).collect();
-            let page = PageAt { start: first - start, slots: &slots, ahead: held.ahead.into() };
+            let page = PageAt { start: first - start, slots: &slots, ahead: held.ahead.into(), always };
             let misses: Vec<u32> =
                 active.iter().map(|&slot| u32::from(slot)).filter(|&slot| slot >= hot).collect();
             let half = plan_memory.staging as u32 / 2;
