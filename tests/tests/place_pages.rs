@@ -36,7 +36,7 @@ fn traces() -> impl Strategy<Value = Trace> {
         let mut sets = Vec::new();
         for _ in 0..count {
             let token = random() % vocab;
-            let own = |n: u16| (u32::from(n).wrapping_mul(0x9E37) ^ token * 77) % 7 < 2;
+            let own = |n: u16| (u32::from(n).wrapping_mul(0x9E37) ^ (token * 77)) % 7 < 2;
             let set = |random: &mut dyn FnMut() -> u32| {
                 (0..neurons as u16)
                     .filter(|&n| random() % 100 < if own(n) { 70 } else { 2 })

@@ -98,7 +98,7 @@ impl Columns {
     /// Pairs `i < j` among `neurons` with their exact counts, by descending count, then ascending:
     /// each neuron with those it fires with most, save `excluded` pairs.
     ///
-    /// Which those are is estimated from [`WITNESSES`] of the tokens the neuron fires for, evenly
+    /// Which those are is estimated from `WITNESSES` of the tokens the neuron fires for, evenly
     /// spaced; it is exact for neurons that fire no oftener. `done` is told of each neuron paired.
     ///
     /// # Panics
