@@ -11,7 +11,7 @@ use crate::fetch::Io;
 use crate::image::{Page, Quant, RecordLayout};
 use crate::memory::{Memory, MemoryPlan, Options};
 use crate::probe::{Probe, Stage};
-use crate::region::{Carver, MemoryError, Region, reported, words};
+use crate::region::{Carver, MemoryError, Region, words};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// The bundles that are replayed.
@@ -127,11 +127,6 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
     /// Changes when neighbouring reads are merged.
     pub fn set_collapse_gap(&mut self, gap: BlockCount) {
         self.options.collapse.gap = gap;
-    }
-
-    /// Bytes that the cache holds bundles of.
-    pub fn held_bytes(&self) -> u32 {
-        reported(self.cache.held() as usize * self.bundles.stride as usize)
     }
 
     /// The observer.

@@ -48,8 +48,6 @@ pub struct Policy {
     pub merge: Merge,
     /// Whether tokens have pages.
     pub pages: bool,
-    /// Blocks of staging instead of the bench's.
-    pub staging: Option<u32>,
 }
 
 impl Policy {
@@ -63,7 +61,6 @@ impl Policy {
         eviction: Eviction::S3Fifo,
         merge: Merge::Exact,
         pages: true,
-        staging: None,
     };
 
     /// The policies that are compared.

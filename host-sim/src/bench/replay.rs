@@ -67,7 +67,7 @@ pub fn replay(
     placement.check_shape(trace.layers(), trace.neurons())?;
     let exact = if policy.merge == Merge::Never { BlockCount(0) } else { board.gap };
     let options = Options {
-        staging: policy.staging.map_or(board.staging, BlockCount),
+        staging: board.staging,
         cache_bytes: board.cache_bytes,
         hot_permille: policy.hot_permille,
         admission: policy.admission,
