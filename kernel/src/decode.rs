@@ -159,6 +159,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         &mut self.device
     }
 
+    /// Memory by region, as planned.
+    pub fn plan(&self) -> MemoryPlan {
+        self.plan
+    }
+
     /// Changes when neighbouring reads are merged; no result changes with it.
     pub fn set_collapse_gap(&mut self, gap: BlockCount) {
         self.options.collapse.gap = gap;

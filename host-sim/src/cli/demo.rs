@@ -1,16 +1,12 @@
 //! The demo: a trained model through every stage, from checkpoint to text on a simulated card.
 
 use super::args::{MachineArgs, PAGE_MIB, RequestArgs};
-use super::place::place_for_card;
+use super::prepare::{Prepared, Target, prepare};
 use super::run::stream;
 use super::summary::bytes;
-use crate::admission::hot_prefix;
 use crate::model::Model;
-use crate::pack::{PredictorChoice, geometry, pack};
-use crate::placement::PlaceOptions;
-use crate::record::record;
+use crate::pack::{PredictorChoice, geometry};
 use crate::simulate::header;
-use crate::text::read_tokens;
 use crate::{models, output};
 use anyhow::Result;
 use clap::Args;
@@ -19,9 +15,6 @@ use ripple_hal::BlockCount;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Tokens of the profiling text that the demo traces: enough for these models, and quick.
-const PROFILE_TOKENS: usize = 16 * 1024;
 
 #[derive(Args)]
 pub struct Demo {
@@ -49,22 +42,15 @@ impl Demo {
         let directory: PathBuf = models::path(&self.model)?;
         let model = Model::load(&directory)?;
         let config = &model.config;
-        let tokens = read_tokens(&model, &directory.join("profile.txt"))?;
-        let tokens = &tokens[..tokens.len().min(PROFILE_TOKENS)];
-        let bar = output::progress(tokens.len() as u64, "trace");
-        let trace = record(&model, "profile.txt", tokens, &|n| bar.inc(n));
-        bar.finish_and_clear();
-        let hot = hot_prefix(
-            &trace,
-            self.machine.cache_share(&geometry(&model, &PredictorChoice::Exact)),
-        );
-        let options = PlaceOptions { hot, ..PlaceOptions::default() };
-        let staging = self.machine.staging.map(BlockCount);
-        let placement =
-            place_for_card(&trace, self.machine.card, &options, staging, self.page_mib)?;
-        let active: Vec<f64> =
-            (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
-        let image: Arc<[u8]> = pack(&model, &placement, &PredictorChoice::Exact, &active)?.into();
+        let geometry = geometry(&model, &PredictorChoice::Exact);
+        let target = Target {
+            card: self.machine.card,
+            staging: self.machine.staging.map(BlockCount),
+            cache_share: self.machine.cache_share(&geometry),
+            page_mib: self.page_mib,
+        };
+        let Prepared { image, tokens } = prepare(&model, &directory.join("profile.txt"), &target)?;
+        let image: Arc<[u8]> = image.into();
         let header = header(&image)?;
         let machine = self.machine.machine(&header)?;
         let title = format!(
@@ -75,7 +61,7 @@ impl Demo {
             config.neurons,
             bytes(image.len() as f64),
             bytes(header.geometry.page_blocks.bytes() as f64),
-            tokens.len(),
+            tokens,
         );
         if self.json {
             let _ = std::io::stderr().write_all(title.as_bytes());

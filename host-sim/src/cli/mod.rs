@@ -2,10 +2,13 @@
 
 mod args;
 mod bench;
+mod board;
 mod demo;
 mod inspect;
 mod perplexity;
 mod place;
+mod plan;
+mod prepare;
 mod run;
 mod stages;
 mod summary;
@@ -37,6 +40,9 @@ enum Command {
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
     Perplexity(perplexity::Perplexity),
+    Image(board::Image),
+    Console(board::ConsoleArgs),
+    Plan(plan::Plan),
 }
 
 /// Runs the command that the process was started with.
@@ -59,5 +65,8 @@ pub fn main() -> Result<()> {
             c.run(&names, crate::bench::rows)
         }
         Some(Command::Perplexity(c)) => c.run(),
+        Some(Command::Image(c)) => c.run(),
+        Some(Command::Console(c)) => c.run(),
+        Some(Command::Plan(c)) => c.run(),
     }
 }

@@ -1,0 +1,84 @@
+//! What a model needs of a board, checked before anything is linked or flashed.
+//!
+//! In: a board, the header of an image, how large the firmware is. Out: bytes by region, and which
+//! is too small. The board's build and `ripple plan --board` both ask here.
+
+use crate::board::Board;
+use crate::memory::desk_bytes;
+use core::fmt;
+use ripple_hal::BLOCK_BYTES;
+use ripple_kernel::MemoryPlan;
+use ripple_kernel::image::{Header, SectionKind};
+
+/// Bytes of an image on a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The kernel's regions.
+    pub plan: MemoryPlan,
+    /// The main loop's own: see [`Desk`](crate::Desk).
+    pub desk: usize,
+    /// Kept for the stack.
+    pub stack: usize,
+    /// The image's front, up to the FFN, in flash.
+    pub mapped: usize,
+}
+
+/// A part of a board that is too small for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    /// The board's name.
+    pub board: &'static str,
+    /// `ram` or `flash`.
+    pub part: &'static str,
+    /// Bytes it must have.
+    pub needed: usize,
+    /// Bytes it has.
+    pub given: usize,
+}
+
+impl fmt::Display for TooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { board, part, needed, given } = self;
+        write!(
+            f,
+            "{part} of {board}: needs {needed} bytes, has {given}: {} missing",
+            needed.saturating_sub(*given)
+        )
+    }
+}
+
+impl core::error::Error for TooSmall {}
+
+impl Budget {
+    /// What an image with `header` needs of `board`.
+    pub fn of(board: &Board, header: &Header) -> Self {
+        Self {
+            plan: MemoryPlan::for_model(&header.geometry, &board.options),
+            desk: desk_bytes(board.line),
+            stack: board.stack as usize,
+            mapped: header.section(SectionKind::Ffn).start.0 as usize * BLOCK_BYTES,
+        }
+    }
+
+    /// Bytes of RAM that are known before linking; saturates.
+    pub const fn ram(&self) -> usize {
+        self.plan.bytes().saturating_add(self.desk).saturating_add(self.stack)
+    }
+
+    /// Checks what is known before linking: the linker adds code and the statics of drivers.
+    ///
+    /// # Errors
+    /// The first part that is too small.
+    pub const fn check(&self, board: &Board) -> Result<(), TooSmall> {
+        let parts = [("ram", self.ram(), board.ram), ("flash", self.mapped, board.flash)];
+        let mut rest = parts.as_slice();
+        while let [(part, needed, given), more @ ..] = rest {
+            let (needed, given) = (*needed, *given as usize);
+            if needed > given {
+                return Err(TooSmall { board: board.name, part, needed, given });
+            }
+            rest = more;
+        }
+        Ok(())
+    }
+}

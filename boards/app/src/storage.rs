@@ -1,0 +1,124 @@
+//! Where a board's image is: at the front of a device, or a file on a FAT volume.
+//!
+//! In: a block device. Out: a device whose block 0 is the image's first. Mounting is done again after
+//! a card was changed, so it is a trait and not a value. Knows nothing of what the image holds.
+
+use core::fmt;
+use ripple_hal::{
+    Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, ExtentDevice, FatError,
+    FatFile,
+};
+
+/// Extents that a file may have: a card that was formatted for it has one.
+pub const MOST_EXTENTS: usize = 8;
+
+/// A place that an image is read from.
+pub trait Storage {
+    /// The image as a device: its block 0 is block 0 here.
+    type Device<'a>: BlockDevice
+    where
+        Self: 'a;
+
+    /// Finds the image. `scratch` is free again afterwards.
+    ///
+    /// # Errors
+    /// When the device fails or holds no such file.
+    fn mount(&mut self, scratch: &mut [Block]) -> Result<Mounted<Self::Device<'_>>, MountError>;
+}
+
+/// An image that was found.
+pub struct Mounted<D> {
+    /// Its block 0 is the image's first.
+    pub device: D,
+    /// Runs of blocks that it lies in.
+    pub pieces: usize,
+}
+
+/// Why an image was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum MountError {
+    /// The device failed.
+    Device(ErrorKind),
+    /// The file was not found, or cannot be listed.
+    File(FatError<ErrorKind>),
+}
+
+impl MountError {
+    /// The kind of the device's error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Device(kind) => *kind,
+            Self::File(error) => error.kind(),
+        }
+    }
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(kind) => kind.fmt(f),
+            Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MountError {}
+
+/// An image that begins at block 0 of its device.
+pub struct Raw<D>(pub D);
+
+impl<D: BlockDevice> Storage for Raw<D> {
+    type Device<'a>
+        = &'a mut D
+    where
+        D: 'a;
+
+    fn mount(&mut self, _: &mut [Block]) -> Result<Mounted<&mut D>, MountError> {
+        self.0.block_count().map_err(|e| MountError::Device(e.kind()))?;
+        Ok(Mounted { device: &mut self.0, pieces: 1 })
+    }
+}
+
+/// An image that is a file in the root directory of a FAT volume.
+pub struct Fat<D> {
+    device: D,
+    name: &'static str,
+}
+
+impl<D: BlockDevice> Fat<D> {
+    /// Looks for `name`, such as `RIPPLE.IMG`.
+    pub const fn new(device: D, name: &'static str) -> Self {
+        Self { device, name }
+    }
+}
+
+impl<D: BlockDevice> Storage for Fat<D> {
+    type Device<'a>
+        = ExtentDevice<&'a mut D, MOST_EXTENTS>
+    where
+        D: 'a;
+
+    fn mount(&mut self, scratch: &mut [Block]) -> Result<Mounted<Self::Device<'_>>, MountError> {
+        // The kind is all that is kept of a device's error, so that this type does not depend on it.
+        let mut kinds = Kinds(&mut self.device);
+        let file = FatFile::resolve(&mut kinds, self.name, scratch).map_err(MountError::File)?;
+        let pieces = file.extents().as_slice().len();
+        Ok(Mounted { device: ExtentDevice::new(&mut self.device, file), pieces })
+    }
+}
+
+/// A device of whose errors only the kind is left.
+struct Kinds<'a, D>(&'a mut D);
+
+impl<D: BlockDevice> BlockDevice for Kinds<'_, D> {
+    type Error = ErrorKind;
+
+    fn block_count(&mut self) -> Result<BlockCount, ErrorKind> {
+        self.0.block_count().map_err(|e| e.kind())
+    }
+
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), ErrorKind> {
+        self.0.read(start, dst).map_err(|e| e.kind())
+    }
+}

@@ -1,0 +1,132 @@
+//! One prompt, one text: feed, then step after step, each repeated if the card fails.
+//!
+//! In: an open decoder, its tokenizer, a prompt. Out: text as it comes, or a line a step. The
+//! likeliest token is always taken, so that the same prompt gives the same text on every board.
+
+use crate::console::Console;
+use crate::counted::{Counted, Traffic};
+use crate::event::Event;
+use crate::recover::{Failed, Identity, attempt, crc32};
+use crate::session::{Out, Settings};
+use ripple_hal::{BlockDevice, Clock};
+use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::{Decoder, Probe, StepError};
+use zerocopy::IntoBytes;
+
+/// What is told.
+pub(crate) struct Story<'s, 'm> {
+    pub tokenizer: &'s Tokenizer<'m>,
+    pub text: &'s str,
+    pub settings: Settings,
+}
+
+/// Tells `story`. `ids`: room for its tokens, one more than `text` has bytes.
+///
+/// # Errors
+/// When the text could not be finished; why has been said.
+pub(crate) fn tell<D: BlockDevice, P: Probe>(
+    decoder: &mut Decoder<'_, Counted<D>, P>,
+    identity: &mut Identity<'_>,
+    out: &mut Out<'_, impl Console, impl Clock>,
+    story: Story<'_, '_>,
+    ids: &mut [u32],
+) -> Result<(), Failed> {
+    let Story { tokenizer, text, settings } = story;
+    let config = decoder.header().geometry.config;
+    let Ok(mut sampler) = Sampler::new(SamplerOptions::GREEDY, &mut []) else {
+        return Err(Failed::Stop);
+    };
+    let prompt = encode(tokenizer, text, config.bos, ids).inspect_err(|_| {
+        out.say(Event::Note("the prompt is too long"));
+    })?;
+    if prompt.len() > decoder.context() as usize {
+        let error = StepError::<D::Error>::ContextFull { context: decoder.context() };
+        out.say(Event::Fault { doing: "prompt", error: &error });
+        return Err(Failed::Stop);
+    }
+
+    decoder.rewind(0);
+    let (started, before) = (out.now(), decoder.device_mut().traffic());
+    let batch = decoder.batch().max(1) as usize;
+    let (mut done, mut next) = (0, None);
+    for chunk in prompt.chunks(batch) {
+        done += chunk.len();
+        if done < prompt.len() {
+            attempt(decoder, identity, out, |decoder| decoder.feed(chunk))?;
+        } else {
+            next = Some(attempt(decoder, identity, out, |decoder| {
+                decoder.prefill(chunk).map(|logits| choose(&mut sampler, logits, settings.trace))
+            })?);
+        }
+        let traffic = decoder.device_mut().traffic().since(before);
+        out.say(Event::Prompt { done, all: prompt.len(), traffic });
+    }
+    let Some(mut next) = next else { return Err(Failed::Stop) };
+    let (prompted, before) = (out.now(), decoder.device_mut().traffic());
+
+    let (mut utf8, mut tokens) = (Utf8Decoder::new(), 0);
+    if !settings.trace {
+        out.text(text);
+    }
+    let why = loop {
+        let bytes = tokenizer.bytes(next.token).unwrap_or(&[]);
+        if settings.trace {
+            let position = decoder.position();
+            out.say(Event::Step { position, token: next.token, crc: next.crc, bytes });
+        }
+        if next.token == config.eos {
+            break "end of text";
+        }
+        tokens += 1;
+        if !settings.trace {
+            utf8.push(bytes, |piece| out.text(piece));
+        }
+        if tokens >= settings.tokens {
+            break "as many as asked for";
+        }
+        if decoder.position() >= decoder.context() {
+            break "the context is full";
+        }
+        let fed = next.token;
+        next = attempt(decoder, identity, out, |decoder| {
+            decoder.step(fed).map(|logits| choose(&mut sampler, logits, settings.trace))
+        })?;
+    };
+    if !settings.trace {
+        utf8.finish(|piece| out.text(piece));
+        out.text("\r\n");
+    }
+    let traffic: Traffic = decoder.device_mut().traffic().since(before);
+    out.say(Event::End { why, tokens, traffic });
+    let (prompt, rest) = (prompted.since(started), out.now().since(prompted));
+    out.say(Event::Time { prompt, rest, tokens });
+    Ok(())
+}
+
+/// The beginning of text, and the tokens of `text`.
+fn encode<'i>(
+    tokenizer: &Tokenizer<'_>,
+    text: &str,
+    bos: u32,
+    ids: &'i mut [u32],
+) -> Result<&'i [u32], Failed> {
+    let (first, rest) = ids.split_first_mut().ok_or(Failed::Stop)?;
+    *first = bos;
+    let count = tokenizer.encode(text, EncodeOptions::default(), rest).map_err(|_| Failed::Stop)?;
+    Ok(ids.get(..=count).unwrap_or(&[]))
+}
+
+/// A token that was chosen.
+struct Choice {
+    token: u32,
+    /// CRC-32 of the logits, if they are traced.
+    crc: u32,
+}
+
+/// Chooses the likeliest token.
+fn choose(sampler: &mut Sampler<'_>, logits: &mut [f32], trace: bool) -> Choice {
+    // The bits, little-endian like every core this runs on.
+    let crc = if trace { crc32(logits.as_bytes()) } else { 0 };
+    Choice { token: sampler.sample(logits), crc }
+}

@@ -1,0 +1,165 @@
+//! Images for boards, and the boards' main loop on this machine.
+
+use super::prepare::{Prepared, Target, prepare};
+use super::run::read_image;
+use crate::card::Preset;
+use crate::model::Model;
+use crate::output::{check_path, note, write_whole};
+use crate::pack::{PredictorChoice, geometry};
+use crate::simulate::{Mapped, header};
+use crate::{memory::HostMemory, models};
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use embedded_io::{ErrorType, Read, Write};
+use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, board};
+use ripple_hal::{Block, Clock, Micros, Slice};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Parses the name of a board.
+pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
+    PossibleValuesParser::new(board::ALL.map(|board| board.name)).try_map(|name| {
+        board::by_name(&name).ok_or_else(|| format!("no board is called `{name}`"))
+    })
+}
+
+/// The model in `directory`, or the demo model of that name: the directory, and the model.
+pub fn model_at(directory: &Path) -> Result<(PathBuf, Model)> {
+    let name = directory.to_string_lossy();
+    let path = match models::list().contains(&name.as_ref()) && !directory.exists() {
+        true => models::path(&name)?,
+        false => directory.to_owned(),
+    };
+    let model = Model::load(&path)?;
+    Ok((path, model))
+}
+
+/// The share of all bundles that the cache of `board` holds.
+pub fn cache_share(model: &Model, board: &Board) -> f64 {
+    let geometry = geometry(model, &PredictorChoice::Exact);
+    let c = &geometry.config;
+    let ffn = f64::from(c.neurons * c.layers) * f64::from(geometry.bundle_layout().stride());
+    (f64::from(board.options.cache_bytes) / ffn).min(1.0)
+}
+
+/// Trace, place and pack a model for a board, in one go.
+#[derive(Args)]
+#[command(after_help = "Example:\n  ripple image story-nano --board lm3s6965evb -o story-nano.img")]
+pub struct Image {
+    /// Model file, Hugging Face directory, or the name of a demo model.
+    model: PathBuf,
+    /// Board whose card and cache it is placed for.
+    #[arg(long, value_parser = board_parser())]
+    board: &'static Board,
+    /// Text to trace; without it, `profile.txt` in the model's directory.
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Room on the card for pages, in MiB; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    page_mib: u32,
+    /// Image to write.
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+impl Image {
+    pub fn run(&self) -> Result<()> {
+        check_path(&self.output)?;
+        let (directory, model) = model_at(&self.model)?;
+        let text = self.text.clone().unwrap_or_else(|| directory.join("profile.txt"));
+        let target = Target {
+            card: Preset::by_name(self.board.card)?,
+            staging: Some(self.board.options.staging),
+            cache_share: cache_share(&model, self.board),
+            page_mib: self.page_mib,
+        };
+        let Prepared { image, tokens } = prepare(&model, &text, &target)?;
+        let budget = Budget::of(self.board, &header(&image)?);
+        budget.check(self.board).map_err(|error| anyhow!("{}: {error}", model.name))?;
+        write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
+        note(&format!(
+            "{}: {} bytes, placed for {} by {tokens} tokens -> {}",
+            model.name,
+            image.len(),
+            self.board.name,
+            self.output.display()
+        ));
+        Ok(())
+    }
+}
+
+/// Run a board's main loop on this machine: prompts from standard input, text to standard output.
+///
+/// Token ids, the CRC of every step's logits (`/trace`) and, at a given collapse gap (`/gap N`), the
+/// reads are those of the board.
+#[derive(Args)]
+#[command(after_help = "Example:\n  printf '/trace\\n/gap 2\\nOne day,\\n' | \
+                        ripple console story-nano.img --board lm3s6965evb")]
+pub struct ConsoleArgs {
+    /// Image, as `ripple image` or `ripple pack` writes it.
+    image: PathBuf,
+    /// Board whose memory, options and name are used.
+    #[arg(long, value_parser = board_parser())]
+    board: &'static Board,
+}
+
+impl ConsoleArgs {
+    pub fn run(&self) -> Result<()> {
+        let image = read_image(&self.image)?;
+        let name = || self.image.display().to_string();
+        let console = StdConsole(std::io::stdin(), std::io::stdout());
+        console_on(self.board, &image, console, HostClock(Instant::now())).with_context(name)
+    }
+}
+
+/// Runs the main loop of `board` on `image`, all but the FFN mapped.
+pub fn console_on(
+    board: &'static Board,
+    image: &[u8],
+    console: impl ripple_app::Console,
+    clock: impl Clock,
+) -> Result<()> {
+    let header = header(image)?;
+    let budget = Budget::of(board, &header);
+    let mut memory = HostMemory::new(&budget.plan);
+    let (mut line, mut ids) = (vec![0; board.line], vec![0; board.line + 1]);
+    let mut block = [Block::ZERO];
+    let desk = Desk { line: &mut line, ids: &mut ids, block: &mut block };
+    let mapped = Mapped::Dense.of(&header, image);
+    let port = Port { board, console, clock, ram: Ram::default };
+    ripple_app::run(port, Raw(Slice::new(image)), mapped, memory.lend(), desk, &board.options);
+    Ok(())
+}
+
+/// The terminal.
+struct StdConsole(std::io::Stdin, std::io::Stdout);
+
+impl ErrorType for StdConsole {
+    type Error = std::io::Error;
+}
+
+impl Read for StdConsole {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        std::io::Read::read(&mut self.0, buffer)
+    }
+}
+
+impl Write for StdConsole {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::Write::write(&mut self.1, bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::Write::flush(&mut self.1)
+    }
+}
+
+/// This machine's clock.
+struct HostClock(Instant);
+
+impl Clock for HostClock {
+    fn now(&self) -> Micros {
+        Micros(self.0.elapsed().as_micros() as u64)
+    }
+}

@@ -1,0 +1,53 @@
+//! From a model and a text to an image, in memory: trace, place, pack.
+
+use super::place::place_for_card;
+use crate::admission::hot_prefix;
+use crate::card::Preset;
+use crate::model::Model;
+use crate::output::progress;
+use crate::pack::{PredictorChoice, pack};
+use crate::placement::PlaceOptions;
+use crate::record::record;
+use crate::text::read_tokens;
+use anyhow::Result;
+use ripple_hal::BlockCount;
+use std::path::Path;
+
+/// Tokens of the profiling text that are traced: enough for the demo models, and quick.
+pub const PROFILE_TOKENS: usize = 16 * 1024;
+
+/// What an image is made for.
+pub struct Target {
+    /// The card it is placed for.
+    pub card: &'static Preset,
+    /// Staging that reads will have, both halves; `None` for what suits the card.
+    pub staging: Option<BlockCount>,
+    /// The share of all bundles that the cache will hold.
+    pub cache_share: f64,
+    /// Room on the card for pages, in MiB.
+    pub page_mib: u32,
+}
+
+/// An image, and how many tokens it was placed by.
+pub struct Prepared {
+    pub image: Vec<u8>,
+    pub tokens: usize,
+}
+
+/// Traces `model` on the front of `text`, places its neurons for `target` and packs it.
+pub fn prepare(model: &Model, text: &Path, target: &Target) -> Result<Prepared> {
+    let tokens = read_tokens(model, text)?;
+    let tokens = &tokens[..tokens.len().min(PROFILE_TOKENS)];
+    let name = text.file_name().unwrap_or_default().to_string_lossy();
+    let bar = progress(tokens.len() as u64, "trace");
+    let trace = record(model, &name, tokens, &|n| bar.inc(n));
+    bar.finish_and_clear();
+    let options =
+        PlaceOptions { hot: hot_prefix(&trace, target.cache_share), ..PlaceOptions::default() };
+    let placement =
+        place_for_card(&trace, target.card, &options, target.staging, target.page_mib)?;
+    let active: Vec<f64> =
+        (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
+    let image = pack(model, &placement, &PredictorChoice::Exact, &active)?;
+    Ok(Prepared { image, tokens: tokens.len() })
+}
