@@ -66,7 +66,7 @@ pub const LM3S6965EVB: Board = Board {
     stack: 6 * KIB,
     line: 128,
     options: Options {
-        context: 160,
+        context: 96,
         kv: KvKind::Q8,
         staging: BlockCount(16),
         cache_bytes: 6 * KIB,

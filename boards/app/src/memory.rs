@@ -33,13 +33,13 @@ macro_rules! lend {
         use $crate::reexport::hal::Block;
         use $crate::reexport::kernel::{Memory, MemoryPlan};
         use $crate::reexport::static_cell::ConstStaticCell;
-        const PLAN: MemoryPlan = $plan;
-        static WORK: ConstStaticCell<[u32; PLAN.work]> = ConstStaticCell::new([0; PLAN.work]);
-        static STAGING: ConstStaticCell<[Block; PLAN.staging]> =
-            ConstStaticCell::new([Block::ZERO; PLAN.staging]);
-        static CACHE: ConstStaticCell<[u32; PLAN.cache]> = ConstStaticCell::new([0; PLAN.cache]);
-        static INDEX: ConstStaticCell<[u32; PLAN.index]> = ConstStaticCell::new([0; PLAN.index]);
-        static KV: ConstStaticCell<[u32; PLAN.kv]> = ConstStaticCell::new([0; PLAN.kv]);
+        const LENT: MemoryPlan = $plan;
+        static WORK: ConstStaticCell<[u32; LENT.work]> = ConstStaticCell::new([0; LENT.work]);
+        static STAGING: ConstStaticCell<[Block; LENT.staging]> =
+            ConstStaticCell::new([Block::ZERO; LENT.staging]);
+        static CACHE: ConstStaticCell<[u32; LENT.cache]> = ConstStaticCell::new([0; LENT.cache]);
+        static INDEX: ConstStaticCell<[u32; LENT.index]> = ConstStaticCell::new([0; LENT.index]);
+        static KV: ConstStaticCell<[u32; LENT.kv]> = ConstStaticCell::new([0; LENT.kv]);
         static LINE: ConstStaticCell<[u8; $line]> = ConstStaticCell::new([0; $line]);
         static IDS: ConstStaticCell<[u32; $line + 1]> = ConstStaticCell::new([0; $line + 1]);
         static BLOCK: ConstStaticCell<[Block; 1]> = ConstStaticCell::new([Block::ZERO]);

@@ -47,8 +47,8 @@ pub fn cache_share(model: &Model, board: &Board) -> f64 {
 #[derive(Args)]
 #[command(after_help = "Example:\n  ripple image story-nano --board lm3s6965evb -o story-nano.img")]
 pub struct Image {
-    /// Model file, Hugging Face directory, or the name of a demo model.
-    model: PathBuf,
+    /// Model file, Hugging Face directory, or the name of a demo model; without it, the board's own.
+    model: Option<PathBuf>,
     /// Board whose card and cache it is placed for.
     #[arg(long, value_parser = board_parser())]
     board: &'static Board,
@@ -66,7 +66,9 @@ pub struct Image {
 impl Image {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
-        let (directory, model) = model_at(&self.model)?;
+        let own = || self.board.models.first().map(PathBuf::from);
+        let model = self.model.clone().or_else(own).context("expected a model")?;
+        let (directory, model) = model_at(&model)?;
         let text = self.text.clone().unwrap_or_else(|| directory.join("profile.txt"));
         let target = Target {
             card: Preset::by_name(self.board.card)?,

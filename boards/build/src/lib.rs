@@ -1,0 +1,100 @@
+//! The build script of every board: finds or makes the image, checks that the model fits, and
+//! writes what the firmware includes.
+//!
+//! In: a [`Board`]; `RIPPLE_CARD`, a folder with `model.img`, the image to embed (without it
+//! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory plan, and `MAPPED`, the front of
+//! the image; `memory.x` where the board has one. A model that does not fit fails the build here,
+//! with the region and the bytes missing; what only the linker knows (code, drivers) it checks.
+
+use ripple_app::{Board, Budget};
+use ripple_hal::BLOCK_BYTES;
+use ripple_kernel::MemoryPlan;
+use ripple_kernel::image::Header;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+use std::{env, fs};
+
+/// Prepares `board`; `section`: where the linker puts the mapped front of the image, if not with
+/// other constants.
+///
+/// Ends the process with a message when the image cannot be made, or does not fit.
+pub fn prepare(board: &Board, section: Option<&str>) {
+    if let Err(message) = run(board, section) {
+        eprintln!("error: {message}");
+        exit(1);
+    }
+}
+
+fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(|e| format!("OUT_DIR: {e}"))?);
+    let folder =
+        PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| format!("the folder: {e}"))?);
+    let image = image(board, &folder)?;
+    let bytes = fs::read(&image).map_err(|e| format!("{}: {e}", image.display()))?;
+    let front = bytes.get(..bytes.len().min(64 * BLOCK_BYTES)).unwrap_or(&bytes);
+    let header = Header::parse(front).map_err(|e| format!("{}: {e}", image.display()))?;
+    let budget = Budget::of(board, &header);
+    budget.check(board).map_err(|e| {
+        format!("{}: {e}\nsmaller: the options of `{}` in boards/app/src/board.rs, or another model", image.display(), board.name)
+    })?;
+    let mapped = bytes.get(..budget.mapped).ok_or("the image ends before its FFN")?;
+    write(&out.join("mapped.bin"), mapped)?;
+    write(&out.join("plan.rs"), source(&budget.plan, mapped.len(), section).as_bytes())?;
+    let memory = folder.join("memory.x");
+    if memory.exists() {
+        let text = fs::read(&memory).map_err(|e| format!("{}: {e}", memory.display()))?;
+        write(&out.join("memory.x"), &text)?;
+        println!("cargo:rerun-if-changed=memory.x");
+    }
+    println!("cargo:rustc-link-search={}", out.display());
+    Ok(())
+}
+
+/// The image to embed.
+fn image(board: &Board, folder: &Path) -> Result<PathBuf, String> {
+    println!("cargo:rerun-if-env-changed=RIPPLE_CARD");
+    let boards = folder.parent().ok_or("the board is not in a folder")?;
+    let card = env::var_os("RIPPLE_CARD");
+    let image = match &card {
+        Some(card) => Path::new(card).join("model.img"),
+        None => boards.join("../target/boards").join(board.name).join("model.img"),
+    };
+    println!("cargo:rerun-if-changed={}", image.display());
+    if card.is_none() && !image.exists() {
+        // A cargo of its own, with a target directory of its own: this one holds the lock of ours.
+        let status = Command::new(boards.join("image.sh"))
+            .arg(board.name)
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_BUILD_TARGET")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .map_err(|e| format!("boards/image.sh: {e}"))?;
+        if !status.success() {
+            return Err(format!("boards/image.sh {}: {status}", board.name));
+        }
+    }
+    Ok(image)
+}
+
+/// What the firmware includes.
+fn source(plan: &MemoryPlan, mapped: usize, section: Option<&str>) -> String {
+    let MemoryPlan { work, staging, cache, index, kv } = plan;
+    let section = section.map_or(String::new(), |section| {
+        format!("#[unsafe(link_section = {section:?})]\n#[allow(unsafe_code, reason = \"a section of its own\")]\n")
+    });
+    format!(
+        "/// Memory by region that the image needs.\n\
+         pub const PLAN: ripple_kernel::MemoryPlan = ripple_kernel::MemoryPlan {{\n    \
+         work: {work},\n    staging: {staging},\n    cache: {cache},\n    index: {index},\n    kv: {kv},\n}};\n\
+         #[repr(C, align(32))]\nstruct Front([u8; {mapped}]);\n\
+         {section}static FRONT: Front = Front(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/mapped.bin\")));\n\
+         /// The front of the image, up to the FFN.\n\
+         pub static MAPPED: &[u8] = &FRONT.0;\n"
+    )
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,21 @@
+//! What the emulated Cortex-M boards share.
+//!
+//! Each board is its pins and statics; what more than one of them needs is here. Knows nothing of
+//! models.
+#![no_std]
+
+#[cfg(feature = "cmsdk")]
+pub mod cmsdk;
+#[cfg(feature = "file")]
+pub mod file;
+pub mod ram;
+
+/// Ends QEMU with success, over semihosting.
+pub fn stop() -> ! {
+    semihosting::process::exit(0)
+}
+
+/// Ends QEMU with a failure, after saying why on the host.
+pub fn stop_with(code: i32) -> ! {
+    semihosting::process::exit(code)
+}
