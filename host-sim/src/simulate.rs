@@ -25,10 +25,16 @@ use std::sync::Arc;
 pub enum Core {
     /// Cortex-M3 at 50 MHz, 3.5 instructions.
     CortexM3,
+    /// Cortex-M4F at 64 MHz (nRF52840), 2 instructions.
+    CortexM4,
     /// Cortex-M33 at 150 MHz (RP2350), 2 instructions.
     CortexM33,
     /// Cortex-M7 at 480 MHz (STM32H7), 2 instructions.
     CortexM7,
+    /// Cortex-M55 with Helium at 160 MHz, 0.3 instructions.
+    CortexM55,
+    /// Cortex-A7 at 1.2 GHz, 1 instruction.
+    CortexA7,
     /// Cortex-A53 at 1.2 GHz, 0.5 instructions.
     CortexA53,
 }
@@ -38,8 +44,11 @@ impl Core {
     pub const fn picoseconds(self) -> u64 {
         match self {
             Self::CortexM3 => 70_000,
+            Self::CortexM4 => 31_250,
             Self::CortexM33 => 13_333,
             Self::CortexM7 => 4_167,
+            Self::CortexM55 => 1_875,
+            Self::CortexA7 => 833,
             Self::CortexA53 => 417,
         }
     }

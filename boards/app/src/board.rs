@@ -11,10 +11,10 @@ use ripple_kernel::{KvKind, Options};
 pub struct Board {
     /// Name, and that of its folder in `boards/`.
     pub name: &'static str,
-    /// The core, in words.
+    /// What it is, in words.
+    pub about: &'static str,
+    /// The core, by the name that `ripple` has for it.
     pub core: &'static str,
-    /// Picoseconds of a multiply-accumulate, for simulated compute times.
-    pub mac_ps: u64,
     /// The demo model it comes with, or another it was tested with.
     pub models: &'static [&'static str],
     /// The card's preset: what its image is placed for.
@@ -25,10 +25,28 @@ pub struct Board {
     pub ram: u32,
     /// Bytes of it that are kept for the stack.
     pub stack: u32,
+    /// The firmware beside the model; zeroes where it never ran.
+    pub firmware: Firmware,
     /// Longest prompt in bytes.
     pub line: usize,
     /// What the kernel is told.
     pub options: Options,
+}
+
+/// What firmware takes beside the model's regions and the main loop's desk: measured by
+/// `boards/test.sh`, which fails when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firmware {
+    /// Bytes of code and constants, the front of the image not among them.
+    pub code: u32,
+    /// Bytes of `.data` and `.bss`, the lent memory not among them.
+    pub drivers: u32,
+    /// Bytes of stack that were used.
+    pub stack: u32,
+}
+
+impl Firmware {
+    const UNKNOWN: Self = Self { code: 0, drivers: 0, stack: 0 };
 }
 
 const KIB: u32 = 1024;
@@ -57,13 +75,14 @@ const LARGE: Options = Options {
 /// TI Stellaris LM3S6965 evaluation board, as QEMU emulates it.
 pub const LM3S6965EVB: Board = Board {
     name: "lm3s6965evb",
-    core: "Cortex-M3, 50 MHz",
-    mac_ps: 50_000,
+    about: "Cortex-M3 at 50 MHz, SD card over SPI",
+    core: "cortex-m3",
     models: &["story-nano"],
     card: "spi",
     flash: 256 * KIB,
     ram: 64 * KIB,
     stack: 6 * KIB,
+    firmware: Firmware::UNKNOWN,
     line: 128,
     options: Options {
         context: 96,
@@ -78,13 +97,14 @@ pub const LM3S6965EVB: Board = Board {
 /// Arm MPS2+ with the AN386 image, used as if it were an RP2350.
 pub const MPS2_AN386: Board = Board {
     name: "mps2-an386",
-    core: "Cortex-M4F, 25 MHz",
-    mac_ps: 52_000,
+    about: "Cortex-M4F, a file over semihosting",
+    core: "cortex-m4",
     models: &["novel-small"],
     card: "sdio-hs",
     flash: 4 * MIB,
     ram: 512 * KIB,
     stack: 16 * KIB,
+    firmware: Firmware::UNKNOWN,
     line: 256,
     options: HALF_MIB,
 };
@@ -92,21 +112,22 @@ pub const MPS2_AN386: Board = Board {
 /// Arm MPS3 with the AN547 image.
 pub const MPS3_AN547: Board = Board {
     name: "mps3-an547",
-    core: "Cortex-M55 with Helium, 32 MHz",
-    mac_ps: 6_000,
+    about: "Cortex-M55 with Helium, a file over semihosting",
+    core: "cortex-m55",
     ..MPS2_AN386
 };
 
 /// Raspberry Pi 3 B, bare metal.
 pub const RASPI3B: Board = Board {
     name: "raspi3b",
-    core: "Cortex-A53, 1.2 GHz",
-    mac_ps: 417,
+    about: "Cortex-A53, SD card on SDHCI",
+    core: "cortex-a53",
     models: &["novel-small", "novel-opt"],
     card: "sdio-hs",
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
+    firmware: Firmware::UNKNOWN,
     line: 1024,
     options: LARGE,
 };
@@ -114,8 +135,8 @@ pub const RASPI3B: Board = Board {
 /// ASPEED AST2600 evaluation board, bare metal.
 pub const AST2600_EVB: Board = Board {
     name: "ast2600-evb",
-    core: "Cortex-A7, 1.2 GHz",
-    mac_ps: 834,
+    about: "Cortex-A7, eMMC on SDHCI with DMA",
+    core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
     ..RASPI3B
@@ -124,8 +145,8 @@ pub const AST2600_EVB: Board = Board {
 /// Raspberry Pi Pico 2.
 pub const PICO2: Board = Board {
     name: "pico2",
-    core: "Cortex-M33, 150 MHz",
-    mac_ps: 8_700,
+    about: "RP2350, SD card over SPI with DMA",
+    core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
     ..MPS2_AN386
@@ -137,8 +158,8 @@ pub const PICO2_EMBASSY: Board = Board { name: "pico2-embassy", ..PICO2 };
 /// ST NUCLEO-H743ZI.
 pub const STM32H743: Board = Board {
     name: "stm32h743",
-    core: "Cortex-M7, 400 MHz",
-    mac_ps: 3_300,
+    about: "Cortex-M7, SD card on SDMMC with DMA",
+    core: "cortex-m7",
     models: &["novel-wide"],
     card: "sdio-hs",
     flash: 2 * MIB,
@@ -149,13 +170,14 @@ pub const STM32H743: Board = Board {
 /// Nordic nRF52840-DK.
 pub const NRF52840: Board = Board {
     name: "nrf52840",
-    core: "Cortex-M4F, 64 MHz",
-    mac_ps: 20_400,
+    about: "Cortex-M4F, QSPI flash",
+    core: "cortex-m4",
     models: &["novel-opt"],
     card: "spi",
     flash: MIB,
     ram: 256 * KIB,
     stack: 12 * KIB,
+    firmware: Firmware::UNKNOWN,
     line: 256,
     options: Options {
         context: 128,

@@ -17,8 +17,10 @@ pub struct Budget {
     pub plan: MemoryPlan,
     /// The main loop's own: see [`Desk`](crate::Desk).
     pub desk: usize,
-    /// Kept for the stack.
-    pub stack: usize,
+    /// Statics of drivers and libraries, as measured.
+    pub drivers: usize,
+    /// Code and constants, as measured, in flash.
+    pub code: usize,
     /// The image's front, up to the FFN, in flash.
     pub mapped: usize,
 }
@@ -55,22 +57,29 @@ impl Budget {
         Self {
             plan: MemoryPlan::for_model(&header.geometry, &board.options),
             desk: desk_bytes(board.line),
-            stack: board.stack as usize,
+            drivers: board.firmware.drivers as usize,
+            code: board.firmware.code as usize,
             mapped: header.section(SectionKind::Ffn).start.0 as usize * BLOCK_BYTES,
         }
     }
 
-    /// Bytes of RAM that are known before linking; saturates.
-    pub const fn ram(&self) -> usize {
-        self.plan.bytes().saturating_add(self.desk).saturating_add(self.stack)
+    /// Bytes of statics; saturates.
+    pub const fn statics(&self) -> usize {
+        self.plan.bytes().saturating_add(self.desk).saturating_add(self.drivers)
     }
 
-    /// Checks what is known before linking: the linker adds code and the statics of drivers.
+    /// Bytes of flash; saturates.
+    pub const fn flash(&self) -> usize {
+        self.mapped.saturating_add(self.code)
+    }
+
+    /// Checks it before anything is compiled. The linker checks again, with the firmware as it is now.
     ///
     /// # Errors
     /// The first part that is too small.
     pub const fn check(&self, board: &Board) -> Result<(), TooSmall> {
-        let parts = [("ram", self.ram(), board.ram), ("flash", self.mapped, board.flash)];
+        let ram = self.statics().saturating_add(board.stack as usize);
+        let parts = [("ram", ram, board.ram), ("flash", self.flash(), board.flash)];
         let mut rest = parts.as_slice();
         while let [(part, needed, given), more @ ..] = rest {
             let (needed, given) = (*needed, *given as usize);

@@ -37,10 +37,7 @@ impl<'m> Identity<'m> {
     ///
     /// # Errors
     /// The device's.
-    pub fn of<D: BlockDevice>(
-        device: &mut D,
-        block: &'m mut [Block; 1],
-    ) -> Result<Self, D::Error> {
+    pub fn of<D: BlockDevice>(device: &mut D, block: &'m mut [Block; 1]) -> Result<Self, D::Error> {
         device.read(BlockIdx(0), block)?;
         let crc = crc32(Block::bytes(block));
         Ok(Self { crc, block })

@@ -200,13 +200,14 @@ fn open<D: BlockDevice>(
         Some(kind)
     })?;
     let device = Counted::new(device);
-    let mut decoder = Decoder::open(device, mapped, memory, &options, Regions).map_err(|error| {
-        fault(out, "open", &error);
-        match error {
-            OpenError::Device { source, .. } => Some(source.kind()),
-            _ => None,
-        }
-    })?;
+    let mut decoder =
+        Decoder::open(device, mapped, memory, &options, Regions).map_err(|error| {
+            fault(out, "open", &error);
+            match error {
+                OpenError::Device { source, .. } => Some(source.kind()),
+                _ => None,
+            }
+        })?;
     let header = *decoder.header();
     out.say(Event::Open {
         model: &header.geometry.config,

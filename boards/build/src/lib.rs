@@ -35,7 +35,11 @@ fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
     let header = Header::parse(front).map_err(|e| format!("{}: {e}", image.display()))?;
     let budget = Budget::of(board, &header);
     budget.check(board).map_err(|e| {
-        format!("{}: {e}\nsmaller: the options of `{}` in boards/app/src/board.rs, or another model", image.display(), board.name)
+        format!(
+            "{}: {e}\nsmaller: the options of `{}` in boards/app/src/board.rs, or another model",
+            image.display(),
+            board.name
+        )
     })?;
     let mapped = bytes.get(..budget.mapped).ok_or("the image ends before its FFN")?;
     write(&out.join("mapped.bin"), mapped)?;

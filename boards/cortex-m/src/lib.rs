@@ -8,6 +8,7 @@
 pub mod cmsdk;
 #[cfg(feature = "file")]
 pub mod file;
+pub mod paced;
 pub mod ram;
 
 /// Ends QEMU with success, over semihosting.

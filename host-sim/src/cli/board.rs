@@ -19,9 +19,8 @@ use std::time::Instant;
 
 /// Parses the name of a board.
 pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
-    PossibleValuesParser::new(board::ALL.map(|board| board.name)).try_map(|name| {
-        board::by_name(&name).ok_or_else(|| format!("no board is called `{name}`"))
-    })
+    PossibleValuesParser::new(board::ALL.map(|board| board.name))
+        .try_map(|name| board::by_name(&name).ok_or_else(|| format!("no board is called `{name}`")))
 }
 
 /// The model in `directory`, or the demo model of that name: the directory, and the model.

@@ -2,7 +2,7 @@
 
 use super::args::{MachineArgs, PAGE_MIB, RequestArgs};
 use super::prepare::{Prepared, Target, prepare};
-use super::run::stream;
+use super::run::{Stream, stream};
 use super::summary::bytes;
 use crate::model::Model;
 use crate::pack::{PredictorChoice, geometry};
@@ -68,7 +68,7 @@ impl Demo {
         } else {
             output::print(&title)?;
         }
-        let outcome = stream(&image, &machine, &request, self.json)?;
+        let outcome = stream(&image, &machine, &request, Stream::beside(self.json))?;
         outcome.print(&model.name, &machine, self.json)
     }
 }

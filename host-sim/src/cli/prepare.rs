@@ -44,8 +44,7 @@ pub fn prepare(model: &Model, text: &Path, target: &Target) -> Result<Prepared> 
     bar.finish_and_clear();
     let options =
         PlaceOptions { hot: hot_prefix(&trace, target.cache_share), ..PlaceOptions::default() };
-    let placement =
-        place_for_card(&trace, target.card, &options, target.staging, target.page_mib)?;
+    let placement = place_for_card(&trace, target.card, &options, target.staging, target.page_mib)?;
     let active: Vec<f64> =
         (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
     let image = pack(model, &placement, &PredictorChoice::Exact, &active)?;

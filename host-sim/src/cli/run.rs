@@ -35,8 +35,8 @@ impl Run {
         let header = header(&image).with_context(|| name.to_string())?;
         let machine = self.machine.machine(&header)?;
         let request = self.request.request()?;
-        let outcome =
-            stream(&image, &machine, &request, self.json).with_context(|| name.to_string())?;
+        let outcome = stream(&image, &machine, &request, Stream::beside(self.json))
+            .with_context(|| name.to_string())?;
         outcome.print(&name.to_string(), &machine, self.json)
     }
 }
@@ -52,8 +52,38 @@ pub fn read_image(path: &Path) -> Result<Arc<[u8]>> {
 pub struct Outcome {
     generated: Generated,
     text: String,
-    report: Report,
+    /// What was read and computed for it.
+    pub report: Report,
     prompt_bytes: u64,
+}
+
+/// Where generated text goes as it comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error: standard output holds something else.
+    Error,
+    /// Nowhere.
+    Nothing,
+}
+
+impl Stream {
+    /// For a report that is JSON, or is not.
+    pub const fn beside(json: bool) -> Self {
+        if json { Self::Error } else { Self::Output }
+    }
+
+    fn print(self, piece: &str) -> Result<()> {
+        match self {
+            Self::Output => output::print(piece),
+            Self::Error => {
+                let _ = std::io::stderr().write_all(piece.as_bytes());
+                Ok(())
+            }
+            Self::Nothing => Ok(()),
+        }
+    }
 }
 
 impl Outcome {
@@ -118,12 +148,12 @@ impl Outcome {
     }
 }
 
-/// Generates and prints text token by token (on standard error if `quiet`), and reports.
+/// Generates text, printing it token by token, and reports.
 pub fn stream(
     image: &Arc<[u8]>,
     machine: &Machine,
     request: &Request,
-    quiet: bool,
+    to: Stream,
 ) -> Result<Outcome> {
     let header = header(image)?;
     let mut memory = machine.memory(&header);
@@ -135,18 +165,10 @@ pub fn stream(
         .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = to != Stream::Nothing && std::io::stderr().is_terminal();
     let mut text = String::new();
     let mut printed = Ok(());
     let mut prompt_bytes = 0;
-    let print = |piece: &str| {
-        if quiet {
-            let _ = std::io::stderr().write_all(piece.as_bytes());
-            Ok(())
-        } else {
-            output::print(piece)
-        }
-    };
     let generated = generate(
         &mut decoder,
         &tokenizer,
@@ -154,7 +176,7 @@ pub fn stream(
         |piece| {
             text.push_str(piece);
             if printed.is_ok() {
-                printed = print(piece);
+                printed = to.print(piece);
             }
         },
         |decoder, done, all| {
@@ -167,7 +189,7 @@ pub fn stream(
     );
     // An error starts a line of its own.
     if !text.is_empty() {
-        print("\n")?;
+        to.print("\n")?;
     }
     printed?;
     let generated = generated?;

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sizes of a firmware, by the kernel and all of it: size.sh ELF IMAGE
+#
+# Code is what is in flash without the front of the image; the kernel's is by symbol name, so that
+# what was inlined elsewhere counts elsewhere.
+set -euo pipefail
+elf=$1
+bin=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
+"$bin/llvm-size" -A -d "$elf" | awk '
+    $1 ~ /^\.(vector_table|text|rodata|ARM|boot|start_block|mapped)/ { flash += $2 }
+    $1 ~ /^\.data/ { flash += $2; ram += $2 }
+    $1 ~ /^\.(bss|uninit)/ { ram += $2 }
+    END { printf "flash %d\nstatics %d\n", flash, ram }'
+"$bin/llvm-nm" --print-size --radix=d -C "$elf" | awk '
+    $3 ~ /[tTrR]/ && /FRONT/ { mapped += $2; next }
+    $3 ~ /[tT]/ && /ripple_kernel/ { kernel += $2 }
+    END { printf "mapped %d\nkernel %d\n", mapped, kernel }'
