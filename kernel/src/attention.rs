@@ -5,14 +5,15 @@
 use crate::config::ModelConfig;
 use crate::kv::{KvCache, Side, Vector};
 use crate::math::accumulate::Accumulator;
-use crate::math::{self, quant, softmax::softmax};
+use crate::math::{self, Packed, quant, softmax::softmax};
+use crate::memory::PackRoom;
 
 /// Scratch of [`attend`]; contents do not matter before or after.
 pub(crate) struct Scratch<'a> {
     /// `(context,)`.
     pub scores: &'a mut [f32],
-    /// At least `(head_dim,)`.
-    pub quantised: &'a mut [i8],
+    /// For `(head_dim,)`, at least.
+    pub room: PackRoom<'a>,
     /// At least `(head_dim,)`.
     pub narrow: &'a mut [i32],
     /// At least `(head_dim,)`.
@@ -34,7 +35,7 @@ pub(crate) fn attend(
     // At least 4, checked with the header; the compiler must see that it is not 0.
     let head_dim = config.head_dim.max(1) as usize;
     let factor = 1.0 / libm::sqrtf(config.head_dim as f32);
-    let Scratch { scores, quantised, narrow, high } = scratch;
+    let Scratch { scores, room: PackRoom { quantised, packed }, narrow, high } = scratch;
     let scores = scores.get_mut(..=position as usize).unwrap_or_default();
     let quantised = quantised.get_mut(..head_dim).unwrap_or_default();
     let high = high.get_mut(..head_dim).unwrap_or_default();
@@ -45,13 +46,14 @@ pub(crate) fn attend(
     let group = config.heads.checked_div(config.kv_heads).unwrap_or(1);
     for (query, out) in query.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
         let scale = quant::quantise(query, quantised);
+        let packed = Packed::new(quantised, packed);
         let keys = cache.vectors(layer, position, Side::Key, kv_head);
         for (score, key) in scores.iter_mut().zip(keys) {
             *score = factor
                 * match key {
                     Vector::F16(key) => dot_f16(query, key),
                     Vector::Q8 { scale: key_scale, row } => {
-                        math::dot(quantised, row) as f32 * (scale * key_scale)
+                        math::dot(row, packed) as f32 * (scale * key_scale)
                     }
                 };
         }

@@ -3,6 +3,7 @@
 //! In: extents. Out: their bytes, handed to a closure in order. Knows nothing of what they mean.
 
 use crate::image::{Record, Table};
+use crate::math::{self, Packed};
 use crate::plan::{Extent, collapse};
 use crate::probe::{Probe, Stage};
 use core::ops::Range;
@@ -228,17 +229,17 @@ impl Output<'_> {
 /// The inputs of a matrix, one for each position of a pass, in 8 bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
-    /// `(positions, cols)`, perhaps more.
-    pub quantised: &'a [i8],
+    /// `(positions, Packed::words(cols))`, perhaps more.
+    pub packed: &'a [u32],
     pub cols: usize,
     /// `(positions,)`.
     pub scales: &'a [f32],
 }
 
-/// `x = scale * quantised`, `(cols,)`.
+/// `x = scale * packed`, `(cols,)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
-    quantised: &'a [i8],
+    packed: Packed<'a>,
     scale: f32,
 }
 
@@ -246,9 +247,9 @@ impl<'a> Inputs<'a> {
     /// The one of a position.
     #[inline]
     pub fn at(&self, position: usize) -> Input<'a> {
-        let rest = self.quantised.get(position * self.cols..).unwrap_or(&[]);
-        let quantised = rest.get(..self.cols).unwrap_or(&[]);
-        Input { quantised, scale: self.scales.get(position).copied().unwrap_or(0.0) }
+        let at = position * Packed::words(self.cols as u32) as usize;
+        let packed = Packed::of(self.packed.get(at..).unwrap_or(&[]), self.cols);
+        Input { packed, scale: self.scales.get(position).copied().unwrap_or(0.0) }
     }
 }
 
@@ -259,9 +260,10 @@ impl<'a> Iterator for Inputs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Input<'a>> {
         let (&scale, scales) = self.scales.split_first()?;
-        let (quantised, rest) = self.quantised.split_at_checked(self.cols)?;
-        (self.quantised, self.scales) = (rest, scales);
-        Some(Input { quantised, scale })
+        let words = Packed::words(self.cols as u32) as usize;
+        let (packed, rest) = self.packed.split_at_checked(words)?;
+        (self.packed, self.scales) = (rest, scales);
+        Some(Input { packed: Packed::of(packed, self.cols), scale })
     }
 }
 
@@ -281,7 +283,7 @@ impl<'a> Row<'a> {
     /// `row . x + bias`, from integers: the one place where a row meets an activation.
     #[inline]
     pub fn dot(&self, x: Input<'_>) -> f32 {
-        let sum = crate::math::dot(self.weights, x.quantised);
+        let sum = math::dot(self.weights, x.packed);
         sum as f32 * (self.scale * x.scale) + self.bias
     }
 }

@@ -139,10 +139,10 @@ fn attention<D: BlockDevice, P: Probe>(
 
     let (qkv, scores) = (&*state.projections, &mut *state.scores);
     let (narrow, high) = (&mut *state.narrow, &mut *state.high);
-    let inputs = state.inputs.fill(count, query_dim, |i, out, quantised| {
+    let inputs = state.inputs.fill(count, query_dim, |i, out, room| {
         let query = nth(qkv, i, qkv_dim).get(..query_dim).unwrap_or(&[]);
         let at = position + i as u32;
-        let scratch = Scratch { scores, quantised, narrow, high };
+        let scratch = Scratch { scores, room, narrow, high };
         attend(out, query, kv, config, layer, at, scratch);
         io.probe.compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
     });

@@ -14,8 +14,8 @@ use crate::image::{Geometry, SectionKind};
 use crate::kv::KvKind;
 use crate::region::{MemoryError, Region, reported};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount};
-pub(crate) use state::RunState;
 use state::Sizes;
+pub(crate) use state::{PackRoom, RunState};
 
 /// What the caller decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub struct Options {
     /// Most positions of a pass; 0 counts as 1, and more than the context is cut to it.
     ///
     /// A pass reads each weight that any of its positions needs once. Each further position takes at
-    /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + max(dim, query_dim) +
-    /// neurons / 8 + 16`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
+    /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + 2 max(dim, query_dim) +
+    /// neurons / 8 + 20`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
     pub batch: u32,
     /// Whether the first read of a layer's context page is under way while the layer's attention and
     /// predictor are computed, in passes of one position of which only the FFN is not mapped.

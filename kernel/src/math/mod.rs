@@ -2,13 +2,37 @@
 //!
 //! Products of weights and activations are integers; sums of neurons are integers; what is left in
 //! floating point is done in one fixed order, without fused operations, with `libm` for the
-//! transcendental functions. [`scalar`] is portable and is the oracle for any faster version.
+//! transcendental functions. [`scalar`] is portable and is the oracle for the faster integer loops,
+//! one file for an instruction set, of which `build.rs` chooses.
 
 pub mod accumulate;
 pub mod norm;
+mod packed;
 pub mod quant;
 pub mod rope;
 pub mod scalar;
 pub mod softmax;
 
-pub use scalar::{axpy, dot, dot_f32, half_to_f32, matching_signs};
+#[cfg(any(ripple_isa = "armv7em", test))]
+mod armv7em;
+#[cfg(any(ripple_isa = "armv7m", test))]
+mod armv7m;
+#[cfg(ripple_isa = "mve")]
+mod mve;
+#[cfg(any(ripple_isa = "portable", ripple_isa = "mve"))]
+mod portable;
+#[cfg(any(ripple_isa = "armv7m", ripple_isa = "armv7em"))]
+mod thumb2;
+
+#[cfg(ripple_isa = "armv7em")]
+use armv7em as isa;
+#[cfg(ripple_isa = "armv7m")]
+use armv7m as isa;
+#[cfg(ripple_isa = "mve")]
+use mve as isa;
+#[cfg(ripple_isa = "portable")]
+use portable as isa;
+
+pub use isa::axpy;
+pub use packed::{Packed, dot};
+pub use scalar::{dot_f32, half_to_f32, matching_signs};

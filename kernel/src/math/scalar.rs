@@ -15,6 +15,8 @@ pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     fn plain(a: &[i8], b: &[i8]) -> i32 {
         a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
     }
+    let len = a.len().min(b.len());
+    let (a, b) = (a.get(..len).unwrap_or(&[]), b.get(..len).unwrap_or(&[]));
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
     let blocks: i32 = a.iter().zip(b).map(|(a, b)| plain(a, b)).sum();
     blocks + plain(a_rest, b_rest)
@@ -98,6 +100,8 @@ mod tests {
                 (0..n).map(|i| (value(i) as i8, value(i + 7) as i8)).unzip();
             let expected: i32 = (0..n).map(|i| value(i) * value(i + 7)).sum();
             assert_eq!(dot(&a, &b), expected, "{n}");
+            let half: i32 = (0..n / 2).map(|i| value(i) * value(i + 7)).sum();
+            assert_eq!((dot(&a[..n / 2], &b), dot(&a, &b[..n / 2])), (half, half), "{n} by half");
         }
     }
 

@@ -5,7 +5,7 @@
 use super::{Options, max};
 use crate::fetch::Inputs;
 use crate::image::{Geometry, Predictor};
-use crate::math::quant;
+use crate::math::{Packed, quant};
 use crate::region::{Carver, MemoryError, Region, words};
 
 /// The sizes of [`RunState`]'s slices, in elements.
@@ -18,7 +18,7 @@ pub(super) struct Sizes {
     rope: u32,
     layer_floats: u32,
     final_floats: u32,
-    quantised: u32,
+    packed: u32,
     sums: u32,
     neurons: u32,
     bits: u32,
@@ -46,7 +46,7 @@ impl Sizes {
             rope: batch.saturating_mul(geometry.frequencies()),
             layer_floats: geometry.layer_floats(),
             final_floats: geometry.final_floats(),
-            quantised: batch.saturating_mul(vector),
+            packed: batch.saturating_mul(Packed::words(vector)),
             sums: max(batch.saturating_mul(c.dim), c.head_dim),
             neurons: c.neurons,
             bits: c.neurons.saturating_mul(batch.div_ceil(8)),
@@ -60,7 +60,8 @@ impl Sizes {
         let slices = [
             (self.residual, 4),
             (self.vector, 4),
-            (self.quantised, 1),
+            (self.vector, 1),
+            (self.packed, 4),
             (self.batch, 4),
             (self.projections, 4),
             (self.context, 4),
@@ -143,7 +144,8 @@ impl<'m> RunState<'m> {
             x: rest.take(s.residual)?,
             inputs: InputBuffer {
                 vector: rest.take(s.vector)?,
-                quantised: rest.take(s.quantised)?,
+                quantised: rest.take(s.vector)?,
+                packed: rest.take(s.packed)?,
                 scales: rest.take(s.batch)?,
             },
             projections: rest.take(s.projections)?,
@@ -167,32 +169,44 @@ impl<'m> RunState<'m> {
     }
 }
 
-/// Where the inputs of a matrix are quantised.
+/// Where the inputs of a matrix are quantised and packed.
 pub(crate) struct InputBuffer<'m> {
     /// `(max(dim, query_dim),)` one of them.
     vector: &'m mut [f32],
-    /// `(batch, max(dim, query_dim))` all of them, in 8 bits.
+    /// `(max(dim, query_dim),)` the same one, in 8 bits.
     quantised: &'m mut [i8],
+    /// `(batch, Packed::words(max(dim, query_dim)))` all of them, packed.
+    packed: &'m mut [u32],
     /// `(batch,)`.
     scales: &'m mut [f32],
 }
 
+/// Room for a vector that is not longer than an input; contents do not matter before or after.
+pub(crate) struct PackRoom<'a> {
+    /// `(cols,)`.
+    pub quantised: &'a mut [i8],
+    /// `(Packed::words(cols),)`.
+    pub packed: &'a mut [u32],
+}
+
 impl InputBuffer<'_> {
-    /// Quantises `positions` vectors of `cols` numbers. `write` makes each; what it is given beside
-    /// its place, `(cols,)`, is scratch.
+    /// Quantises and packs `positions` vectors of `cols` numbers. `write` makes each; what it is given
+    /// beside its place, `(cols,)`, is scratch.
     pub fn fill(
         &mut self,
         positions: usize,
         cols: usize,
-        mut write: impl FnMut(usize, &mut [f32], &mut [i8]),
+        mut write: impl FnMut(usize, &mut [f32], PackRoom<'_>),
     ) -> Inputs<'_> {
         let vector = self.vector.get_mut(..cols).unwrap_or_default();
-        let rows = self.quantised.chunks_exact_mut(cols.max(1));
-        for (i, (row, scale)) in rows.zip(self.scales.iter_mut()).take(positions).enumerate() {
-            write(i, vector, row);
-            *scale = quant::quantise(vector, row);
+        let quantised = self.quantised.get_mut(..cols).unwrap_or_default();
+        let rooms = self.packed.chunks_exact_mut(Packed::words(cols as u32) as usize);
+        for (i, (packed, scale)) in rooms.zip(self.scales.iter_mut()).take(positions).enumerate() {
+            write(i, vector, PackRoom { quantised: &mut *quantised, packed: &mut *packed });
+            *scale = quant::quantise(vector, quantised);
+            Packed::new(quantised, packed);
         }
         let scales = self.scales.get(..positions).unwrap_or(&[]);
-        Inputs { quantised: self.quantised, cols, scales }
+        Inputs { packed: self.packed, cols, scales }
     }
 }

@@ -1,0 +1,63 @@
+//! The loops of this instruction set against the portable ones.
+//!
+//! In: memory. Out: how many cases were compared. Panics at the first that differs.
+
+use crate::random;
+use ripple_kernel::math::{self, Packed, scalar};
+
+/// What rows and vectors are filled with. -128 is no weight that a packer writes, but a damaged record
+/// may hold it.
+const FILLS: [(i8, i8); 7] =
+    [(127, 127), (-127, 127), (127, -127), (-127, -127), (-128, 127), (-128, -127), (-1, 1)];
+/// Lengths beyond the ones that are all tried.
+const LONG: [usize; 12] = [316, 320, 324, 640, 644, 768, 1000, 1024, 2047, 4096, 11008, 16384];
+/// Coefficients of a scaled row: ordinary ones and the ends, where sums wrap.
+const COEFFICIENTS: [i32; 6] = [1, -1, 104_857, -7_340_033, i32::MAX, i32::MIN];
+
+/// Every length to 300 and [`LONG`], at every alignment of the row, with random numbers and [`FILLS`].
+pub fn all(weights: &mut [i8], x: &mut [i8], room: &mut [u32], sums: &mut [i32]) -> u32 {
+    let mut cases = 0;
+    for fill in 0..=2 * FILLS.len() {
+        match FILLS.get(fill / 2) {
+            None => {
+                random::fill(weights, 3);
+                random::fill(x, 4);
+            }
+            Some(&(w, number)) => {
+                // The same everywhere; then with the signs of the numbers in turn.
+                weights[..x.len() + 3].fill(w);
+                let sign = |j| if fill % 2 == 1 && j % 3 == 0 { -1 } else { 1 };
+                x.iter_mut().enumerate().for_each(|(j, x)| *x = sign(j) * number);
+            }
+        }
+        for len in (0..=300).chain(LONG) {
+            let x = &x[..len];
+            let packed = Packed::new(x, room);
+            for offset in 0..4 {
+                let row = &weights[offset..offset + len];
+                let (found, expected) = (math::dot(row, packed), scalar::dot(row, x));
+                assert_eq!(found, expected, "dot: {len} at {offset}, fill {fill}");
+                let shorter = &row[..len / 2];
+                let (found, expected) = (math::dot(shorter, packed), scalar::dot(shorter, x));
+                assert_eq!(found, expected, "dot: {len} by half at {offset}, fill {fill}");
+                axpy(sums, row, COEFFICIENTS[(len + offset) % COEFFICIENTS.len()]);
+                cases += 3;
+            }
+        }
+    }
+    cases
+}
+
+/// One more number in the accumulator than in the row, to see that it is left alone.
+fn axpy(sums: &mut [i32], row: &[i8], coefficient: i32) {
+    let len = row.len() + usize::from(row.len() < sums.len() / 2);
+    let (found, expected) = sums.split_at_mut(sums.len() / 2);
+    let (found, expected) = (&mut found[..len], &mut expected[..len]);
+    for (j, (found, expected)) in found.iter_mut().zip(expected.iter_mut()).enumerate() {
+        *found = (j as i32).wrapping_mul(0x0101_0101);
+        *expected = *found;
+    }
+    math::axpy(found, coefficient, row);
+    scalar::axpy(expected, coefficient, row);
+    assert!(found == expected, "axpy: {} by {coefficient}", row.len());
+}

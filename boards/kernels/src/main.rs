@@ -1,0 +1,62 @@
+//! The kernel's integer inner loops on the target: whether they give the oracle's numbers, and how
+//! many instructions they take (counted outside, by `boards/count`).
+//!
+//! In: one word on the semihosting command line: `check`, `isa` or `portable`. Out: a line on the
+//! console, and an exit status.
+#![no_std]
+#![no_main]
+
+mod check;
+mod measure;
+mod random;
+
+use core::hint::black_box;
+use cortex_m_rt::entry;
+use ripple_kernel::math::{self, Packed, scalar};
+use semihosting::{eprintln, experimental, println, process};
+
+/// Numbers of the longest row, and of the largest matrix.
+const LONGEST: usize = 16384;
+const LARGEST: usize = 1024 * 1024;
+
+#[entry]
+fn main() -> ! {
+    static mut WEIGHTS: [i8; LARGEST] = [0; LARGEST];
+    static mut VECTOR: [i8; LONGEST] = [0; LONGEST];
+    static mut ROOM: [u32; Packed::words(LONGEST as u32) as usize] =
+        [0; Packed::words(LONGEST as u32) as usize];
+    static mut SUMS: [i32; 2 * LONGEST] = [0; 2 * LONGEST];
+
+    ripple_marks::region::<13>();
+    random::fill(WEIGHTS, 1);
+    random::fill(VECTOR, 2);
+
+    let arguments = experimental::env::args::<64>();
+    let argument = arguments.as_ref().ok().and_then(|mut all| all.nth(1));
+    let known = match argument.and_then(Result::ok).unwrap_or("") {
+        "check" => {
+            measure::hundred_nops();
+            measure::packing(VECTOR, ROOM);
+            let cases = check::all(WEIGHTS, VECTOR, ROOM, SUMS);
+            println!("{cases} cases, each as the oracle has it");
+            true
+        }
+        "isa" => {
+            let mut rooms = ROOM.chunks_mut(1024);
+            let pack = |len| Packed::new(&VECTOR[..len], rooms.next().unwrap_or_default());
+            measure::loops(WEIGHTS, measure::WIDTHS.map(pack), SUMS, math::dot, math::axpy);
+            true
+        }
+        "portable" => {
+            let x = measure::WIDTHS.map(|len| &VECTOR[..len]);
+            measure::loops(WEIGHTS, x, SUMS, scalar::dot, scalar::axpy);
+            true
+        }
+        other => {
+            eprintln!("`{other}`: expected check, isa or portable");
+            false
+        }
+    };
+    black_box(SUMS);
+    process::exit(if known { 0 } else { 2 })
+}

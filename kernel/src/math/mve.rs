@@ -1,0 +1,93 @@
+//! Cortex-M55, M52 and M85, with Helium (the M-profile vector extension): sixteen products an
+//! instruction.
+//!
+//! In: a row and a vector, packed as it is. Out: their dot product. Loads of four vector registers
+//! at once, loops without a branch to pay for, and tails by predication, so that no length is slow.
+
+pub use super::portable::{element, pack};
+
+/// Instructions for 64 numbers: 2 loads, 4 `vmladava`, `le`.
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn dot(row: &[i8], words: &[u32]) -> i32 {
+    let mut sum = 0;
+    // SAFETY: `row` starts on a word boundary, and `words` has two bytes for each of its numbers:
+    // `Packed` checks both. The loads go no further: the second loop leaves out what is too much.
+    unsafe {
+        core::arch::asm!(
+            "wls lr, {blocks}, 3f",
+            "2:",
+            "vldmia {row}!, {{d0-d7}}",
+            "vldmia {x}!, {{d8-d15}}",
+            "vmladava.s8 r12, q0, q4",
+            "vmladava.s8 r12, q1, q5",
+            "vmladava.s8 r12, q2, q6",
+            "vmladava.s8 r12, q3, q7",
+            "le lr, 2b",
+            "3:",
+            "wlstp.8 lr, {rest}, 5f",
+            "4:",
+            "vldrb.8 q0, [{row}], #16",
+            "vldrb.8 q4, [{x}], #16",
+            "vmladava.s8 r12, q0, q4",
+            "letp lr, 4b",
+            "5:",
+            blocks = in(reg) row.len() / 64,
+            rest = in(reg) row.len() % 64,
+            row = inout(reg) row.as_ptr() => _,
+            x = inout(reg) words.as_ptr() => _,
+            inout("r12") sum,
+            out("lr") _,
+            out("q0") _, out("q1") _, out("q2") _, out("q3") _,
+            out("q4") _, out("q5") _, out("q6") _, out("q7") _,
+            options(readonly, nostack),
+        );
+    }
+    sum
+}
+
+/// `acc_j += coefficient * row_j`, wrapping.
+///
+/// Instructions for 16 numbers: 6 loads and stores, 4 `vmla`, `le`.
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn axpy(acc: &mut [i32], coefficient: i32, row: &[i8]) {
+    let len = acc.len().min(row.len());
+    // SAFETY: both have `len` elements; `acc` starts on a word boundary, and loads of bytes need
+    // none; but widening ones want a low register. The second loop leaves out what is too much.
+    unsafe {
+        core::arch::asm!(
+            "wls lr, {blocks}, 3f",
+            "2:",
+            "vldmia {acc}, {{d0-d7}}",
+            "vldrb.s32 q4, [r0], #4",
+            "vldrb.s32 q5, [r0], #4",
+            "vldrb.s32 q6, [r0], #4",
+            "vldrb.s32 q7, [r0], #4",
+            "vmla.i32 q0, q4, {coefficient}",
+            "vmla.i32 q1, q5, {coefficient}",
+            "vmla.i32 q2, q6, {coefficient}",
+            "vmla.i32 q3, q7, {coefficient}",
+            "vstmia {acc}!, {{d0-d7}}",
+            "le lr, 2b",
+            "3:",
+            "wlstp.32 lr, {rest}, 5f",
+            "4:",
+            "vldrb.s32 q4, [r0], #4",
+            "vldrw.32 q0, [{acc}]",
+            "vmla.i32 q0, q4, {coefficient}",
+            "vstrw.32 q0, [{acc}], #16",
+            "letp lr, 4b",
+            "5:",
+            blocks = in(reg) len / 16,
+            rest = in(reg) len % 16,
+            inout("r0") row.as_ptr() => _,
+            acc = inout(reg) acc.as_mut_ptr() => _,
+            coefficient = in(reg) coefficient,
+            out("lr") _,
+            out("q0") _, out("q1") _, out("q2") _, out("q3") _,
+            out("q4") _, out("q5") _, out("q6") _, out("q7") _,
+            options(nostack),
+        );
+    }
+}
