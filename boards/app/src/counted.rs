@@ -3,6 +3,7 @@
 //! In: a device. Out: the same reads, [`Traffic`], and the markers that `boards/count` counts by.
 
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx};
+use ripple_marks as mark;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,11 +80,4 @@ impl<D: BlockDevice> BlockDevice for Counted<D> {
         mark::leave_driver();
         result
     }
-}
-
-/// Stand-ins until the marks crate is here.
-pub(crate) mod mark {
-    pub fn region(_: ripple_kernel::Stage) {}
-    pub fn enter_driver() {}
-    pub fn leave_driver() {}
 }

@@ -16,6 +16,7 @@ use ripple_hal::{
 };
 use ripple_kernel::tokenizer::Tokenizer;
 use ripple_kernel::{Collapse, Decoder, Memory, OpenError, Options, Probe, Stage};
+use ripple_marks as mark;
 
 /// How long calibration may take.
 const CALIBRATION: Micros = Micros(100_000);
@@ -81,12 +82,19 @@ pub(crate) struct Settings {
     gap: Option<BlockCount>,
 }
 
-/// Marks the kernel's stages for `boards/count`.
+/// Marks the kernel's stages for `boards/count`: regions 1 to 6 in their order; 7 is all else.
 pub(crate) struct Regions;
 
 impl Probe for Regions {
     fn enter(&mut self, stage: Stage, _: u32) {
-        crate::counted::mark::region(stage);
+        match stage {
+            Stage::Open => mark::region::<1>(),
+            Stage::Embedding => mark::region::<2>(),
+            Stage::Attention => mark::region::<3>(),
+            Stage::Predictor => mark::region::<4>(),
+            Stage::Ffn => mark::region::<5>(),
+            Stage::Head => mark::region::<6>(),
+        }
     }
 }
 
@@ -208,6 +216,7 @@ fn open<D: BlockDevice>(
                 _ => None,
             }
         })?;
+    mark::region::<7>();
     let header = *decoder.header();
     out.say(Event::Open {
         model: &header.geometry.config,

@@ -126,6 +126,7 @@ struct Choice {
 
 /// Chooses the likeliest token.
 fn choose(sampler: &mut Sampler<'_>, logits: &mut [f32], trace: bool) -> Choice {
+    ripple_marks::region::<7>();
     // The bits, little-endian like every core this runs on.
     let crc = if trace { crc32(logits.as_bytes()) } else { 0 };
     Choice { token: sampler.sample(logits), crc }
