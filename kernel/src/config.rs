@@ -33,6 +33,19 @@ pub enum Ffn {
     Plain,
 }
 
+const LLAMA: bool = cfg!(feature = "llama");
+const OPT: bool = cfg!(feature = "opt");
+
+/// What a model has of two families' variants: `found`, or, where one family alone is compiled in, its
+/// variant. The header was refused if that is another, and the compiler drops the code for the other.
+const fn variant<T: Copy>(found: T, llama: T, opt: T) -> T {
+    match (LLAMA, OPT) {
+        (true, false) => llama,
+        (false, true) => opt,
+        _ => found,
+    }
+}
+
 /// A model, as the kernel needs to know it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -101,9 +114,41 @@ impl ModelConfig {
 
     /// Vectors in a whole bundle: 3 gated, 2 plain.
     pub const fn bundle_rows(&self) -> u32 {
-        match self.ffn {
+        match self.ffn() {
             Ffn::Gated => 3,
             Ffn::Plain => 2,
+        }
+    }
+
+    /// The normalisation that this build computes.
+    pub(crate) const fn norm(&self) -> Norm {
+        variant(self.norm, Norm::Rms, Norm::Layer)
+    }
+
+    /// The positions that this build computes.
+    pub(crate) const fn position(&self) -> Position {
+        variant(self.position, Position::Rope, Position::Learned)
+    }
+
+    /// The neurons that this build computes.
+    pub(crate) const fn ffn(&self) -> Ffn {
+        variant(self.ffn, Ffn::Gated, Ffn::Plain)
+    }
+
+    /// The feature of this crate that the model needs and this build lacks.
+    pub const fn missing_feature(&self) -> Option<&'static str> {
+        let llama = matches!(self.norm, Norm::Rms)
+            || matches!(self.position, Position::Rope)
+            || matches!(self.ffn, Ffn::Gated);
+        let opt = matches!(self.norm, Norm::Layer)
+            || matches!(self.position, Position::Learned)
+            || matches!(self.ffn, Ffn::Plain);
+        if llama && !LLAMA {
+            Some("llama")
+        } else if opt && !OPT {
+            Some("opt")
+        } else {
+            None
         }
     }
 
