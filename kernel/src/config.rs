@@ -219,3 +219,49 @@ impl ModelConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(norm: Norm, position: Position, ffn: Ffn) -> ModelConfig {
+        ModelConfig {
+            dim: 8,
+            layers: 1,
+            neurons: 4,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 10,
+            context: 16,
+            norm,
+            norm_eps: 1e-5,
+            position,
+            ffn,
+            attention_bias: false,
+            ffn_bias: false,
+            tied_head: true,
+            threshold: 0.0,
+            bos: 0,
+            eos: 1,
+        }
+    }
+
+    #[test]
+    fn a_model_names_the_feature_that_is_missing() {
+        let llama = model(Norm::Rms, Position::Rope, Ffn::Gated);
+        let opt = model(Norm::Layer, Position::Learned, Ffn::Plain);
+        let both = model(Norm::Rms, Position::Learned, Ffn::Gated);
+        let needs = |feature, there: bool| (!there).then_some(feature);
+        assert_eq!(llama.missing_feature(), needs("llama", LLAMA));
+        assert_eq!(opt.missing_feature(), needs("opt", OPT));
+        assert_eq!(both.missing_feature(), needs("llama", LLAMA).or(needs("opt", OPT)));
+        // What is compiled in is what runs.
+        if LLAMA {
+            assert_eq!((llama.norm(), llama.bundle_rows()), (Norm::Rms, 3));
+        }
+        if OPT {
+            assert_eq!((opt.norm(), opt.bundle_rows()), (Norm::Layer, 2));
+        }
+    }
+}
