@@ -48,8 +48,7 @@ pub struct Calibration {
 impl Calibration {
     /// A card known beforehand: `T(n) = t0 + n / BW`, nothing measured, taken to overlap.
     pub const fn affine(t0_ns: u64, bytes_per_second: u64) -> Self {
-        let block_ps =
-            PS_PER_SECOND_AND_BLOCK / if bytes_per_second == 0 { 1 } else { bytes_per_second };
+        let block_ps = quotient(PS_PER_SECOND_AND_BLOCK, bytes_per_second);
         Self {
             t0_ns: if t0_ns > MAX_NS { MAX_NS } else { t0_ns },
             block_ps: if block_ps == 0 { 1 } else { block_ps },
@@ -78,7 +77,7 @@ impl Calibration {
         fitted.block_ps = ((block_ns * 1000.0) as u64).clamp(1, MAX_NS);
         let misfits = fitted.table().iter().map(|point| {
             let error = fitted.formula_ns(point.blocks).abs_diff(point.ns);
-            u32::try_from(error.saturating_mul(1000) / point.ns).unwrap_or(u32::MAX)
+            u32::try_from(quotient(error.saturating_mul(1000), point.ns)).unwrap_or(u32::MAX)
         });
         fitted.misfit_permille = misfits.max().unwrap_or(0);
         fitted
@@ -91,7 +90,7 @@ impl Calibration {
 
     /// Bytes per second after it.
     pub const fn bytes_per_second(&self) -> u64 {
-        PS_PER_SECOND_AND_BLOCK / self.block_ps
+        quotient(PS_PER_SECOND_AND_BLOCK, self.block_ps)
     }
 
     /// The measured sizes and their times, ascending.
@@ -140,7 +139,7 @@ impl Calibration {
     /// a read of its own costs. On an affine card, with extents as long as they like, it is optimal
     /// whatever is read.
     pub fn gap(&self) -> BlockCount {
-        let blocks = self.t0_ns.saturating_mul(1000) / self.block_ps;
+        let blocks = quotient(self.t0_ns.saturating_mul(1000), self.block_ps);
         BlockCount(u32::try_from(blocks).unwrap_or(u32::MAX))
     }
 
@@ -193,6 +192,14 @@ impl Calibration {
         let span = (to.blocks.0 as i64 - from.blocks.0 as i64).max(1);
         let ns = ns.saturating_add(rise.saturating_mul(past) / span);
         ns.clamp(1, MAX_NS as i64) as u64
+    }
+}
+
+/// `a / b`; `a` where `b` is 0. Nothing here is 0, but that is more than the compiler sees.
+const fn quotient(a: u64, b: u64) -> u64 {
+    match a.checked_div(b) {
+        Some(quotient) => quotient,
+        None => a,
     }
 }
 

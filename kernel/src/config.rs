@@ -33,6 +33,19 @@ pub enum Ffn {
     Plain,
 }
 
+const LLAMA: bool = cfg!(feature = "llama");
+const OPT: bool = cfg!(feature = "opt");
+
+/// What a model has of two families' variants: `found`, or, where one family alone is compiled in, its
+/// variant. The header was refused if that is another, and the compiler drops the code for the other.
+const fn variant<T: Copy>(found: T, llama: T, opt: T) -> T {
+    match (LLAMA, OPT) {
+        (true, false) => llama,
+        (false, true) => opt,
+        _ => found,
+    }
+}
+
 /// A model, as the kernel needs to know it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -101,9 +114,41 @@ impl ModelConfig {
 
     /// Vectors in a whole bundle: 3 gated, 2 plain.
     pub const fn bundle_rows(&self) -> u32 {
-        match self.ffn {
+        match self.ffn() {
             Ffn::Gated => 3,
             Ffn::Plain => 2,
+        }
+    }
+
+    /// The normalisation that this build computes.
+    pub(crate) const fn norm(&self) -> Norm {
+        variant(self.norm, Norm::Rms, Norm::Layer)
+    }
+
+    /// The positions that this build computes.
+    pub(crate) const fn position(&self) -> Position {
+        variant(self.position, Position::Rope, Position::Learned)
+    }
+
+    /// The neurons that this build computes.
+    pub(crate) const fn ffn(&self) -> Ffn {
+        variant(self.ffn, Ffn::Gated, Ffn::Plain)
+    }
+
+    /// The feature of this crate that the model needs and this build lacks.
+    pub const fn missing_feature(&self) -> Option<&'static str> {
+        let llama = matches!(self.norm, Norm::Rms)
+            || matches!(self.position, Position::Rope)
+            || matches!(self.ffn, Ffn::Gated);
+        let opt = matches!(self.norm, Norm::Layer)
+            || matches!(self.position, Position::Learned)
+            || matches!(self.ffn, Ffn::Plain);
+        if llama && !LLAMA {
+            Some("llama")
+        } else if opt && !OPT {
+            Some("opt")
+        } else {
+            None
         }
     }
 
@@ -172,5 +217,51 @@ impl ModelConfig {
             return err("threshold", self.threshold.to_bits(), "0 or more, finite");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(norm: Norm, position: Position, ffn: Ffn) -> ModelConfig {
+        ModelConfig {
+            dim: 8,
+            layers: 1,
+            neurons: 4,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 10,
+            context: 16,
+            norm,
+            norm_eps: 1e-5,
+            position,
+            ffn,
+            attention_bias: false,
+            ffn_bias: false,
+            tied_head: true,
+            threshold: 0.0,
+            bos: 0,
+            eos: 1,
+        }
+    }
+
+    #[test]
+    fn a_model_names_the_feature_that_is_missing() {
+        let llama = model(Norm::Rms, Position::Rope, Ffn::Gated);
+        let opt = model(Norm::Layer, Position::Learned, Ffn::Plain);
+        let both = model(Norm::Rms, Position::Learned, Ffn::Gated);
+        let needs = |feature, there: bool| (!there).then_some(feature);
+        assert_eq!(llama.missing_feature(), needs("llama", LLAMA));
+        assert_eq!(opt.missing_feature(), needs("opt", OPT));
+        assert_eq!(both.missing_feature(), needs("llama", LLAMA).or(needs("opt", OPT)));
+        // What is compiled in is what runs.
+        if LLAMA {
+            assert_eq!((llama.norm(), llama.bundle_rows()), (Norm::Rms, 3));
+        }
+        if OPT {
+            assert_eq!((opt.norm(), opt.bundle_rows()), (Norm::Layer, 2));
+        }
     }
 }

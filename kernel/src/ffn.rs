@@ -80,7 +80,7 @@ impl Neuron<'_> {
             Bundle::Full => 1,
             Bundle::Rest => 0,
         };
-        let (up, down) = match config.ffn {
+        let (up, down) = match config.ffn() {
             Ffn::Plain => (None, next),
             Ffn::Gated => (Some(Row::of(bundle, next)), next + 1),
         };

@@ -292,7 +292,7 @@ pub(crate) fn normalise(
     let dim = geometry.config.dim as usize;
     let at = (which * geometry.norm_vectors()) as usize * dim;
     let weight = vectors.get(at..).and_then(|v| v.get(..dim)).unwrap_or(&[]);
-    match geometry.config.norm {
+    match geometry.config.norm() {
         Norm::Rms => norm::rms(out, x, weight, geometry.config.norm_eps),
         Norm::Layer => {
             let bias = vectors.get(at + dim..).and_then(|v| v.get(..dim)).unwrap_or(&[]);

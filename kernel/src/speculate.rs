@@ -103,7 +103,7 @@ impl<'h> Speculation<'h> {
         let most = self.history.len().saturating_sub(places);
         if self.count > most {
             let keep = most.min(self.count.div_ceil(2));
-            self.history.copy_within(self.count - keep..self.count, 0);
+            copy(self.history, self.count - keep, 0, keep);
             self.count = keep;
         }
     }
@@ -126,13 +126,19 @@ fn draft(history: &mut [u32], count: usize, most: usize) -> usize {
     }
     let room = history.len() - count;
     let length = most.min(longest.saturating_sub(DOUBT)).min(room);
+    copy(history, from, count, length);
+    length
+}
+
+/// Copies one token after the other, so that what was copied can be copied on. The library's
+/// `copy_within` can panic.
+fn copy(history: &mut [u32], from: usize, to: usize, length: usize) {
     for i in 0..length {
         let token = history.get(from + i).copied().unwrap_or(0);
-        if let Some(place) = history.get_mut(count + i) {
+        if let Some(place) = history.get_mut(to + i) {
             *place = token;
         }
     }
-    length
 }
 
 #[cfg(test)]

@@ -48,12 +48,13 @@ impl Drift {
 
     /// The factors of access and of transfer.
     fn scales(&self) -> (i64, i64) {
-        let slope = self.covariance * ONE / (self.variance + RIDGE);
+        // `/` and `clamp` can panic, and that they do not is beyond what the compiler sees.
+        let slope = (self.covariance * ONE).checked_div(self.variance + RIDGE).unwrap_or(0);
         let slope = slope.clamp(-MOST_SCALE, MOST_SCALE);
         let transfer = self.mean_ratio - product(slope, self.mean_share);
         let within = |scale: i64| scale.clamp(LEAST_SCALE, MOST_SCALE);
         let access = within(transfer + slope);
-        (access, within(transfer).clamp(access / MOST_APART, access * MOST_APART))
+        (access, within(transfer).max(access / MOST_APART).min(access * MOST_APART))
     }
 
     /// What `y` should be where access has the share `u`.
@@ -67,7 +68,7 @@ impl Drift {
     /// same, in more reads.
     fn record(&mut self, share: i64, ratio: i64) {
         let expected = self.expected_ratio(share);
-        let ratio = ratio.clamp(expected / 2, expected * 2);
+        let ratio = ratio.max(expected / 2).min(expected * 2);
         if self.samples == 0 {
             self.mean_share = share;
         }

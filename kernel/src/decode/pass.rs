@@ -206,7 +206,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
             })?;
         }
         let positions = position..position + tokens.len() as u32;
-        match geometry.config.position {
+        match geometry.config.position() {
             Position::Rope => {
                 let half = geometry.frequencies() as usize;
                 let at = state.final_vectors.len().saturating_sub(half);

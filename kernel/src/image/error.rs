@@ -50,6 +50,12 @@ pub enum ImageError {
     /// A model that cannot be run.
     #[error("{0}")]
     Config(ConfigError),
+    /// A model of a family that is not compiled in.
+    #[error("the model needs the feature `{feature}` of ripple-kernel, which this build lacks")]
+    Family {
+        /// The feature.
+        feature: &'static str,
+    },
     /// A section is not where, or not as large as, the model needs it.
     #[error("section `{kind}` starts at block {} with {} blocks a part, expected block {} with {}", found.0, found.1, expected.0, expected.1)]
     Section {

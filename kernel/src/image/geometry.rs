@@ -148,7 +148,7 @@ impl Geometry {
             }
             SectionKind::Output => (c.dim, layout(Quant::Q8, 1, c.query_dim(), attention)),
             SectionKind::Embedding => (c.vocab, layout(Quant::Q8, 1, c.dim, false)),
-            SectionKind::Positions => match c.position {
+            SectionKind::Positions => match c.position() {
                 Position::Learned => (c.context, layout(Quant::Q8, 1, c.dim, false)),
                 Position::Rope => (0, layout(Quant::Q8, 1, c.dim, false)),
             },
@@ -184,12 +184,12 @@ impl Geometry {
 
     /// Whether a neuron's first row has a bias.
     pub const fn first_bias(&self) -> bool {
-        self.config.ffn_bias && matches!(self.config.ffn, Ffn::Plain)
+        self.config.ffn_bias && matches!(self.config.ffn(), Ffn::Plain)
     }
 
     /// Vectors of one norm: its weight, and its bias if it has one.
     pub const fn norm_vectors(&self) -> u32 {
-        match self.config.norm {
+        match self.config.norm() {
             Norm::Rms => 1,
             Norm::Layer => 2,
         }
@@ -207,7 +207,7 @@ impl Geometry {
 
     /// Rotary frequencies: `head_dim / 2`, or none.
     pub const fn frequencies(&self) -> u32 {
-        match self.config.position {
+        match self.config.position() {
             Position::Rope => self.config.head_dim / 2,
             Position::Learned => 0,
         }

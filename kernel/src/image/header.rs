@@ -234,6 +234,15 @@ impl Plan {
     }
 }
 
+/// Refuses a model that this build cannot run.
+fn check(config: &ModelConfig) -> Result<(), ImageError> {
+    config.check().map_err(ImageError::Config)?;
+    match config.missing_feature() {
+        Some(feature) => Err(ImageError::Family { feature }),
+        None => Ok(()),
+    }
+}
+
 impl RawGeometry {
     fn geometry(&self) -> Result<Geometry, ImageError> {
         fn code<T>(field: &'static str, found: u8, value: Option<T>) -> Result<T, ImageError> {
@@ -291,7 +300,7 @@ impl RawGeometry {
             bos: self.bos.get(),
             eos: self.eos.get(),
         };
-        config.check().map_err(ImageError::Config)?;
+        check(&config)?;
         Ok(Geometry {
             config,
             bundle: code("bundle", self.bundle, bundle)?,
@@ -314,7 +323,7 @@ impl HeaderBuilder {
     /// # Errors
     /// A model that cannot be run, or an image beyond 2 TiB (4 GiB a table).
     pub fn new(geometry: Geometry, tokenizer_bytes: u32) -> Result<Self, ImageError> {
-        geometry.config.check().map_err(ImageError::Config)?;
+        check(&geometry.config)?;
         let plan = Plan::new(&geometry, tokenizer_bytes)
             .ok_or(ImageError::Code { field: "size", found: u32::MAX })?;
         Ok(Self { geometry, tokenizer_bytes, plan })
