@@ -121,6 +121,11 @@ impl<const N: usize> FatFile<N> {
     }
 }
 
+/// Whether [`FatFile::resolve`] can look for `name`: `NAME.EXT`, 1 to 8 and 0 to 3 characters.
+pub fn is_fat_name(name: &str) -> bool {
+    short_name(name).is_some()
+}
+
 /// `NAME.EXT` as directories store it: upper case, padded with spaces, without the dot.
 fn short_name(name: &str) -> Option<[u8; 11]> {
     let (stem, extension) = name.split_once('.').unwrap_or((name, ""));

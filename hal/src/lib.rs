@@ -8,6 +8,7 @@
 //! | a file, or one over semihosting | [`Stream`] |
 //! | a card driven by `embedded-sdmmc` | `Card` (feature `sdmmc`) |
 //! | a file on a card with FAT16 or FAT32 | [`FatFile`], then [`ExtentDevice`] |
+//! | a partition without a file system | [`RawPartition`] |
 //! | an async driver | [`Polled`] |
 //! | a card that others use too | [`SharedDevice`] |
 //!
@@ -30,6 +31,8 @@ mod device;
 mod extent;
 mod fat;
 mod gap;
+mod mbr;
+mod partition;
 #[cfg(feature = "sdmmc")]
 mod sdmmc;
 mod slice;
@@ -45,8 +48,10 @@ pub use clock::{Clock, Micros};
 pub use cost::{Calibration, CostPoint};
 pub use device::{BlockDevice, DeviceError, ErrorKind, OutOfRange};
 pub use extent::{ExtentDevice, ExtentError, Extents, FileExtent};
-pub use fat::{FatError, FatFile};
+pub use fat::{FatError, FatFile, is_fat_name};
 pub use gap::ReadPattern;
+pub use mbr::{Partition, PartitionTable};
+pub use partition::{PartitionError, RawPartition};
 #[cfg(feature = "sdmmc")]
 pub use sdmmc::{Card, CardError};
 pub use slice::Slice;

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint goes through [`import`], [`mod@reference`] (the truth), [`trace`], [`coactivation`],
 //! [`placement`], [`admission`] and [`pack`] to become an image; [`card`] is the simulated storage
-//! that [`simulate`] runs it from.
+//! that [`simulate`] runs it from, [`medium`] writes it to a real one.
 
 pub mod admission;
 pub mod bench;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod coactivation;
 pub mod generate;
 pub mod import;
+pub mod medium;
 pub mod memory;
 pub mod meter;
 pub mod model;

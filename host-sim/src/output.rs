@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
@@ -70,15 +71,25 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 /// # Errors
 /// When the folder cannot be written or `write` fails; `path` is then untouched.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    replace_file(path, |file| {
+        let mut writer = BufWriter::new(file);
+        write(&mut writer)?;
+        Ok(writer.flush()?)
+    })
+}
+
+/// As [`write_whole`], for what is not written from front to back: `fill` gets an empty file.
+///
+/// # Errors
+/// When the folder cannot be written or `fill` fails; `path` is then untouched.
+pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
     check_path(path)?;
     let folder = folder(path);
     let file = tempfile::Builder::new()
         .prefix(".ripple-")
         .tempfile_in(folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
-    let mut writer = BufWriter::new(file);
-    write(&mut writer).with_context(|| format!("{}: not written", path.display()))?;
-    let file = writer.into_inner().with_context(|| format!("{}: not written", path.display()))?;
+    fill(file.as_file()).with_context(|| format!("{}: not written", path.display()))?;
     file.as_file().sync_all().with_context(|| format!("{}: not written", path.display()))?;
     #[cfg(unix)]
     {

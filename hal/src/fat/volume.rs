@@ -5,6 +5,7 @@
 
 use super::FatError;
 use crate::extent::Extents;
+use crate::mbr::PartitionTable;
 use crate::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// Little-endian numbers at an offset; 0 beyond the end, which no caller asks for.
@@ -95,12 +96,9 @@ impl Volume {
         window: &mut Window<'_, D>,
     ) -> Result<Self, FatError<D::Error>> {
         let mut first_blocks = [Some(BlockIdx(0)), None, None, None, None];
-        let block0 = window.block(BlockIdx(0), BlockIdx(1))?;
-        if u16_at(block0, 510) == 0xAA55 {
-            for (partition, first) in (0..4).zip(first_blocks.iter_mut().skip(1)) {
-                let at = 446 + 16 * partition;
-                let (kind, start) = (u8_at(block0, at + 4), u32_at(block0, at + 8));
-                *first = (kind != 0 && start != 0).then_some(BlockIdx(start));
+        if let Some(table) = PartitionTable::parse(window.block(BlockIdx(0), BlockIdx(1))?) {
+            for (first, partition) in first_blocks.iter_mut().skip(1).zip(table.partitions()) {
+                *first = Some(partition.start);
             }
         }
 

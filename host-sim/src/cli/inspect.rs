@@ -70,7 +70,7 @@ struct Section {
 /// What the checksum of a section says.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Check {
+pub enum Check {
     Ok,
     Wrong,
     /// The file ends before the section does.
@@ -123,22 +123,23 @@ impl Inspect {
     }
 }
 
+/// Compares a section with its checksum.
+pub fn check(image: &[u8], header: &Header, kind: SectionKind) -> Check {
+    let section = header.section(kind);
+    let start = section.start.0 as usize * BLOCK_BYTES;
+    let bytes = section.part.0 as usize * header.parts(kind) as usize * BLOCK_BYTES;
+    let Some(bytes) = image.get(start..start + bytes) else { return Check::CutOff };
+    let mut crc = Crc32::new();
+    crc.update(bytes);
+    if crc.finish() == section.crc { Check::Ok } else { Check::Wrong }
+}
+
 fn inspect(name: String, image: &[u8], header: &Header) -> Report {
     let geometry = &header.geometry;
     let c = &geometry.config;
     let sections = SectionKind::ALL.into_iter().map(|kind| {
         let section = header.section(kind);
         let parts = header.parts(kind);
-        let start = section.start.0 as usize * BLOCK_BYTES;
-        let end = start + section.part.0 as usize * parts as usize * BLOCK_BYTES;
-        let check = match image.get(start..end) {
-            None => Check::CutOff,
-            Some(bytes) => {
-                let mut crc = Crc32::new();
-                crc.update(bytes);
-                if crc.finish() == section.crc { Check::Ok } else { Check::Wrong }
-            }
-        };
         let (records, layout) = geometry.table(kind).unzip();
         Section {
             name: kind.name(),
@@ -147,7 +148,7 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             parts,
             records: records.unwrap_or(0),
             record_bytes: layout.map_or(0, |layout| layout.stride()),
-            check,
+            check: check(image, header, kind),
         }
     });
     let plan = MemoryPlan::for_model(geometry, &Options { context: c.context, ..Options::DEFAULT });

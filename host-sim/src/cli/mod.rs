@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod board;
+mod card;
 mod demo;
 mod inspect;
 mod perplexity;
@@ -36,6 +37,7 @@ enum Command {
     Place(place::Place),
     Orders(stages::Orders),
     Pack(stages::Pack),
+    Card(card::Card),
     Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
@@ -58,6 +60,7 @@ pub fn main() -> Result<()> {
         Some(Command::Place(c)) => c.run(),
         Some(Command::Orders(c)) => c.run(),
         Some(Command::Pack(c)) => c.run(),
+        Some(Command::Card(c)) => c.run(),
         Some(Command::Run(c)) => c.run(),
         Some(Command::Inspect(c)) => c.run(),
         Some(Command::Bench(c)) => {

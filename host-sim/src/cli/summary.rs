@@ -128,8 +128,10 @@ pub fn bytes(n: f64) -> String {
         format!("{n:.0} B")
     } else if n < 10_000_000.0 {
         format!("{:.1} KiB", n / 1024.0)
-    } else {
+    } else if n < 10_000_000_000.0 {
         format!("{:.1} MiB", n / (1024.0 * 1024.0))
+    } else {
+        format!("{:.1} GiB", n / (1024.0 * 1024.0 * 1024.0))
     }
 }
 

@@ -26,3 +26,6 @@ pub use header::{Header, HeaderBuilder, LayerInfo, Section};
 pub use page::Page;
 pub use record::{Quant, Record, RecordLayout};
 pub use view::{Image, Table};
+
+/// What the image is called on a card with a file system: a name that FAT stores as it is.
+pub const FILE_NAME: &str = "RIPPLE.IMG";
