@@ -4,7 +4,7 @@
 
 use crate::card::{Card, read_command};
 use crate::host::Host;
-use crate::transfer::MOST_BLOCKS;
+use crate::transfer::part;
 use crate::{Registers, SdhciError};
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, OutOfRange};
 
@@ -96,8 +96,8 @@ impl<R: Registers, C: Clock> BlockDevice for Sdhci<R, C> {
         self.read_while(start, dst, || ())
     }
 
-    /// With DMA `work` runs while the first 65,535 blocks arrive, up to the next multiple of 512 KiB
-    /// in memory, where the controller stops until `work` is done.
+    /// With DMA `work` runs while the blocks arrive, up to the next multiple of 512 KiB in memory; what
+    /// lies beyond is read when `work` is done.
     fn read_while<T>(
         &mut self,
         start: BlockIdx,
@@ -111,12 +111,14 @@ impl<R: Registers, C: Clock> BlockDevice for Sdhci<R, C> {
         OutOfRange::check(start, dst, card.blocks).map_err(SdhciError::OutOfRange)?;
         // Not known to be in order until the read has succeeded: `work` may unwind.
         self.card = None;
-        let (first, rest) = dst.split_at_mut(dst.len().min(MOST_BLOCKS));
+        let (first, mut rest) = dst.split_at_mut(part(dst));
+        let mut at = start + BlockCount(first.len() as u32);
         let mut done = self.read_once(card, start, first, work);
-        let mut start = start;
-        for part in rest.chunks_mut(MOST_BLOCKS) {
-            start = start + BlockCount(MOST_BLOCKS as u32);
-            done = done.and_then(|done| self.read_once(card, start, part, || done));
+        while done.is_ok() && !rest.is_empty() {
+            let (next, after) = rest.split_at_mut(part(rest));
+            done = done.and_then(|done| self.read_once(card, at, next, || done));
+            at = at + BlockCount(next.len() as u32);
+            rest = after;
         }
         let lost = matches!(done, Err(SdhciError::NoCard | SdhciError::Timeout { .. }));
         if done.is_ok() || (!lost && card.recover(&mut self.host)) {

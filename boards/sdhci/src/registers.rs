@@ -23,7 +23,7 @@ pub trait Registers {
     /// Hands `dst` to the controller and gives its address on the controller's bus, or `None` if the
     /// controller must not write it itself.
     ///
-    /// Every earlier write of the core is visible in memory afterwards. On a core with a data cache
+    /// The two addresses must be equal modulo 512 KiB. Every earlier write of the core is visible in memory afterwards. On a core with a data cache
     /// that the controller does not look into, this cleans and invalidates the lines of `dst`: none
     /// of them may be written back on top of what arrives.
     fn begin_dma(&mut self, dst: &mut [Block]) -> Option<u32> {

@@ -54,30 +54,65 @@ fn every_size_and_offset_has_the_right_contents() {
     });
 }
 
+/// Where SDMA stops.
+const BOUNDARY: usize = 512 * 1024;
+
+/// Calls `test` with `blocks` blocks that begin `offset` bytes after a multiple of 512 KiB.
+fn placed(offset: usize, blocks: usize, test: impl FnOnce(&mut [Block])) {
+    let mut memory = vec![0u8; BOUNDARY + blocks * 512];
+    let skipped = (BOUNDARY + offset - memory.as_ptr().addr() % BOUNDARY) % BOUNDARY;
+    let start = memory[skipped..].as_mut_ptr().cast::<Block>();
+    assert!(start.is_aligned());
+    // SAFETY: aligned, inside `memory`, borrowed alone; any bytes are a block.
+    test(unsafe { std::slice::from_raw_parts_mut(start, blocks) });
+}
+
 #[test]
-fn dma_goes_on_at_every_boundary() {
+fn commands_end_where_dma_would_stop() {
     let controller = Controller::new(Kind::Emmc, BLOCKS, true);
     let mut device = device(&controller, true);
-    // The model's memory begins one block before a boundary.
-    reads(&mut device, 5, 1).unwrap();
-    assert_eq!(controller.0.borrow().boundaries, 0);
-    reads(&mut device, 5, 2).unwrap();
-    assert_eq!(controller.0.borrow().boundaries, 1);
-    reads(&mut device, 5, 3 * 1024 + 2).unwrap();
-    assert_eq!(controller.0.borrow().boundaries, 5);
+    device.block_count().unwrap();
+    for (offset, expected) in [
+        (0, &[(18, 5), (18, 1029), (17, 2053)][..]),
+        (BOUNDARY - 512, &[(17, 5), (18, 6), (18, 1030)]),
+    ] {
+        controller.commands();
+        placed(offset, 2049, |dst| {
+            device.read(BlockIdx(5), dst).unwrap();
+            assert!(is_right(5, dst));
+        });
+        assert_eq!(controller.commands(), expected);
+        assert_eq!(controller.0.borrow().boundaries, 0);
+    }
+}
+
+#[test]
+fn dma_goes_on_where_it_stops_inside_a_block() {
+    let controller = Controller::new(Kind::Emmc, BLOCKS, true);
+    let mut device = device(&controller, true);
+    device.block_count().unwrap();
+    controller.commands();
+    for offset in [64, 448, BOUNDARY - 64, BOUNDARY - 448] {
+        placed(offset, 2500, |dst| {
+            device.read(BlockIdx(5), dst).unwrap();
+            assert!(is_right(5, dst));
+        });
+        assert_eq!(controller.commands(), [(18, 5)]);
+    }
+    assert_eq!(controller.0.borrow().boundaries, 2 + 2 + 3 + 3);
 }
 
 #[test]
 fn reads_longer_than_the_counter_are_split() {
-    for (dma, blocks, last) in [(false, 65_536, (17, 9 + 65_535)), (true, 65_537, (18, 9 + 65_535))]
-    {
-        let controller = Controller::new(Kind::SdHc, 1 << 18, dma);
-        let mut device = device(&controller, true);
-        device.block_count().unwrap();
-        controller.commands();
-        reads(&mut device, 9, blocks).unwrap();
-        assert_eq!(controller.commands(), [(18, 9), last]);
-    }
+    let controller = Controller::new(Kind::SdHc, 1 << 18, true);
+    let mut device = device(&controller, true);
+    device.block_count().unwrap();
+    controller.commands();
+    placed(64, 65_537, |dst| {
+        device.read(BlockIdx(9), dst).unwrap();
+        assert!(is_right(9, dst));
+    });
+    assert_eq!(controller.commands(), [(18, 9), (18, 9 + 65_535)]);
 }
 
 #[test]
@@ -86,8 +121,8 @@ fn single_blocks_and_byte_addresses() {
     let mut device = device(&controller, true);
     device.block_count().unwrap();
     controller.commands();
-    reads(&mut device, 3, 1).unwrap();
-    reads(&mut device, 3, 2).unwrap();
+    placed(0, 1, |dst| device.read(BlockIdx(3), dst).unwrap());
+    placed(0, 2, |dst| device.read(BlockIdx(3), dst).unwrap());
     assert_eq!(controller.commands(), [(17, 3 * 512), (18, 3 * 512)]);
 }
 
@@ -160,11 +195,14 @@ fn a_damaged_read_is_stopped_without_a_new_start() {
     device.block_count().unwrap();
     controller.fail(Fault::DataCrc(3));
     controller.commands();
-    assert_eq!(reads(&mut device, 0, 8), Err(SdhciError::Crc { command: 18 }));
-    let address = 0x1234 << 16;
-    assert_eq!(controller.commands(), [(18, 0), (13, address), (12, 0), (13, address)]);
-    reads(&mut device, 0, 8).unwrap();
-    assert_eq!(controller.commands(), [(18, 0)]);
+    placed(0, 8, |dst| {
+        let read = device.read(BlockIdx(0), dst);
+        assert_eq!(read, Err(SdhciError::Crc { command: 18 }));
+        let address = 0x1234 << 16;
+        assert_eq!(controller.commands(), [(18, 0), (13, address), (12, 0), (13, address)]);
+        device.read(BlockIdx(0), dst).unwrap();
+        assert_eq!(controller.commands(), [(18, 0)]);
+    });
 }
 
 #[test]
@@ -234,10 +272,11 @@ fn another_card_has_another_size() {
 fn work_runs_while_dma_writes_and_the_read_waits() {
     let controller = Controller::new(Kind::Emmc, BLOCKS, true);
     let mut device = device(&controller, true);
-    let mut dst = vec![Block::ZERO; 64];
-    let writing = device.read_while(BlockIdx(10), &mut dst, || controller.is_writing());
-    assert_eq!(writing, Ok(true));
-    assert!(!controller.is_writing() && is_right(10, &dst));
+    placed(0, 64, |dst| {
+        let writing = device.read_while(BlockIdx(10), dst, || controller.is_writing());
+        assert_eq!(writing, Ok(true));
+        assert!(!controller.is_writing() && is_right(10, dst));
+    });
 }
 
 #[test]

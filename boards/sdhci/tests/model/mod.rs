@@ -13,7 +13,8 @@ use std::rc::Rc;
 
 const PRESENT: u32 = 0x000F_0000;
 const ABSENT: u32 = 0x000A_0000;
-const BUS_BASE: u32 = 0x4007_FE00;
+/// Where the memory lent lies on the bus, equal to its own address modulo 512 KiB.
+const BUS_BASE: u32 = 0x4000_0000;
 const BOUNDARY: u32 = 512 * 1024;
 
 /// What is in the slot.
@@ -113,6 +114,10 @@ pub fn contents(at: u32) -> Block {
         word.copy_from_slice(&(at * 128 + i as u32 + 1).wrapping_mul(0x9E37_79B1).to_le_bytes());
     }
     block
+}
+
+fn bus_address(memory: *const Block) -> u32 {
+    BUS_BASE + memory.addr() as u32 % BOUNDARY
 }
 
 impl Controller {
@@ -312,7 +317,13 @@ impl Model {
     /// Moves one block, if there is one to move.
     fn step(&mut self) {
         let Some(sending) = &self.sending else { return };
-        if sending.paused || !self.fifo.is_empty() || sending.left == 0 {
+        if sending.paused {
+            return;
+        }
+        if !self.fifo.is_empty() {
+            if sending.by_dma {
+                self.write_memory();
+            }
             return;
         }
         let sent = sending.sent;
@@ -343,18 +354,23 @@ impl Model {
             sending.sent += 1;
             sending.left -= 1;
         }
-        if !by_dma {
-            self.fifo = block.0.to_vec();
-            return self.raise(1 << 5);
-        }
+        self.fifo = block.0.to_vec();
+        if by_dma { self.write_memory() } else { self.raise(1 << 5) }
+    }
+
+    /// Writes what it has of a block, up to the next boundary.
+    fn write_memory(&mut self) {
         let (start, blocks) = self.lent.expect("DMA into memory that is not lent");
-        let at = (self.registers[0] - BUS_BASE) as usize / BLOCK_BYTES;
-        assert!(at < blocks, "DMA beyond the memory that is lent");
+        let address = self.registers[0];
+        let at = (address - bus_address(start)) as usize;
+        let count = self.fifo.len().min((BOUNDARY - address % BOUNDARY) as usize);
+        assert!(at + count <= blocks * BLOCK_BYTES, "DMA beyond the memory that is lent");
         // SAFETY: `start` is the beginning of `blocks` blocks that the driver holds borrowed until it
         // calls `end_dma`, which clears `lent`.
-        unsafe { start.add(at).write(block) };
-        self.registers[0] += BLOCK_BYTES as u32;
-        if self.end_of_data() {
+        unsafe { start.cast::<u8>().add(at).copy_from(self.fifo.as_ptr(), count) };
+        self.fifo.drain(..count);
+        self.registers[0] += count as u32;
+        if self.fifo.is_empty() && self.end_of_data() {
             return;
         }
         if self.registers[0].is_multiple_of(BOUNDARY) {
@@ -443,7 +459,7 @@ impl Registers for Controller {
             return None;
         }
         model.lent = Some((dst.as_mut_ptr(), dst.len()));
-        Some(BUS_BASE)
+        Some(bus_address(dst.as_mut_ptr()))
     }
 
     fn end_dma(&mut self, _: &mut [Block]) {
