@@ -87,16 +87,23 @@ impl<R: Registers, C: Clock> Host<R, C> {
         Self { registers, clock, base_hz, detects }
     }
 
-    /// Polls until `ready`, at least twice; whether it was before `limit` passed.
+    /// Polls until `ready`; whether it was before `limit` passed.
     pub fn wait(&self, limit: Micros, mut ready: impl FnMut(&R) -> bool) -> bool {
+        // The clock costs a division or two: most waits are over at once.
+        if ready(&self.registers) {
+            return true;
+        }
         let begun = self.clock.now();
-        while !ready(&self.registers) {
-            if self.clock.now().since(begun).0 > limit.0 {
-                // Once more: this core may have been kept from looking.
-                return ready(&self.registers);
+        loop {
+            let late = self.clock.now().since(begun).0 > limit.0;
+            // Asked after the time: this core may have been kept from looking.
+            if ready(&self.registers) {
+                return true;
+            }
+            if late {
+                return false;
             }
         }
-        true
     }
 
     /// Resets everything, then powers the card and clocks it with at most 400 kHz.

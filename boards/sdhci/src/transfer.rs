@@ -7,6 +7,7 @@ use crate::command::{Command, READ_MULTIPLE, Response};
 use crate::host::{DATA_LIMIT, Host, register, status};
 use crate::{Registers, SdhciError};
 use ripple_hal::{BLOCK_BYTES, Block, Clock};
+use zerocopy::transmute_mut;
 
 /// Blocks that one command can ask for: a 16-bit register.
 const MOST_BLOCKS: usize = 0xFFFF;
@@ -69,8 +70,9 @@ impl<R: Registers, C: Clock> Host<R, C> {
         self.request(command, argument, dst.len(), 0)?;
         for block in dst {
             self.wait_status(command, status::READ_READY, DATA_LIMIT)?;
-            for bytes in block.0.chunks_exact_mut(4) {
-                bytes.copy_from_slice(&self.registers.read(register::DATA).to_le_bytes());
+            let words: &mut [u32; BLOCK_BYTES / 4] = transmute_mut!(block);
+            for word in words {
+                *word = self.registers.read(register::DATA).to_le();
             }
         }
         self.wait_status(command, status::TRANSFER_COMPLETE, DATA_LIMIT)?;
