@@ -28,6 +28,9 @@
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
+compile_error!("for Cortex-A7 and Cortex-A53 only: build a board, or name the target");
+
 pub mod cache;
 mod card_check;
 mod clock;
