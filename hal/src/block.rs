@@ -10,10 +10,11 @@ pub const BLOCK_BYTES: usize = 512;
 
 /// One block of storage, aligned for DMA.
 ///
-/// 32 bytes is the cache line of a Cortex-M7, the strictest of the cores this runs on: a buffer of
-/// blocks never shares a line with anything else, so invalidating it is always safe.
+/// 64 bytes is the data cache line of a Cortex-A7 and a Cortex-A53 (32 on a Cortex-M7), the longest of
+/// the cores this runs on: a buffer of blocks never shares a line with anything else, so invalidating
+/// it is always safe.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 pub struct Block(pub [u8; BLOCK_BYTES]);
 
 const _: () = assert!(size_of::<Block>() == BLOCK_BYTES);

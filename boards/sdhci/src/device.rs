@@ -1,0 +1,129 @@
+//! The driver as the kernel sees it: starts the card when needed, reads, recovers.
+//!
+//! In: registers, a clock, [`Options`]. Out: [`Sdhci`], a [`BlockDevice`]. Knows nothing of registers.
+
+use crate::card::{Card, read_command};
+use crate::host::Host;
+use crate::transfer::part;
+use crate::{Registers, SdhciError};
+use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, OutOfRange};
+
+/// What is on the controller's bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// An SD card: SDSC, SDHC or SDXC.
+    Sd,
+    /// An eMMC, or an MMC card.
+    Emmc,
+}
+
+/// What the driver must know of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What is on the bus.
+    pub media: Media,
+    /// The controller's base clock in Hz; 0: as its capabilities register says.
+    pub base_hz: u32,
+    /// Whether the present state register tells if a card is inserted.
+    pub detects_card: bool,
+}
+
+/// An SD card or eMMC, read by an SD host controller.
+///
+/// The card is started on the first call, and again on the first one after it was pulled, did not
+/// answer, or could not be brought back to order. Every wait has a deadline on `C`, except that a
+/// controller which does not stop writing memory when reset is waited for.
+#[derive(Debug)]
+pub struct Sdhci<R, C> {
+    host: Host<R, C>,
+    media: Media,
+    card: Option<Card>,
+}
+
+impl<R: Registers, C: Clock> Sdhci<R, C> {
+    /// A driver for the controller with these registers; touches nothing yet.
+    pub const fn new(registers: R, clock: C, options: Options) -> Self {
+        let host = Host::new(registers, clock, options.base_hz, options.detects_card);
+        Self { host, media: options.media, card: None }
+    }
+
+    /// The controller's registers, for what this driver does not do.
+    pub const fn registers(&mut self) -> &mut R {
+        &mut self.host.registers
+    }
+
+    /// The card, started if it was not or is another.
+    fn card(&mut self) -> Result<Card, SdhciError> {
+        match self.card {
+            Some(card) if !self.host.is_removed() => Ok(card),
+            _ => {
+                self.card = None;
+                let card = Card::start(&mut self.host, self.media)?;
+                self.card = Some(card);
+                Ok(card)
+            }
+        }
+    }
+
+    /// Reads with one command, and works meanwhile if the controller writes memory itself.
+    fn read_once<T>(
+        &mut self,
+        card: Card,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> T,
+    ) -> Result<T, SdhciError> {
+        let (command, argument) = (read_command(dst.len()), card.argument(start));
+        if let Some(dma) = self.host.start_dma(command, argument, dst) {
+            let dma = dma?;
+            let done = work();
+            dma.finish()?;
+            return Ok(done);
+        }
+        self.host.read_by_copy(command, argument, dst)?;
+        Ok(work())
+    }
+}
+
+impl<R: Registers, C: Clock> BlockDevice for Sdhci<R, C> {
+    type Error = SdhciError;
+
+    fn block_count(&mut self) -> Result<BlockCount, SdhciError> {
+        Ok(self.card()?.blocks)
+    }
+
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), SdhciError> {
+        self.read_while(start, dst, || ())
+    }
+
+    /// With DMA `work` runs while the blocks arrive, up to the next multiple of 512 KiB in memory; what
+    /// lies beyond is read when `work` is done.
+    fn read_while<T>(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> T,
+    ) -> Result<T, SdhciError> {
+        if dst.is_empty() {
+            return Ok(work());
+        }
+        let card = self.card()?;
+        OutOfRange::check(start, dst, card.blocks).map_err(SdhciError::OutOfRange)?;
+        // Not known to be in order until the read has succeeded: `work` may unwind.
+        self.card = None;
+        let (first, mut rest) = dst.split_at_mut(part(dst));
+        let mut at = start + BlockCount(first.len() as u32);
+        let mut done = self.read_once(card, start, first, work);
+        while done.is_ok() && !rest.is_empty() {
+            let (next, after) = rest.split_at_mut(part(rest));
+            done = done.and_then(|done| self.read_once(card, at, next, || done));
+            at = at + BlockCount(next.len() as u32);
+            rest = after;
+        }
+        let lost = matches!(done, Err(SdhciError::NoCard | SdhciError::Timeout { .. }));
+        if done.is_ok() || (!lost && card.recover(&mut self.host)) {
+            self.card = Some(card);
+        }
+        done
+    }
+}

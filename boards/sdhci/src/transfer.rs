@@ -1,0 +1,161 @@
+//! Blocks from the card into memory: by programmed I/O or by the controller's DMA.
+//!
+//! In: a [`Host`] whose card is in the transfer state. Out: blocks filled. Knows nothing of how a card
+//! is addressed.
+
+use crate::command::{Command, READ_MULTIPLE, Response};
+use crate::host::{DATA_LIMIT, Host, register, status};
+use crate::{Registers, SdhciError};
+use ripple_hal::{BLOCK_BYTES, Block, Clock};
+use zerocopy::transmute_mut;
+
+/// Blocks that one command can ask for: a 16-bit register.
+const MOST_BLOCKS: usize = 0xFFFF;
+
+/// SDMA stops at each address that is a multiple of this and waits for the next one.
+const BOUNDARY: u32 = 512 * 1024;
+const BOUNDARY_BITS: u32 = 7 << 12;
+
+/// Bits of the transfer mode register.
+mod mode {
+    pub const DMA: u32 = 1 << 0;
+    pub const COUNT: u32 = 1 << 1;
+    pub const STOP: u32 = 1 << 2;
+    pub const READ: u32 = 1 << 4;
+    pub const MULTIPLE: u32 = 1 << 5;
+}
+
+/// Bits of the R1 card status that report an error.
+const CARD_ERRORS: u32 = 0xFDF9_8008;
+
+const fn mode_of(command: Command) -> u32 {
+    if command.index == READ_MULTIPLE.index {
+        mode::READ | mode::MULTIPLE | mode::COUNT | mode::STOP
+    } else {
+        mode::READ
+    }
+}
+
+/// How many blocks of `dst` the next command is to ask for.
+///
+/// A command ends where SDMA would stop, if that is between two blocks: QEMU 10.0 stops there too, but
+/// takes no address to go on with. 512 KiB take 42 ms on four lines, so another command is no loss.
+pub fn part(dst: &[Block]) -> usize {
+    let left = BOUNDARY as usize - dst.as_ptr().addr() % BOUNDARY as usize;
+    let most = if left.is_multiple_of(BLOCK_BYTES) { left / BLOCK_BYTES } else { MOST_BLOCKS };
+    dst.len().min(most)
+}
+
+impl<R: Registers, C: Clock> Host<R, C> {
+    /// Copies into `dst`, no more than a [`part`], what `command` makes the card send.
+    pub fn read_by_copy(
+        &mut self,
+        command: Command,
+        argument: u32,
+        dst: &mut [Block],
+    ) -> Result<(), SdhciError> {
+        let result = self.try_read_by_copy(command, argument, dst);
+        if result.is_err() {
+            self.reset_lines();
+        }
+        result
+    }
+
+    fn try_read_by_copy(
+        &mut self,
+        command: Command,
+        argument: u32,
+        dst: &mut [Block],
+    ) -> Result<(), SdhciError> {
+        self.request(command, argument, dst.len(), 0)?;
+        for block in dst {
+            self.wait_status(command, status::READ_READY, DATA_LIMIT)?;
+            let words: &mut [u32; BLOCK_BYTES / 4] = transmute_mut!(block);
+            for word in words {
+                *word = self.registers.read(register::DATA).to_le();
+            }
+        }
+        self.wait_status(command, status::TRANSFER_COMPLETE, DATA_LIMIT)?;
+        self.check_removal()
+    }
+
+    /// Has the controller fill `dst`, no more than a [`part`]; it may write until [`Dma`] is gone.
+    ///
+    /// `None` when the board gives `dst` no address on the controller's bus.
+    pub fn start_dma<'a>(
+        &'a mut self,
+        command: Command,
+        argument: u32,
+        dst: &'a mut [Block],
+    ) -> Option<Result<Dma<'a, R, C>, SdhciError>> {
+        let address = self.registers.begin_dma(dst)?;
+        // A count left from a command before makes QEMU transfer as soon as it sees an address.
+        self.registers.write(register::BLOCK, 0);
+        self.registers.write(register::DMA_ADDRESS, address);
+        let next = (address & !(BOUNDARY - 1)).wrapping_add(BOUNDARY);
+        // Before the command, so that every way out of here stops it.
+        let dma = Dma { host: self, dst, command, next, running: true };
+        let blocks = dma.dst.len();
+        Some(dma.host.request(command, argument, blocks, mode::DMA).map(|()| dma))
+    }
+
+    fn request(
+        &mut self,
+        command: Command,
+        argument: u32,
+        blocks: usize,
+        extra: u32,
+    ) -> Result<(), SdhciError> {
+        debug_assert!(blocks <= MOST_BLOCKS && command.response == Response::Short);
+        let block = (blocks as u32) << 16 | BOUNDARY_BITS | BLOCK_BYTES as u32;
+        self.registers.write(register::BLOCK, block);
+        self.send(command, argument, Some(mode_of(command) | extra))?;
+        let status = self.registers.read(register::RESPONSE) & CARD_ERRORS;
+        if status != 0 {
+            return Err(SdhciError::Card { command: command.index, status });
+        }
+        Ok(())
+    }
+
+    /// A controller may go on without a card and read zeroes: QEMU's does.
+    fn check_removal(&self) -> Result<(), SdhciError> {
+        if self.is_removed() { Err(SdhciError::NoCard) } else { Ok(()) }
+    }
+}
+
+/// A transfer by DMA that has begun. Dropping it stops the controller first.
+#[must_use]
+pub struct Dma<'a, R: Registers, C: Clock> {
+    host: &'a mut Host<R, C>,
+    dst: &'a mut [Block],
+    command: Command,
+    /// Where the controller goes on after its next stop.
+    next: u32,
+    running: bool,
+}
+
+impl<R: Registers, C: Clock> Dma<'_, R, C> {
+    /// Waits until all blocks are there.
+    pub fn finish(mut self) -> Result<(), SdhciError> {
+        let events = status::TRANSFER_COMPLETE | status::DMA;
+        loop {
+            let seen = self.host.wait_status(self.command, events, DATA_LIMIT)?;
+            if seen & status::TRANSFER_COMPLETE != 0 {
+                break;
+            }
+            self.host.registers.write(register::DMA_ADDRESS, self.next);
+            self.next = self.next.wrapping_add(BOUNDARY);
+        }
+        self.running = false;
+        self.host.check_removal()
+    }
+}
+
+impl<R: Registers, C: Clock> Drop for Dma<'_, R, C> {
+    fn drop(&mut self) {
+        if self.running {
+            self.host.stop_dma();
+        }
+        self.host.registers.end_dma(self.dst);
+    }
+}
