@@ -1,7 +1,6 @@
-//! Links with the shared `link.x` and this board's `memory.x`.
+//! See `boards/build`. Links with the shared `link.x` and this board's `memory.x`.
 
 fn main() {
-    println!("cargo:rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
+    ripple_board_build::prepare(&ripple_app::board::RASPI3B, None);
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
-    println!("cargo:rerun-if-changed=memory.x");
 }

@@ -31,7 +31,7 @@ pub use counted::{Counted, Traffic};
 pub use event::{Event, Ram};
 pub use memory::{Desk, desk_bytes};
 pub use session::{Port, run};
-pub use storage::{Fat, MountError, Mounted, Raw, Storage};
+pub use storage::{Fat, MountError, Mounted, Partition, Raw, Storage};
 
 /// For the macros of this crate.
 #[doc(hidden)]

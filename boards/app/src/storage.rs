@@ -1,4 +1,4 @@
-//! Where a board's image is: at the front of a device, or a file on a FAT volume.
+//! Where a board's image is: at the front of a device, in a partition, or a file on a FAT volume.
 //!
 //! In: a block device. Out: a device whose block 0 is the image's first. Mounting is done again after
 //! a card was changed, so it is a trait and not a value. Knows nothing of what the image holds.
@@ -6,7 +6,7 @@
 use core::fmt;
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, ExtentDevice, FatError,
-    FatFile,
+    FatFile, PartitionError, RawPartition,
 };
 
 /// Extents that a file may have: a card that was formatted for it has one.
@@ -42,6 +42,8 @@ pub enum MountError {
     Device(ErrorKind),
     /// The file was not found, or cannot be listed.
     File(FatError<ErrorKind>),
+    /// The partition was not found.
+    Partition(PartitionError<ErrorKind>),
 }
 
 impl MountError {
@@ -50,6 +52,7 @@ impl MountError {
         match self {
             Self::Device(kind) => *kind,
             Self::File(error) => error.kind(),
+            Self::Partition(error) => error.kind(),
         }
     }
 }
@@ -59,6 +62,7 @@ impl fmt::Display for MountError {
         match self {
             Self::Device(kind) => kind.fmt(f),
             Self::File(error) => error.fmt(f),
+            Self::Partition(error) => error.fmt(f),
         }
     }
 }
@@ -105,6 +109,37 @@ impl<D: BlockDevice> Storage for Fat<D> {
         let file = FatFile::resolve(&mut kinds, self.name, scratch).map_err(MountError::File)?;
         let pieces = file.extents().as_slice().len();
         Ok(Mounted { device: ExtentDevice::new(&mut self.device, file), pieces })
+    }
+}
+
+/// An image in a raw partition, as `ripple card --layout raw` writes it.
+pub struct Partition<D>(D);
+
+impl<D: BlockDevice> Partition<D> {
+    /// Looks on `device`.
+    pub const fn new(device: D) -> Self {
+        Self(device)
+    }
+}
+
+impl<D: BlockDevice> Storage for Partition<D> {
+    type Device<'a>
+        = RawPartition<&'a mut D>
+    where
+        D: 'a;
+
+    fn mount(&mut self, scratch: &mut [Block]) -> Result<Mounted<Self::Device<'_>>, MountError> {
+        let first = scratch.first_chunk_mut().ok_or(MountError::Device(ErrorKind::Other))?;
+        let found = RawPartition::find(&mut self.0, first);
+        let device = found.map_err(|error| {
+            MountError::Partition(match error {
+                PartitionError::NoTable => PartitionError::NoTable,
+                PartitionError::NotFound => PartitionError::NotFound,
+                PartitionError::OutOfRange(e) => PartitionError::OutOfRange(e),
+                PartitionError::Device(e) => PartitionError::Device(e.kind()),
+            })
+        })?;
+        Ok(Mounted { device, pieces: 1 })
     }
 }
 

@@ -1,36 +1,32 @@
-//! Ripple on this board: starts, tells what there is.
-//!
-//! In: the board's devices. Out: lines on the console, an exit status.
+//! Ripple on this board: the main loop on its devices.
 #![no_std]
 #![no_main]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use core::fmt;
-use embedded_io::Write;
 use ripple_ast2600_evb::Board;
+use ripple_app::board::AST2600_EVB as BOARD;
+use ripple_app::{Partition, Port, Ram};
 use ripple_bare_a::{MemoryFigures, StartedIn, exit};
-use ripple_hal::BlockDevice;
+
+
+include!(concat!(env!("OUT_DIR"), "/plan.rs"));
 
 #[allow(unsafe_code, reason = "the symbol that the start-up code calls")]
 #[unsafe(no_mangle)]
-extern "C" fn board_main(started_in: StartedIn) -> ! {
-    let Some(mut board) = Board::take() else { exit(1) };
-    let done = run(&mut board, started_in);
-    if let Err(e) = &done {
-        let _ = writeln!(board.console, "{e}");
-    }
-    exit(u8::from(done.is_err()))
+extern "C" fn board_main(_: StartedIn) -> ! {
+    let Some(Board { card, clock, console }) = Board::take() else { exit(1) };
+    let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
+    let port = Port { board: &BOARD, console, clock, ram };
+    ripple_app::run(port, Partition::new(card), MAPPED, memory, desk, &BOARD.options);
+    exit(0)
 }
 
-fn run(board: &mut Board, started_in: StartedIn) -> Result<(), impl fmt::Display + use<>> {
+/// The most RAM that was used so far, the front of the image not among it.
+fn ram() -> Ram {
     let figures = MemoryFigures::new();
-    let _ = writeln!(board.console, "started in {started_in}, timer {} Hz", board.clock.hz());
-    let _ = writeln!(
-        board.console,
-        "RAM: .data {} + .bss {} bytes, stack {} of {} used",
-        figures.data, figures.bss, figures.stack_used, figures.stack
-    );
-    board.card.block_count().map(|blocks| {
-        let _ = writeln!(board.console, "card: {} blocks", blocks.0);
-    })
+    Ram {
+        statics: (figures.data + figures.bss) as u32,
+        stack: figures.stack_used as u32,
+        stack_size: figures.stack as u32,
+    }
 }

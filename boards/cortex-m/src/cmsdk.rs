@@ -97,12 +97,7 @@ impl Timer {
             write_volatile(register(base, VALUE), u32::MAX);
             write_volatile(register(base, 0), 1);
         }
-        Self {
-            base,
-            ticks_per_us: hz / 1_000_000,
-            last: Cell::new(u32::MAX),
-            ticks: Cell::new(0),
-        }
+        Self { base, ticks_per_us: hz / 1_000_000, last: Cell::new(u32::MAX), ticks: Cell::new(0) }
     }
 }
 

@@ -10,6 +10,8 @@ pub mod cmsdk;
 pub mod file;
 pub mod paced;
 pub mod ram;
+#[cfg(feature = "cmsdk")]
+pub mod sse;
 
 /// Ends QEMU with success, over semihosting.
 pub fn stop() -> ! {

@@ -16,6 +16,7 @@ use panic_semihosting as _;
 use ripple_app::{Fat, Port, board::LM3S6965EVB as BOARD};
 use ripple_cortex_m::{ram, stop};
 use ripple_hal::Card;
+use ripple_kernel::image::FILE_NAME;
 
 include!(concat!(env!("OUT_DIR"), "/plan.rs"));
 
@@ -30,6 +31,6 @@ fn main() -> ! {
     let card = Card::with_recovery(card, |card| card.mark_card_uninit());
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let port = Port { board: &BOARD, console, clock, ram: ram::used };
-    ripple_app::run(port, Fat::new(card, "RIPPLE.IMG"), MAPPED, memory, desk, &BOARD.options);
+    ripple_app::run(port, Fat::new(card, FILE_NAME), MAPPED, memory, desk, &BOARD.options);
     stop()
 }

@@ -8,19 +8,19 @@
 use cortex_m_rt::entry;
 use panic_semihosting as _;
 use ripple_app::{Port, Raw, board::MPS3_AN547 as BOARD};
-use ripple_cortex_m::cmsdk::{Timer, Uart};
-use ripple_cortex_m::{file::HostFile, paced::Paced, ram, stop, stop_with};
+use ripple_cortex_m::cmsdk::Uart;
+use ripple_cortex_m::{file::HostFile, paced::Paced, ram, sse::Counter, stop, stop_with};
 use ripple_hal::Micros;
 
 include!(concat!(env!("OUT_DIR"), "/plan.rs"));
 
-const HZ: u32 = 25_000_000;
+const HZ: u32 = 32_000_000;
 
 #[entry]
 fn main() -> ! {
     ram::paint();
-    // SAFETY: UART 0 and timer 0 of this machine; taken once, here.
-    let (console, clock) = unsafe { (Uart::new(0x4930_3000, HZ), Timer::new(0x4800_0000, HZ)) };
+    // SAFETY: UART 0 and the counter of this machine; taken once, here.
+    let (console, clock) = unsafe { (Uart::new(0x4930_3000, HZ), Counter::start(HZ)) };
     let Ok(file) = HostFile::open(c"card.img") else { stop_with(2) };
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let card = Paced::new(file, &clock, Micros(400), 20);
