@@ -138,31 +138,31 @@ impl<'m> RunState<'m> {
         options: &Options,
     ) -> Result<Self, MemoryError> {
         let s = Sizes::of(geometry, options);
-        let mut rest = Carver::new(Region::Work, work, s.words());
+        let mut rest = Carver::new(Region::Work, work, s.words())?;
         Ok(Self {
-            x: rest.take(s.residual)?,
+            x: rest.take(s.residual),
             inputs: InputBuffer {
-                vector: rest.take(s.vector)?,
-                quantised: rest.take(s.quantised)?,
-                scales: rest.take(s.batch)?,
+                vector: rest.take(s.vector),
+                quantised: rest.take(s.quantised),
+                scales: rest.take(s.batch),
             },
-            projections: rest.take(s.projections)?,
-            scores: rest.take(s.context)?,
-            cos: rest.take(s.rope)?,
-            sin: rest.take(s.rope)?,
-            layer_vectors: rest.take(s.layer_floats)?,
-            final_vectors: rest.take(s.final_floats)?,
-            narrow: rest.take(s.sums)?,
-            high: rest.take(s.sums)?,
-            left: rest.take(s.batch)?,
-            active: rest.take(s.neurons)?,
-            bits: rest.take(s.bits)?,
-            misses: rest.take(s.neurons)?,
-            pages: rest.take(s.pages)?,
-            planes: rest.take(s.planes)?,
-            likeliest: rest.take(s.batch)?,
-            best: rest.take(s.batch)?,
-            logits: rest.take(s.vocab)?,
+            projections: rest.take(s.projections),
+            scores: rest.take(s.context),
+            cos: rest.take(s.rope),
+            sin: rest.take(s.rope),
+            layer_vectors: rest.take(s.layer_floats),
+            final_vectors: rest.take(s.final_floats),
+            narrow: rest.take(s.sums),
+            high: rest.take(s.sums),
+            left: rest.take(s.batch),
+            active: rest.take(s.neurons),
+            bits: rest.take(s.bits),
+            misses: rest.take(s.neurons),
+            pages: rest.take(s.pages),
+            planes: rest.take(s.planes),
+            likeliest: rest.take(s.batch),
+            best: rest.take(s.batch),
+            logits: rest.take(s.vocab),
         })
     }
 }
@@ -177,15 +177,12 @@ pub(crate) struct InputBuffer<'m> {
     scales: &'m mut [f32],
 }
 
+/// Makes the vector of a position; what it is given beside its place, `(cols,)`, is scratch.
+type Write<'a> = dyn FnMut(usize, &mut [f32], &mut [i8]) + 'a;
+
 impl InputBuffer<'_> {
-    /// Quantises `positions` vectors of `cols` numbers. `write` makes each; what it is given beside
-    /// its place, `(cols,)`, is scratch.
-    pub fn fill(
-        &mut self,
-        positions: usize,
-        cols: usize,
-        mut write: impl FnMut(usize, &mut [f32], &mut [i8]),
-    ) -> Inputs<'_> {
+    /// Quantises `positions` vectors of `cols` numbers, which `write` makes.
+    pub fn fill(&mut self, positions: usize, cols: usize, write: &mut Write<'_>) -> Inputs<'_> {
         let vector = self.vector.get_mut(..cols).unwrap_or_default();
         let rows = self.quantised.chunks_exact_mut(cols.max(1));
         for (i, (row, scale)) in rows.zip(self.scales.iter_mut()).take(positions).enumerate() {
