@@ -144,7 +144,7 @@ check_sizes() {
                     for (i = 0; i < columns; i++) printf "%11d", bytes[owner, i]
                     print ""
                 }
-            }' "$work/table" | LC_ALL=C sort
+            }' "$work/table" | LC_ALL=C sort | sed "s/^~//"
     done
     echo
     if [ $failed = 1 ]; then
