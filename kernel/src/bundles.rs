@@ -98,15 +98,13 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         None => (0, 0),
     };
     let (gap, half) = (io.collapse.gap, io.half());
-    let slot_of = |&miss: &u32| slot_at(slots, miss);
-    let from_slots = collapse(at_slots.iter().map(slot_of), stride, gap, half);
-    let in_directory = |&miss: &u32| directory + place(miss);
-    let from_page = collapse(in_page.iter().map(in_directory), stride, gap, half)
+    let from_slots = collapse(strides(slots, at_slots, None), stride, gap, half);
+    let from_page = collapse(strides(slots, in_page, Some(directory)), stride, gap, half)
         .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
 
     let mut coming = at_slots.iter().chain(in_page);
     let mut run = Run::default();
-    io.fetch(Stage::Ffn, start, from_slots.chain(from_page), |probe, arrived| {
+    io.fetch(Stage::Ffn, start, &mut from_slots.chain(from_page), &mut |probe, arrived| {
         let Some((extent, bytes)) = arrived else {
             if page.is_some() {
                 return Ok(());
@@ -116,15 +114,15 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         for _ in 0..extent.wanted {
             let following = coming.clone();
             let Some(miss) = coming.next() else { break };
-            let slot = slot_of(miss);
+            let slot = slot_at(slots, *miss);
             let (at, run) = if place(*miss) == AT_SLOT {
                 (
                     at_slot(bytes, slot, stride, extent.start),
-                    run.length(slot, following.map(slot_of)),
+                    run.length(slot, following.map(|&miss| slot_at(slots, miss))),
                 )
             } else {
                 let start = extent.start.saturating_sub(offset);
-                (at_slot(bytes, in_directory(miss), stride, start), extent.wanted)
+                (at_slot(bytes, directory + place(*miss), stride, start), extent.wanted)
             };
             let bytes = at.ok_or(Corrupt { slot })?;
             work(probe, Bundle { index: index(*miss), slot, bytes: Place::Arrived(bytes) })?;
@@ -147,8 +145,8 @@ fn read_head<D: BlockDevice, P: Probe>(
 ) -> Result<(), FetchError<D::Error>> {
     let Source { layer, stride, .. } = source;
     let directory = Page::directory_strides(page.bundles, stride);
-    let head = head(&page, stride, io.half());
-    io.fetch(Stage::Ffn, page.start, head, |probe, arrived| {
+    let mut head = head(&page, stride, io.half());
+    io.fetch(Stage::Ffn, page.start, &mut head, &mut |probe, arrived| {
         let Some((extent, bytes)) = arrived else {
             return hits(source, cache, slots, misses, |bundle| work(probe, bundle));
         };
@@ -199,8 +197,7 @@ fn pays<D: BlockDevice, P: Probe>(
     stride: u32,
 ) -> bool {
     arrives_whole(page, stride, io.half())
-        && cost(io, misses.iter().map(|&miss| slot_at(slots, miss)), stride)
-            > price(io, head(page, stride, io.half()))
+        && cost(io, strides(slots, misses, None), stride) > price(io, head(page, stride, io.half()))
 }
 
 /// What reading `places` takes, in blocks. A command takes as long as the blocks of the gap: that is
@@ -246,12 +243,12 @@ fn split<'a, D: BlockDevice, P: Probe>(
     let left = move_to_front(misses, |miss| place(miss) != DONE);
     let misses = misses.get_mut(..left).unwrap_or_default();
     let directory = Page::directory_strides(page.bundles, stride);
-    let all = cost(io, misses.iter().map(|&miss| slot_at(slots, miss)), stride);
+    let all = cost(io, strides(slots, misses, None), stride);
     let count = move_to_front(misses, |miss| place(miss) == AT_SLOT);
     if let Some((at_slots, in_page)) = misses.split_at_mut_checked(count) {
         sort(in_page);
-        let apart = cost(io, at_slots.iter().map(|&miss| slot_at(slots, miss)), stride)
-            + cost(io, in_page.iter().map(|&miss| directory + place(miss)), stride);
+        let apart = cost(io, strides(slots, at_slots, None), stride)
+            + cost(io, strides(slots, in_page, Some(directory)), stride);
         if apart < all {
             return misses.split_at_mut_checked(count).unwrap_or_default();
         }
@@ -297,6 +294,16 @@ fn swap(numbers: &mut [u32], a: usize, b: usize) {
     if let Ok([a, b]) = numbers.get_disjoint_mut([a, b]) {
         core::mem::swap(a, b);
     }
+}
+
+/// Where `misses` are, in strides: their slots, or their places in a page with such a `directory`.
+///
+/// One function for both: each type of iterator is a copy of the planning.
+fn strides(slots: &[u16], misses: &[u32], directory: Option<u32>) -> impl Iterator<Item = u32> {
+    misses.iter().map(move |&miss| match directory {
+        Some(directory) => directory + place(miss),
+        None => slot_at(slots, miss),
+    })
 }
 
 fn slot_at(slots: &[u16], miss: u32) -> u32 {

@@ -77,9 +77,9 @@ impl<'m> Cache<'m> {
         advised: impl Fn(u32) -> u32,
     ) -> Result<Self, MemoryError> {
         let (layers, neurons) = (shape.layers, shape.neurons);
-        let mut rest = Carver::new(Region::Index, index, shape.index_words(frames));
-        let hot: &mut [u32] = rest.take(layers)?;
-        let base: &mut [u32] = rest.take(layers)?;
+        let mut rest = Carver::new(Region::Index, index, shape.index_words(frames))?;
+        let hot: &mut [u32] = rest.take(layers);
+        let base: &mut [u32] = rest.take(layers);
         let want = |layer| u64::from(advised(layer).min(neurons));
         let all: u64 = (0..layers).map(want).sum();
         let budget = u64::from(frames) * u64::from(policy.hot_permille.min(1000)) / 1000;
@@ -92,7 +92,7 @@ impl<'m> Cache<'m> {
             first += *hot;
         }
         let frames = frames.saturating_sub(first).min(MOST_FRAMES);
-        let dynamic = Dynamic::carve(&mut rest, layers * neurons, frames, policy)?;
+        let dynamic = Dynamic::carve(&mut rest, layers * neurons, frames, policy);
         let layout = shape.layout;
         let stride_words = (layout.stride() / 4) as usize;
         Ok(Self { neurons, stride_words, layout, hot, base, bundles, first, dynamic })

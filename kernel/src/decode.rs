@@ -7,12 +7,11 @@ mod pass;
 
 use crate::cache::{self, Cache};
 use crate::error::OpenError;
-use crate::fetch::{Corrupt, Io, at_slot};
+use crate::fetch::Io;
 use crate::image::{Header, Image, ImageError, SectionKind};
 use crate::kv::KvCache;
 use crate::layer::{Pass, load_floats};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
-use crate::plan::collapse;
 use crate::probe::{Probe, Stage};
 use crate::region::{MemoryError, Region, reported};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
@@ -225,19 +224,10 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             let (mut io, pass) = self.parts();
             let (image, cache) = (pass.image, pass.cache);
             let table = image.table(SectionKind::Ffn, layer);
-            let stride = table.layout.stride();
-            let extents = collapse(0..cache.hot(layer), stride, BlockCount(0), io.half());
-            io.fetch(Stage::Open, table.start, extents, |_, arrived| {
-                let Some((extent, bytes)) = arrived else { return Ok(()) };
-                for slot in extent.first_slot..extent.first_slot + extent.wanted {
-                    let record = at_slot(bytes, slot, stride, extent.start)
-                        .and_then(|bytes| table.arrived(slot, bytes))
-                        .ok_or(Corrupt { slot })?;
-                    if let Some(out) = cache.hot_mut(layer, slot) {
-                        record.copy_to(out);
-                    }
+            io.for_each(Stage::Open, &table, 0..cache.hot(layer), &mut |_, slot, record| {
+                if let Some(out) = cache.hot_mut(layer, slot) {
+                    record.copy_to(out);
                 }
-                Ok(())
             })?;
         }
         Ok(())

@@ -43,6 +43,14 @@ pub(crate) struct Corrupt {
     pub slot: u32,
 }
 
+/// What is done while reads are on their way, and with the bytes of each. Not a type parameter, as
+/// [`Visit`] is not: the loops that call them are large, and there are ten of these.
+pub(crate) type Work<'a, P> =
+    dyn FnMut(&mut P, Option<(&Extent, &[u8])>) -> Result<(), Corrupt> + 'a;
+
+/// What is done with each record.
+pub(crate) type Visit<'a, P> = dyn FnMut(&mut P, u32, Record<'_>) + 'a;
+
 /// What reading needs: the device, the buffer, and who watches.
 pub(crate) struct Io<'a, D, P> {
     /// `None` while a read is on its way: see [`Io::read_ahead`].
@@ -101,8 +109,8 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         &mut self,
         stage: Stage,
         table: BlockIdx,
-        mut extents: impl Iterator<Item = Extent>,
-        mut work: impl FnMut(&mut P, Option<(&Extent, &[u8])>) -> Result<(), Corrupt>,
+        extents: &mut dyn Iterator<Item = Extent>,
+        work: &mut Work<'_, P>,
     ) -> Result<(), FetchError<D::Error>> {
         let corrupt = |Corrupt { slot }| FetchError::Corrupt { table, slot };
         let half = self.staging.len() / 2;
@@ -142,13 +150,13 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         stage: Stage,
         table: &Table<'_>,
         range: Range<u32>,
-        mut visit: impl FnMut(&mut P, u32, Record<'_>),
+        visit: &mut Visit<'_, P>,
     ) -> Result<(), FetchError<D::Error>> {
         // Not `clamp`, which panics when `start` is beyond `end`.
         let mapped_end = table.mapped_records.max(range.start).min(range.end);
         let stride = table.layout.stride();
-        let extents = collapse(mapped_end..range.end, stride, BlockCount(0), self.half());
-        self.fetch(stage, table.start, extents, |probe, arrived| {
+        let mut extents = collapse(mapped_end..range.end, stride, BlockCount(0), self.half());
+        self.fetch(stage, table.start, &mut extents, &mut |probe, arrived| {
             match arrived {
                 None => {
                     for slot in range.start..mapped_end {
@@ -177,7 +185,7 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
     ) -> Result<(), FetchError<D::Error>> {
         let work = table.layout.cols * inputs.scales.len() as u32;
         let rows = table.count as usize;
-        self.for_each(stage, table, 0..table.count, |probe, slot, record| {
+        self.for_each(stage, table, 0..table.count, &mut |probe, slot, record| {
             let row = Row::of(&record, 0);
             for (position, x) in inputs.enumerate() {
                 out.put(position, slot, rows, row.dot(x));

@@ -94,11 +94,11 @@ fn begin<'a, 'm, D: BlockDevice, P: Probe>(
     pass: &'a mut Pass<'_, 'm>,
     layer: u32,
 ) -> Result<SparseFfn<'a, 'm>, FetchError<D::Error>> {
-    let geometry = pass.image.header.geometry;
+    let geometry = &pass.image.header.geometry;
     io.probe.enter(Stage::Attention, layer);
     let vectors = pass.image.table(SectionKind::LayerVectors, layer);
     load_floats(io, Stage::Attention, &vectors, pass.state.layer_vectors)?;
-    attention(io, pass, &geometry, layer)?;
+    attention(io, pass, geometry, layer)?;
     io.probe.enter(Stage::Predictor, layer);
     let mut ffn = SparseFfn::new(pass, layer);
     ffn.predict(io)?;
@@ -119,7 +119,7 @@ fn attention<D: BlockDevice, P: Probe>(
     let (position, count) = (*position, *count);
 
     let (x, vectors) = (&*state.x, &*state.layer_vectors);
-    let inputs = state.inputs.fill(count, dim, |i, out, _| {
+    let inputs = state.inputs.fill(count, dim, &mut |i, out, _| {
         normalise(out, nth(x, i, dim), vectors, 0, geometry);
     });
     let table = image.table(SectionKind::Qkv, layer);
@@ -139,7 +139,7 @@ fn attention<D: BlockDevice, P: Probe>(
 
     let (qkv, scores) = (&*state.projections, &mut *state.scores);
     let (narrow, high) = (&mut *state.narrow, &mut *state.high);
-    let inputs = state.inputs.fill(count, query_dim, |i, out, room| {
+    let inputs = state.inputs.fill(count, query_dim, &mut |i, out, room| {
         let query = nth(qkv, i, qkv_dim).get(..query_dim).unwrap_or(&[]);
         let at = position + i as u32;
         let scratch = Scratch { scores, room, narrow, high };
@@ -152,7 +152,7 @@ fn attention<D: BlockDevice, P: Probe>(
 
 /// The sparse FFN of a layer, under way.
 struct SparseFfn<'a, 'm> {
-    geometry: Geometry,
+    geometry: &'a Geometry,
     layer: u32,
     /// The first position.
     position: u32,
@@ -175,7 +175,7 @@ struct SparseFfn<'a, 'm> {
 impl<'a, 'm> SparseFfn<'a, 'm> {
     /// Its inputs, from the residual stream after attention.
     fn new(pass: &'a mut Pass<'_, 'm>, layer: u32) -> Self {
-        let geometry = pass.image.header.geometry;
+        let geometry = &pass.image.header.geometry;
         let rows = pass.image.table(SectionKind::Predictor, layer);
         let bundles = pass.image.table(SectionKind::Ffn, layer);
         let page = pass.page(layer, &bundles);
@@ -185,8 +185,8 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let (x, vectors, planes) = (&mut *state.x, &*state.layer_vectors, &mut *state.planes);
         let bits = geometry.planes();
         let words = bits as usize * dim.div_ceil(32);
-        let inputs = state.inputs.fill(count, dim, |i, out, _| {
-            normalise(out, nth(x, i, dim), vectors, 1, &geometry);
+        let inputs = state.inputs.fill(count, dim, &mut |i, out, _| {
+            normalise(out, nth(x, i, dim), vectors, 1, geometry);
             if bits > 0 {
                 let planes = planes.get_mut(i * words..).and_then(|planes| planes.get_mut(..words));
                 slice(out, bits, planes.unwrap_or_default());
@@ -282,6 +282,9 @@ pub(crate) fn nth(vectors: &[f32], i: usize, len: usize) -> &[f32] {
 }
 
 /// Normalises with norm number `which` of `vectors`.
+///
+/// Once a matrix: a copy in each of its callers would only be code.
+#[inline(never)]
 pub(crate) fn normalise(
     out: &mut [f32],
     x: &[f32],
@@ -308,7 +311,7 @@ pub(crate) fn load_floats<D: BlockDevice, P: Probe>(
     table: &Table<'_>,
     out: &mut [f32],
 ) -> Result<(), FetchError<D::Error>> {
-    io.for_each(stage, table, 0..1, |_, _, record| {
+    io.for_each(stage, table, 0..1, &mut |_, _, record| {
         for (out, word) in out.iter_mut().zip(record.words(0)) {
             *out = f32::from_le_bytes(*word);
         }

@@ -32,25 +32,27 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     let cols = table.layout.cols;
     let positions = inputs.scales.len() as u32;
     match geometry.predictor {
-        Predictor::Exact => io.for_each(Stage::Predictor, table, slots, |probe, slot, record| {
-            let row = Row::of(&record, 0);
-            let mut active = false;
-            for (position, x) in inputs.enumerate() {
-                let value = row.dot(x);
-                if value > threshold {
-                    sets.mark(position, value);
-                    active = true;
+        Predictor::Exact => {
+            io.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
+                let row = Row::of(&record, 0);
+                let mut active = false;
+                for (position, x) in inputs.enumerate() {
+                    let value = row.dot(x);
+                    if value > threshold {
+                        sets.mark(position, value);
+                        active = true;
+                    }
                 }
-            }
-            if active {
-                sets.close(slot);
-            }
-            probe.compute(Stage::Predictor, cols * positions);
-        }),
+                if active {
+                    sets.close(slot);
+                }
+                probe.compute(Stage::Predictor, cols * positions);
+            })
+        }
         Predictor::Signs { planes: bits } => {
             let words = cols.div_ceil(32) as usize;
             let inputs = planes.chunks_exact((bits as usize * words).max(1));
-            io.for_each(Stage::Predictor, table, slots, |probe, slot, row| {
+            io.for_each(Stage::Predictor, table, slots, &mut |probe, slot, row| {
                 let (signs, least) = (row.words(0), row.scale(0));
                 let mut active = false;
                 for (position, planes) in inputs.clone().take(positions as usize).enumerate() {

@@ -68,35 +68,36 @@ pub(crate) fn reported(bytes: usize) -> u32 {
 
 /// Hands out typed slices from the front of a region of words.
 pub(crate) struct Carver<'m> {
-    region: Region,
-    needed: usize,
-    given: usize,
     rest: &'m mut [u32],
 }
 
 impl<'m> Carver<'m> {
-    /// `needed`: words the whole carving takes, for the error.
-    pub fn new(region: Region, words: &'m mut [u32], needed: usize) -> Self {
-        Self { region, needed, given: words.len(), rest: words }
+    /// `needed`: words the whole carving takes.
+    pub fn new(region: Region, words: &'m mut [u32], needed: usize) -> Result<Self, MemoryError> {
+        let given = words.len();
+        let bytes = |words: usize| reported(words.saturating_mul(4));
+        let rest = words.get_mut(..needed).ok_or(MemoryError {
+            region,
+            needed: bytes(needed),
+            given: bytes(given),
+        })?;
+        rest.iter_mut().for_each(|word| *word = 0);
+        Ok(Self { rest })
     }
 
-    /// The next `count` elements, zeroed.
-    pub fn take<T>(&mut self, count: u32) -> Result<&'m mut [T], MemoryError>
-    where
-        T: FromBytes + IntoBytes + Immutable,
-    {
-        let error = MemoryError {
-            region: self.region,
-            needed: reported(self.needed.saturating_mul(4)),
-            given: reported(self.given.saturating_mul(4)),
-        };
+    /// The next `count` elements, zeroed; none when that is more than what was said to be needed.
+    pub fn take<T: FromBytes + IntoBytes + Immutable>(&mut self, count: u32) -> &'m mut [T] {
+        let bytes = self.take_words(words(count, size_of::<T>() as u32)).as_mut_bytes();
+        match <[T]>::mut_from_prefix_with_elems(bytes, count as usize) {
+            Ok((slice, _)) => slice,
+            Err(_) => &mut [],
+        }
+    }
+
+    fn take_words(&mut self, count: usize) -> &'m mut [u32] {
         let rest = core::mem::take(&mut self.rest);
-        let (slice, rest) =
-            rest.split_at_mut_checked(words(count, size_of::<T>() as u32)).ok_or(error)?;
+        let (taken, rest) = rest.split_at_mut_checked(count).unwrap_or_default();
         self.rest = rest;
-        slice.iter_mut().for_each(|word| *word = 0);
-        let (slice, _) = <[T]>::mut_from_prefix_with_elems(slice.as_mut_bytes(), count as usize)
-            .map_err(|_| error)?;
-        Ok(slice)
+        taken
     }
 }

@@ -87,7 +87,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         let shape = bundles.shape();
         let frames = shape.frames(options.cache_bytes);
         let cache = Cache::carve(&mut [], index, &shape, frames, options.policy(), hot)?;
-        let misses = Carver::new(Region::Work, work, plan.work).take(bundles.neurons)?;
+        let misses = Carver::new(Region::Work, work, plan.work)?.take(bundles.neurons);
         let staging = staging.get_mut(..plan.staging).unwrap_or_default();
         let options = *options;
         Ok(Self { device, probe, bundles, options, staging, cache, misses, peak_staging: 0 })

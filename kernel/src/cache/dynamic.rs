@@ -5,7 +5,7 @@
 //! S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 //! Linking-aligned admission: Ripple (arXiv 2410.19274) 5.2.
 
-use crate::region::{Carver, MemoryError};
+use crate::region::Carver;
 
 /// Which missed bundles the cache holds, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,27 +127,22 @@ impl<T: Copy> Ring<'_, T> {
 
 impl<'m> Dynamic<'m> {
     /// `bundles`: how many there are in all. Without frames nothing is taken.
-    pub fn carve(
-        rest: &mut Carver<'m>,
-        bundles: u32,
-        frames: u32,
-        policy: Policy,
-    ) -> Result<Self, MemoryError> {
-        let table: &mut [u16] = rest.take(if frames == 0 { 0 } else { bundles })?;
+    pub fn carve(rest: &mut Carver<'m>, bundles: u32, frames: u32, policy: Policy) -> Self {
+        let table: &mut [u16] = rest.take(if frames == 0 { 0 } else { bundles });
         table.iter_mut().for_each(|entry| *entry = ABSENT);
-        Ok(Self {
+        Self {
             frames,
             used: 0,
             admission: policy.admission,
             eviction: policy.eviction,
             turn: 0,
             table,
-            keys: rest.take(frames)?,
-            uses: rest.take(frames)?,
-            small: Ring { slots: rest.take(frames)?, head: 0, len: 0 },
-            main: Ring { slots: rest.take(frames)?, head: 0, len: 0 },
-            ghosts: Ring { slots: rest.take(frames)?, head: 0, len: 0 },
-        })
+            keys: rest.take(frames),
+            uses: rest.take(frames),
+            small: Ring { slots: rest.take(frames), head: 0, len: 0 },
+            main: Ring { slots: rest.take(frames), head: 0, len: 0 },
+            ghosts: Ring { slots: rest.take(frames), head: 0, len: 0 },
+        }
     }
 
     /// Frames that hold a bundle.
@@ -358,8 +353,8 @@ mod tests {
         let needed = memory.len();
         let admission = Admission { long_run: 3, one_in: 2 };
         let policy = Policy { hot_permille: 0, admission, eviction };
-        let mut rest = Carver::new(Region::Index, memory, needed);
-        Dynamic::carve(&mut rest, KEYS, frames, policy).unwrap()
+        let mut rest = Carver::new(Region::Index, memory, needed).unwrap();
+        Dynamic::carve(&mut rest, KEYS, frames, policy)
     }
 
     #[test]

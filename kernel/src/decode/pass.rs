@@ -188,7 +188,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
                 x.iter_mut().zip(nth(before, same, dim)).for_each(|(x, same)| *x = *same);
                 continue;
             }
-            io.for_each(Stage::Embedding, &embedding, token..token + 1, |_, _, row| {
+            io.for_each(Stage::Embedding, &embedding, token..token + 1, &mut |_, _, row| {
                 let scale = row.scale(0);
                 for (x, &w) in x.iter_mut().zip(row.row(0)) {
                     *x = f32::from(w) * scale;
@@ -199,7 +199,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         // Pages are of one token: a chunk reads the union of what its tokens need from the layers.
         if let (&[token], true) = (tokens, index.count > 0) {
             let pages = &mut *state.pages;
-            io.for_each(Stage::Embedding, &index, token..token + 1, |_, _, record| {
+            io.for_each(Stage::Embedding, &index, token..token + 1, &mut |_, _, record| {
                 for (page, word) in pages.iter_mut().zip(record.words(0)) {
                     *page = u32::from_le_bytes(*word);
                 }
@@ -221,7 +221,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
             Position::Learned => {
                 let x = &mut *state.x;
                 let table = image.table(SectionKind::Positions, 0);
-                io.for_each(Stage::Embedding, &table, positions, |_, at, row| {
+                io.for_each(Stage::Embedding, &table, positions, &mut |_, at, row| {
                     let scale = row.scale(0);
                     let x = x.iter_mut().skip((at - position) as usize * dim);
                     for (x, &w) in x.zip(row.row(0)) {
@@ -235,15 +235,15 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     /// Multiplies the head with the residual at each of `positions`, for the logits of the first or
     /// the likeliest token of each.
     fn head(&mut self, positions: Range<usize>, keep: Keep) -> Result<(), FetchError<D::Error>> {
-        let geometry = self.image.header.geometry;
-        let config = &geometry.config;
         self.probe.enter(Stage::Head, 0);
         let (mut io, pass) = self.parts();
         let (image, state) = (pass.image, pass.state);
+        let geometry = &image.header.geometry;
+        let config = &geometry.config;
         let dim = config.dim as usize;
         let (x, vectors) = (&*state.x, &*state.final_vectors);
-        let inputs = state.inputs.fill(positions.len(), dim, |i, out, _| {
-            normalise(out, nth(x, positions.start + i, dim), vectors, 0, &geometry);
+        let inputs = state.inputs.fill(positions.len(), dim, &mut |i, out, _| {
+            normalise(out, nth(x, positions.start + i, dim), vectors, 0, geometry);
         });
         let out = match keep {
             Keep::Logits => Output::Write(state.logits),

@@ -139,32 +139,32 @@ impl<'m> RunState<'m> {
         options: &Options,
     ) -> Result<Self, MemoryError> {
         let s = Sizes::of(geometry, options);
-        let mut rest = Carver::new(Region::Work, work, s.words());
+        let mut rest = Carver::new(Region::Work, work, s.words())?;
         Ok(Self {
-            x: rest.take(s.residual)?,
+            x: rest.take(s.residual),
             inputs: InputBuffer {
-                vector: rest.take(s.vector)?,
-                quantised: rest.take(s.vector)?,
-                packed: rest.take(s.packed)?,
-                scales: rest.take(s.batch)?,
+                vector: rest.take(s.vector),
+                quantised: rest.take(s.vector),
+                packed: rest.take(s.packed),
+                scales: rest.take(s.batch),
             },
-            projections: rest.take(s.projections)?,
-            scores: rest.take(s.context)?,
-            cos: rest.take(s.rope)?,
-            sin: rest.take(s.rope)?,
-            layer_vectors: rest.take(s.layer_floats)?,
-            final_vectors: rest.take(s.final_floats)?,
-            narrow: rest.take(s.sums)?,
-            high: rest.take(s.sums)?,
-            left: rest.take(s.batch)?,
-            active: rest.take(s.neurons)?,
-            bits: rest.take(s.bits)?,
-            misses: rest.take(s.neurons)?,
-            pages: rest.take(s.pages)?,
-            planes: rest.take(s.planes)?,
-            likeliest: rest.take(s.batch)?,
-            best: rest.take(s.batch)?,
-            logits: rest.take(s.vocab)?,
+            projections: rest.take(s.projections),
+            scores: rest.take(s.context),
+            cos: rest.take(s.rope),
+            sin: rest.take(s.rope),
+            layer_vectors: rest.take(s.layer_floats),
+            final_vectors: rest.take(s.final_floats),
+            narrow: rest.take(s.sums),
+            high: rest.take(s.sums),
+            left: rest.take(s.batch),
+            active: rest.take(s.neurons),
+            bits: rest.take(s.bits),
+            misses: rest.take(s.neurons),
+            pages: rest.take(s.pages),
+            planes: rest.take(s.planes),
+            likeliest: rest.take(s.batch),
+            best: rest.take(s.batch),
+            logits: rest.take(s.vocab),
         })
     }
 }
@@ -189,15 +189,12 @@ pub(crate) struct PackRoom<'a> {
     pub packed: &'a mut [u32],
 }
 
+/// Makes the vector of a position; what it is given beside its place, `(cols,)`, is scratch.
+type Write<'a> = dyn FnMut(usize, &mut [f32], PackRoom<'_>) + 'a;
+
 impl InputBuffer<'_> {
-    /// Quantises and packs `positions` vectors of `cols` numbers. `write` makes each; what it is given
-    /// beside its place, `(cols,)`, is scratch.
-    pub fn fill(
-        &mut self,
-        positions: usize,
-        cols: usize,
-        mut write: impl FnMut(usize, &mut [f32], PackRoom<'_>),
-    ) -> Inputs<'_> {
+    /// Quantises and packs `positions` vectors of `cols` numbers, which `write` makes.
+    pub fn fill(&mut self, positions: usize, cols: usize, write: &mut Write<'_>) -> Inputs<'_> {
         let vector = self.vector.get_mut(..cols).unwrap_or_default();
         let quantised = self.quantised.get_mut(..cols).unwrap_or_default();
         let rooms = self.packed.chunks_exact_mut(Packed::words(cols as u32) as usize);

@@ -1,0 +1,133 @@
+//! The adapters over a device, and the devices that are no card.
+
+use crate::io::{self, Device, Timer, give, word};
+use core::fmt;
+use core::future::poll_fn;
+use core::task::Poll;
+use embedded_io::{ErrorType, Read, Seek, SeekFrom};
+use ripple_hal::{
+    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Faults, Faulty, Micros,
+    Polled, Retry, SharedDevice, Slice, Stream, Timed,
+};
+
+/// All of them.
+#[inline(never)]
+pub fn run() {
+    let mut retry = Retry::new(Device, word());
+    io::device(&mut retry);
+    give(retry.retries() as u32);
+    io::device(retry.into_inner());
+
+    let mut timed = Timed::new(Device, Timer);
+    io::device(&mut timed);
+    for latencies in [timed.reads(), timed.waits()] {
+        give(latencies.quantile(word()).0 as u32);
+        give(latencies.max.0 as u32);
+        latencies.buckets().for_each(|(Micros(least), count)| give(least as u32 + count));
+    }
+    give(timed.failures() as u32);
+    timed.reset();
+    io::device(timed.into_inner().0);
+
+    let faults = Faults {
+        seed: word().into(),
+        timeout: word() as u16,
+        corrupted: word() as u16,
+        no_card: word() as u16,
+        out_of_range: word() as u16,
+        other: word() as u16,
+        silent: word() as u16,
+        fail_at: Some((word().into(), ErrorKind::Other)),
+    };
+    let mut faulty = Faulty::new(Device, faults);
+    io::device(&mut faulty);
+    give(faulty.reads() as u32 + faulty.injected() as u32);
+
+    io::device(Polled::new(Driver));
+    io::device(Polled::with_idle(Driver, || give(0)));
+    io::device(Slice::new(io::bytes()));
+
+    let mut stream = Stream::new(File);
+    io::device(&mut stream);
+    give(stream.byte_count().map_or(1, |bytes| bytes as u32));
+
+    let shared = SharedDevice::new(Device);
+    io::device(shared.handle());
+    let _ = shared.handle().with(|device| device.block_count().map(|count| give(count.0)));
+    if let Some(device) = shared.into_inner() {
+        io::device(device);
+    }
+}
+
+struct Driver;
+
+#[allow(refining_impl_trait, reason = "as `async fn` does")]
+impl AsyncBlockDevice for Driver {
+    type Error = ErrorKind;
+
+    fn block_count(&mut self) -> impl Future<Output = Result<BlockCount, ErrorKind>> {
+        poll_fn(|_| poll(|| Device.block_count()))
+    }
+
+    fn read(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+    ) -> impl Future<Output = Result<(), ErrorKind>> {
+        poll_fn(move |_| poll(|| Device.read(start, dst)))
+    }
+}
+
+/// Not an `async fn`: the ones that the compiler makes panic when they are polled once too often.
+fn poll<T>(done: impl FnOnce() -> T) -> Poll<T> {
+    if io::coin() { Poll::Pending } else { Poll::Ready(done()) }
+}
+
+/// A file, as semihosting has it.
+struct File;
+
+#[derive(Debug)]
+struct FileError;
+
+impl fmt::Display for FileError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+impl core::error::Error for FileError {}
+
+impl embedded_io::Error for FileError {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        match word() {
+            0 => embedded_io::ErrorKind::TimedOut,
+            _ => embedded_io::ErrorKind::Other,
+        }
+    }
+}
+
+impl ErrorType for File {
+    type Error = FileError;
+}
+
+impl Read for File {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, FileError> {
+        out.iter_mut().for_each(|byte| *byte = word() as u8);
+        if io::coin() { Err(FileError) } else { Ok(word() as usize) }
+    }
+}
+
+impl Seek for File {
+    fn seek(&mut self, _: SeekFrom) -> Result<u64, FileError> {
+        if io::coin() { Err(FileError) } else { Ok(word().into()) }
+    }
+}
+
+struct NoOtherCore;
+critical_section::set_impl!(NoOtherCore);
+
+// SAFETY: the image is never run.
+unsafe impl critical_section::Impl for NoOtherCore {
+    unsafe fn acquire() {}
+    unsafe fn release((): ()) {}
+}
