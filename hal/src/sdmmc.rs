@@ -32,7 +32,8 @@ impl<E: fmt::Debug> defmt::Format for CardError<E> {
 impl<E: core::error::Error + 'static> DeviceError for CardError<E> {
     /// The kind of an [`SdCardError`]; [`ErrorKind::Other`] for any other driver's error.
     fn kind(&self) -> ErrorKind {
-        let error: &(dyn core::error::Error + 'static) = &self.0;
+        // `Any` and not `Error`: that would link the text of all its errors.
+        let error: &dyn core::any::Any = &self.0;
         match error.downcast_ref::<SdCardError>() {
             Some(
                 SdCardError::TimeoutReadBuffer

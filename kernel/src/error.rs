@@ -3,7 +3,7 @@
 use crate::fetch::FetchError;
 use crate::image::ImageError;
 use crate::region::MemoryError;
-use ripple_hal::{BlockIdx, DeviceError};
+use ripple_hal::{BlockIdx, DeviceError, ErrorKind};
 
 /// Why a decoder cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,33 @@ impl<E> From<FetchError<E>> for OpenError<E> {
     }
 }
 
+impl<E: DeviceError> OpenError<E> {
+    /// The same, with no more of the device's error than its kind: one type for all devices, and
+    /// less code to print it.
+    pub fn kinds(self) -> OpenError<ErrorKind> {
+        match self {
+            Self::Device { at, source } => OpenError::Device { at, source: source.kind() },
+            Self::Image(error) => OpenError::Image(error),
+            Self::MappedDiffers { at } => OpenError::MappedDiffers { at },
+            Self::Corrupt { table, slot } => OpenError::Corrupt { table, slot },
+            Self::Memory(error) => OpenError::Memory(error),
+        }
+    }
+}
+
 impl<E: DeviceError> StepError<E> {
+    /// The same, with no more of the device's error than its kind.
+    pub fn kinds(self) -> StepError<ErrorKind> {
+        match self {
+            Self::Device { at, source } => StepError::Device { at, source: source.kind() },
+            Self::Corrupt { table, slot } => StepError::Corrupt { table, slot },
+            Self::Chunk { tokens, most } => StepError::Chunk { tokens, most },
+            Self::ContextFull { context } => StepError::ContextFull { context },
+            Self::UnknownToken { token, vocab } => StepError::UnknownToken { token, vocab },
+            Self::Unfinished { run, layers } => StepError::Unfinished { run, layers },
+        }
+    }
+
     /// Whether repeating the step at once has a chance.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -38,6 +38,9 @@ pub(crate) struct Pass<'a, 'm> {
 impl Pass<'_, '_> {
     /// The page of `layer`. Pages are of one token.
     fn page(&self, layer: u32, bundles: &Table<'_>) -> Option<Page> {
+        if !cfg!(feature = "pages") {
+            return None;
+        }
         let pages = self.image.header.section(SectionKind::Pages).start;
         let page = Page::of_layer(self.state.pages, layer, bundles.layout.stride(), pages);
         page.filter(|_| self.count == 1)

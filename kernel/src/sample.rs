@@ -129,7 +129,7 @@ impl<'r> Sampler<'r> {
         for logit in logits.iter_mut() {
             *logit = if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) };
         }
-        let (likeliest, max) = likeliest(logits);
+        let (likeliest, max) = highest(logits);
         if self.options.temperature == 0.0 || max == f32::NEG_INFINITY {
             return likeliest;
         }
@@ -176,8 +176,14 @@ impl<'r> Sampler<'r> {
     }
 }
 
-/// The lowest id of the highest logit, and that logit.
-fn likeliest(logits: &[f32]) -> (u32, f32) {
+/// The likeliest token by its logits, `(vocab,)`: what a [`Sampler`] chooses at temperature 0 without
+/// a penalty, for boards too small for one.
+pub fn likeliest(logits: &[f32]) -> u32 {
+    highest(logits).0
+}
+
+/// The lowest id of the highest logit, and that logit; NaN is not high.
+fn highest(logits: &[f32]) -> (u32, f32) {
     let mut best = (0, f32::NEG_INFINITY);
     for (id, &logit) in (0..).zip(logits) {
         if logit > best.1 {

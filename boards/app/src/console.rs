@@ -95,7 +95,7 @@ pub fn read_line<'l>(console: &mut impl Console, line: &'l mut [u8]) -> Input<'l
 /// Parses a command without its `/`.
 fn parse(command: &str) -> Command {
     let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
-    let number = rest.trim().parse::<u32>().ok();
+    let number = rest.trim_ascii().parse::<u32>().ok();
     match (word, number) {
         ("trace", None) => Command::Trace,
         ("gap", Some(blocks)) => Command::Gap(BlockCount(blocks)),

@@ -70,7 +70,7 @@ pub fn attempt<D: BlockDevice, P: Probe, T>(
     loop {
         let error = match pass(decoder) {
             Ok(result) => return Ok(result),
-            Err(error) => error,
+            Err(error) => error.kinds(),
         };
         out.say(Event::Fault { doing: "step", error: &error });
         if !matches!(error, StepError::Device { .. } | StepError::Corrupt { .. }) {

@@ -8,8 +8,8 @@ use crate::counted::{Counted, Traffic};
 use crate::event::Event;
 use crate::recover::{Failed, Identity, attempt, crc32};
 use crate::session::{Out, Settings};
-use ripple_hal::{BlockDevice, Clock};
-use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_hal::{BlockDevice, Clock, ErrorKind};
+use ripple_kernel::sample::likeliest;
 use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
 use ripple_kernel::{Decoder, Probe, StepError};
 use zerocopy::IntoBytes;
@@ -34,14 +34,11 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
 ) -> Result<(), Failed> {
     let Story { tokenizer, text, settings } = story;
     let config = decoder.header().geometry.config;
-    let Ok(mut sampler) = Sampler::new(SamplerOptions::GREEDY, &mut []) else {
-        return Err(Failed::Stop);
-    };
     let prompt = encode(tokenizer, text, config.bos, ids).inspect_err(|_| {
         out.say(Event::Note("the prompt is too long"));
     })?;
     if prompt.len() > decoder.context() as usize {
-        let error = StepError::<D::Error>::ContextFull { context: decoder.context() };
+        let error = StepError::<ErrorKind>::ContextFull { context: decoder.context() };
         out.say(Event::Fault { doing: "prompt", error: &error });
         return Err(Failed::Stop);
     }
@@ -56,7 +53,7 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
             attempt(decoder, identity, out, |decoder| decoder.feed(chunk))?;
         } else {
             next = Some(attempt(decoder, identity, out, |decoder| {
-                decoder.prefill(chunk).map(|logits| choose(&mut sampler, logits, settings.trace))
+                decoder.prefill(chunk).map(|logits| choose(logits, settings.trace))
             })?);
         }
         let traffic = decoder.device_mut().traffic().since(before);
@@ -90,7 +87,7 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
         }
         let fed = next.token;
         next = attempt(decoder, identity, out, |decoder| {
-            decoder.step(fed).map(|logits| choose(&mut sampler, logits, settings.trace))
+            decoder.step(fed).map(|logits| choose(logits, settings.trace))
         })?;
     };
     if !settings.trace {
@@ -125,9 +122,9 @@ struct Choice {
 }
 
 /// Chooses the likeliest token.
-fn choose(sampler: &mut Sampler<'_>, logits: &mut [f32], trace: bool) -> Choice {
+fn choose(logits: &[f32], trace: bool) -> Choice {
     ripple_marks::region::<7>();
     // The bits, little-endian like every core this runs on.
     let crc = if trace { crc32(logits.as_bytes()) } else { 0 };
-    Choice { token: sampler.sample(logits), crc }
+    Choice { token: likeliest(logits), crc }
 }

@@ -6,13 +6,13 @@
 #![no_main]
 
 mod clock;
+mod halt;
 mod register;
 mod spi;
 mod uart;
 
 use cortex_m_rt::entry;
 use embedded_sdmmc::sdcard::spi::{AcquireOpts, SdCard};
-use panic_semihosting as _;
 use ripple_app::{Fat, Port, board::LM3S6965EVB as BOARD};
 use ripple_cortex_m::{ram, stop};
 use ripple_hal::Card;
