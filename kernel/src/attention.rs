@@ -3,7 +3,7 @@
 //! In: a query, and the KV cache. Out: the mixed values. Grouped heads share keys and values.
 
 use crate::config::ModelConfig;
-use crate::kv::{KvCache, Side, Vector};
+use crate::kv::{KvCache, KvKind, Side, Vector};
 use crate::math::accumulate::Accumulator;
 use crate::math::{self, Packed, quant, softmax::softmax};
 use crate::memory::PackRoom;
@@ -45,8 +45,10 @@ pub(crate) fn attend(
     let mut in_group = 0;
     let group = config.heads.checked_div(config.kv_heads).unwrap_or(1);
     for (query, out) in query.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
-        let scale = quant::quantise(query, quantised);
-        let packed = Packed::new(quantised, packed);
+        let (scale, packed) = match cache.kind() {
+            KvKind::F16 => (0.0, Packed::of(&[], 0)),
+            KvKind::Q8 => (quant::quantise(query, quantised), Packed::new(quantised, packed)),
+        };
         let keys = cache.vectors(layer, position, Side::Key, kv_head);
         for (score, key) in scores.iter_mut().zip(keys) {
             *score = factor

@@ -66,6 +66,11 @@ impl<'m> KvCache<'m> {
         Self { kind, context, kv_heads, head_dim, words }
     }
 
+    /// How its numbers are kept.
+    pub fn kind(&self) -> KvKind {
+        self.kind
+    }
+
     /// Positions it can hold.
     pub fn context(&self) -> u32 {
         self.context

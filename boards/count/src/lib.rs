@@ -117,7 +117,7 @@ impl Counts {
             _ => self.base = marker,
         }
         // Back from the driver is not another entry.
-        if marker != DRIVER_ENDS && (marker == DRIVER || !self.driver) {
+        if marker != DRIVER_ENDS {
             self.entered[marker] += 1;
         }
     }
