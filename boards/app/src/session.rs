@@ -210,9 +210,10 @@ fn open<D: BlockDevice>(
     let device = Counted::new(device);
     let mut decoder =
         Decoder::open(device, mapped, memory, &options, Regions).map_err(|error| {
+            let error = error.kinds();
             fault(out, "open", &error);
             match error {
-                OpenError::Device { source, .. } => Some(source.kind()),
+                OpenError::Device { source, .. } => Some(source),
                 _ => None,
             }
         })?;

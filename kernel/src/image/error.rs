@@ -10,7 +10,7 @@ use ripple_hal::BlockCount;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ImageError {
     /// The first bytes are not [`MAGIC`]: not an image, or the wrong block.
-    #[error("not a Ripple image: it begins with bytes {found:x?}, expected {MAGIC:x?}")]
+    #[error("not a Ripple image: it begins with \"{}\", expected \"{}\"", found.escape_ascii(), MAGIC.escape_ascii())]
     Magic {
         /// What stands there.
         found: [u8; 8],
