@@ -245,11 +245,12 @@ where
             return Err(SpiCardError::Refused { command, answer });
         }
         let frames = self.data(Block::bytes_mut(dst)).await?;
-        if command == READ_ONE {
-            for _ in 0..frames.unread() {
-                self.byte()?;
-            }
-        } else {
+        // Up to the end of the block: a command in its midst is allowed, but its answer would have to
+        // be told from data.
+        for _ in 0..frames.unread() {
+            self.byte()?;
+        }
+        if command == READ_MANY {
             // Its answer may complain of what lies behind the last block: no concern of this read.
             if self.command(STOP, 0)? == 0xFF {
                 return Err(SpiCardError::Refused { command: STOP, answer: 0xFF });
