@@ -7,6 +7,7 @@
 //! |---|---|
 //! | a file, or one over semihosting | [`Stream`] |
 //! | a card driven by `embedded-sdmmc` | `Card` (feature `sdmmc`) |
+//! | a card on a SPI bus with DMA | `SpiCard` (feature `spi-card`), in a [`Polled`] |
 //! | a file on a card with FAT16 or FAT32 | [`FatFile`], then [`ExtentDevice`] |
 //! | a partition without a file system | [`RawPartition`] |
 //! | an async driver | [`Polled`] |
@@ -36,6 +37,8 @@ mod partition;
 #[cfg(feature = "sdmmc")]
 mod sdmmc;
 mod slice;
+#[cfg(feature = "spi-card")]
+mod spi_card;
 mod stream;
 
 pub use adapter::{
@@ -55,4 +58,6 @@ pub use partition::{PartitionError, RawPartition};
 #[cfg(feature = "sdmmc")]
 pub use sdmmc::{Card, CardError};
 pub use slice::Slice;
+#[cfg(feature = "spi-card")]
+pub use spi_card::{SpiCard, SpiCardError};
 pub use stream::{Stream, StreamError};

@@ -5,7 +5,7 @@ use crate::io::{self, Device, blocks, bytes, float, floats, give, word, words};
 use ripple_hal::{BlockCount, BlockIdx};
 use ripple_kernel::image::{Crc32, Header, Image, Page, SectionKind, Table, record};
 use ripple_kernel::math::accumulate::{Accumulator, Accumulators};
-use ripple_kernel::math::{self, norm, quant, rope, softmax::softmax};
+use ripple_kernel::math::{self, Packed, norm, quant, rope, softmax::softmax};
 use ripple_kernel::replay::{Bundles, Replay};
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Region, Speculation, plan, predictor};
 
@@ -74,7 +74,7 @@ fn table(table: &Table<'_>) {
 #[inline(never)]
 fn arithmetic() {
     let rows = || table_row(bytes());
-    give(math::dot(rows(), rows()) as u32);
+    give(math::dot(rows(), Packed::new(rows(), words())) as u32);
     give(math::dot_f32(floats(), floats()).to_bits());
     give(math::half_to_f32(word() as u16).to_bits());
     norm::rms(floats(), floats(), floats(), float());

@@ -2,7 +2,7 @@
 //!
 //! `paint` fills what lies between the statics and the stack pointer; `used` looks how far up the
 //! paint is gone. The linker script of `cortex-m-rt` puts the stack at the top of RAM and nothing
-//! between it and the statics.
+//! between it and the statics, unless `memory.x` sets `_stack_start` and `_stack_end`.
 
 use core::ptr::{addr_of, read_volatile, write_volatile};
 use ripple_app::Ram;
@@ -14,12 +14,13 @@ const MARGIN: usize = 64;
 unsafe extern "C" {
     static __sdata: u32;
     static __sheap: u32;
+    static _stack_end: u32;
     static _stack_start: u32;
 }
 
-/// First byte after the statics: the lowest the stack may come.
+/// The lowest the stack may come.
 fn bottom() -> usize {
-    addr_of!(__sheap) as usize
+    addr_of!(_stack_end) as usize
 }
 
 /// Fills the unused stack.
@@ -27,7 +28,7 @@ pub fn paint() {
     let top = cortex_m::register::msp::read() as usize - MARGIN;
     let mut at = bottom();
     while at < top {
-        // SAFETY: between the statics and the stack pointer nothing is in use, and it is RAM.
+        // SAFETY: between the end of the stack and the stack pointer nothing is in use, and it is RAM.
         unsafe { write_volatile(at as *mut u32, PAINT) };
         at += 4;
     }
@@ -42,7 +43,7 @@ pub fn used() -> Ram {
         at += 4;
     }
     Ram {
-        statics: (bottom() - addr_of!(__sdata) as usize) as u32,
+        statics: (addr_of!(__sheap) as usize - addr_of!(__sdata) as usize) as u32,
         stack: (top - at) as u32,
         stack_size: (top - bottom()) as u32,
     }

@@ -1,0 +1,289 @@
+//! An SD card on a SPI bus with DMA: a whole read is one command and, mostly, one transfer.
+//!
+//! In: a bus that transfers by DMA, a chip select. Out: [`SpiCard`], an [`AsyncBlockDevice`].
+//! Knows nothing of file systems, and nothing of the DMA controller: that is the bus's.
+//!
+//! `embedded-sdmmc` brings the card up. It reads with the core waiting at every byte in front of a
+//! block, so its reads cannot overlap with anything. Here the bus clocks as many bytes out of
+//! the card as the read is long, at once and straight into its memory: the silence while the card
+//! looks for the block, the blocks, and what frames them. Then the data is moved together, and what
+//! is missing at the end for the bytes that were none is transferred in the same way.
+//!
+//! SD Specifications, Part 1, "Physical Layer Simplified Specification" 9.00, chapter 7.
+
+mod frames;
+
+use crate::adapter::AsyncBlockDevice;
+use crate::sdmmc::CardError;
+use crate::{BLOCK_BYTES, Block, BlockCount, BlockIdx, DeviceError, ErrorKind, OutOfRange};
+use core::fmt;
+use embedded_hal::delay::DelayNs;
+use embedded_hal::digital::OutputPin;
+use embedded_hal::spi::{self, Error, SpiBus};
+use embedded_hal_async::spi::SpiBus as DmaBus;
+use embedded_hal_bus::spi::ExclusiveDevice;
+use embedded_sdmmc::sdcard::spi::{AcquireOpts, SdCard};
+use embedded_sdmmc::{BlockDevice as SdDevice, SdCardError, embedded_sdmmc_types::sdcard};
+use frames::{ErrorToken, Frames};
+
+/// Clock while a card is brought up, at most.
+const FIRST_HERTZ: u32 = 400_000;
+
+/// Bytes without data before a card is given up: 100 ms at 25 MHz, as the specification allows.
+const MOST_SILENCE: usize = 312_500;
+
+const STOP: u8 = 12;
+const READ_ONE: u8 = 17;
+const READ_MANY: u8 = 18;
+
+/// A card on a SPI bus of its own.
+///
+/// `B` is the bus with both its traits: the blocking one for commands of a few bytes, the async one
+/// for the data. `set_clock` sets its frequency to at most so many hertz.
+#[derive(Debug)]
+pub struct SpiCard<B, S, W> {
+    bus: B,
+    select: S,
+    delay: W,
+    set_clock: fn(&mut B, u32),
+    hertz: u32,
+    /// Nothing until the card is up, and again while it sends data: after a read that failed or was
+    /// dropped in the middle, only starting over is sure to be understood.
+    up: Option<Up>,
+}
+
+/// A card that waits for commands.
+#[derive(Clone, Copy, Debug)]
+struct Up {
+    blocks: BlockCount,
+    /// What a block's number is multiplied with: 512 on cards of up to 2 GB.
+    step: u32,
+}
+
+/// Why a card on a SPI bus did not do what it was asked.
+#[derive(Clone, Copy, Debug)]
+pub enum SpiCardError {
+    /// The card could not be brought up.
+    Acquire(SdCardError),
+    /// The bus or the chip select failed.
+    Bus(spi::ErrorKind),
+    /// The card refused a command, or gave no answer.
+    Refused {
+        /// The command's number.
+        command: u8,
+        /// Its answer, R1; 0xFF if there was none.
+        answer: u8,
+    },
+    /// The card sent an error instead of a block.
+    Read {
+        /// The data error token: bit 3 out of range, bit 2 ECC, bit 1 controller, bit 0 other.
+        token: u8,
+    },
+    /// The card sent nothing for longer than the specification allows.
+    Silent,
+    /// The blocks are not all on the card.
+    OutOfRange(OutOfRange),
+}
+
+impl DeviceError for SpiCardError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Acquire(error) => CardError(*error).kind(),
+            Self::Bus(_) => ErrorKind::Other,
+            Self::Refused { answer: 0xFF, .. } | Self::Silent => ErrorKind::Timeout,
+            // The card may have heard another command.
+            Self::Refused { .. } => ErrorKind::Corrupted,
+            Self::Read { token } if token & 8 != 0 => ErrorKind::OutOfRange,
+            Self::Read { .. } => ErrorKind::Corrupted,
+            Self::OutOfRange(error) => error.kind(),
+        }
+    }
+}
+
+impl fmt::Display for SpiCardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquire(error) => write!(f, "the card does not come up: {error}"),
+            Self::Bus(error) => write!(f, "the SPI bus: {error}"),
+            Self::Refused { command, answer: 0xFF } => write!(f, "no answer to CMD{command}"),
+            Self::Refused { command, answer } => {
+                write!(f, "the card answers CMD{command} with {answer:#04x}")
+            }
+            Self::Read { token } => write!(f, "the card sends error {token:#04x} for a block"),
+            Self::Silent => f.write_str("the card sends no data"),
+            Self::OutOfRange(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SpiCardError {}
+
+/// By way of `Debug`, as `CardError`.
+#[cfg(feature = "defmt")]
+impl defmt::Format for SpiCardError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Debug2Format(self));
+    }
+}
+
+impl From<ErrorToken> for SpiCardError {
+    fn from(ErrorToken(token): ErrorToken) -> Self {
+        Self::Read { token }
+    }
+}
+
+fn bus_error(error: impl Error) -> SpiCardError {
+    SpiCardError::Bus(error.kind())
+}
+
+fn select_error<E>(_: E) -> SpiCardError {
+    SpiCardError::Bus(spi::ErrorKind::ChipSelectFault)
+}
+
+impl<B, S, W> SpiCard<B, S, W>
+where
+    B: SpiBus + DmaBus,
+    S: OutputPin,
+    W: DelayNs + Clone,
+{
+    /// A card that is brought up when it is first used, and then clocked at up to `hertz`: 25 MHz is
+    /// what every card takes.
+    pub const fn new(bus: B, select: S, delay: W, set_clock: fn(&mut B, u32), hertz: u32) -> Self {
+        Self { bus, select, delay, set_clock, hertz, up: None }
+    }
+
+    /// The card, brought up if it is not.
+    fn up(&mut self) -> Result<Up, SpiCardError> {
+        if let Some(up) = self.up {
+            return Ok(up);
+        }
+        (self.set_clock)(&mut self.bus, FIRST_HERTZ);
+        self.select.set_high().map_err(select_error)?;
+        // At least 74 clocks: the card wakes up.
+        SpiBus::write(&mut self.bus, &[0xFF; 10]).map_err(bus_error)?;
+        let device = ExclusiveDevice::new(&mut self.bus, &mut self.select, self.delay.clone())
+            .map_err(select_error)?;
+        let options = AcquireOpts { use_crc: false, ..AcquireOpts::default() };
+        let card = SdCard::new_with_options(device, self.delay.clone(), options);
+        let blocks = SdDevice::num_blocks(&card).map_err(SpiCardError::Acquire)?;
+        let step = match card.get_card_type() {
+            Some(sdcard::CardType::SdhcSdxc) => 1,
+            _ => BLOCK_BYTES as u32,
+        };
+        (self.set_clock)(&mut self.bus, self.hertz);
+        let up = Up { blocks: BlockCount(blocks.0), step };
+        self.up = Some(up);
+        Ok(up)
+    }
+
+    /// The next byte from the card.
+    fn byte(&mut self) -> Result<u8, SpiCardError> {
+        let mut byte = [0xFF];
+        SpiBus::transfer_in_place(&mut self.bus, &mut byte).map_err(bus_error)?;
+        let [byte] = byte;
+        Ok(byte)
+    }
+
+    /// Waits until the card is not busy.
+    fn wait(&mut self) -> Result<(), SpiCardError> {
+        for _ in 0..MOST_SILENCE {
+            if self.byte()? == 0xFF {
+                return Ok(());
+            }
+        }
+        Err(SpiCardError::Silent)
+    }
+
+    /// Sends a command to the selected card and returns its R1.
+    fn command(&mut self, command: u8, argument: u32) -> Result<u8, SpiCardError> {
+        let [a, b, c, d] = argument.to_be_bytes();
+        let frame = [0x40 | command, a, b, c, d];
+        let crc = [sdcard::crc7(&frame) << 1 | 1];
+        SpiBus::write(&mut self.bus, &frame).map_err(bus_error)?;
+        SpiBus::write(&mut self.bus, &crc).map_err(bus_error)?;
+        if command == STOP {
+            // Still of the block that is cut short.
+            self.byte()?;
+        }
+        // At most 8 bytes of silence.
+        for _ in 0..=8 {
+            let answer = self.byte()?;
+            if answer & 0x80 == 0 {
+                return Ok(answer);
+            }
+        }
+        Ok(0xFF)
+    }
+
+    /// Fills `bytes` with the data that the card sends.
+    async fn data(&mut self, bytes: &mut [u8]) -> Result<Frames, SpiCardError> {
+        let mut frames = Frames::new();
+        let (mut filled, mut silence) = (0, 0);
+        while let Some(rest) = bytes.get_mut(filled..)
+            && !rest.is_empty()
+        {
+            // What is sent while it is received: not a command.
+            rest.fill(0xFF);
+            DmaBus::transfer_in_place(&mut self.bus, rest).await.map_err(bus_error)?;
+            let arrived = frames.compact(rest)?;
+            silence = if arrived > 0 { 0 } else { silence + rest.len() };
+            if silence > MOST_SILENCE {
+                return Err(SpiCardError::Silent);
+            }
+            filled += arrived;
+        }
+        Ok(frames)
+    }
+
+    /// Reads into `dst`, which is not empty and wholly on the card.
+    async fn read_blocks(&mut self, address: u32, dst: &mut [Block]) -> Result<(), SpiCardError> {
+        self.select.set_low().map_err(select_error)?;
+        self.wait()?;
+        let command = if dst.len() == 1 { READ_ONE } else { READ_MANY };
+        let answer = self.command(command, address)?;
+        if answer != 0 {
+            return Err(SpiCardError::Refused { command, answer });
+        }
+        let frames = self.data(Block::bytes_mut(dst)).await?;
+        // Up to the end of the block: a command in its midst is allowed, but its answer would have to
+        // be told from data.
+        for _ in 0..frames.unread() {
+            self.byte()?;
+        }
+        if command == READ_MANY {
+            // Its answer may complain of what lies behind the last block: no concern of this read.
+            if self.command(STOP, 0)? == 0xFF {
+                return Err(SpiCardError::Refused { command: STOP, answer: 0xFF });
+            }
+            self.wait()?;
+        }
+        self.select.set_high().map_err(select_error)?;
+        // Eight clocks more, in which the card lets go of the line.
+        self.byte().map(|_| ())
+    }
+}
+
+impl<B, S, W> AsyncBlockDevice for SpiCard<B, S, W>
+where
+    B: SpiBus + DmaBus,
+    S: OutputPin,
+    W: DelayNs + Clone,
+{
+    type Error = SpiCardError;
+
+    async fn block_count(&mut self) -> Result<BlockCount, SpiCardError> {
+        self.up().map(|up| up.blocks)
+    }
+
+    async fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), SpiCardError> {
+        if dst.is_empty() {
+            return Ok(());
+        }
+        let up = self.up()?;
+        OutOfRange::check(start, dst, up.blocks).map_err(SpiCardError::OutOfRange)?;
+        self.up = None;
+        self.read_blocks(start.0.wrapping_mul(up.step), dst).await?;
+        self.up = Some(up);
+        Ok(())
+    }
+}
