@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sizes of a firmware, by the kernel and all of it: size.sh ELF IMAGE
+# Sizes of a firmware in bytes, all of it and the kernel: size.sh ELF
 #
-# Code is what is in flash without the front of the image; the kernel's is by symbol name, so that
-# what was inlined elsewhere counts elsewhere.
+# flash - mapped is code and constants. The kernel's is by symbol name: what was inlined elsewhere
+# counts elsewhere.
 set -euo pipefail
 elf=$1
 bin=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin

@@ -34,7 +34,7 @@ pub struct Board {
 }
 
 /// What firmware takes beside the model's regions and the main loop's desk: measured by
-/// `boards/test.sh`, which fails when it changes.
+/// `boards/test.sh`, which fails when it changes and says what to write here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Firmware {
     /// Bytes of code and constants, the front of the image not among them.
@@ -80,12 +80,13 @@ pub const LM3S6965EVB: Board = Board {
     models: &["story-nano"],
     card: "spi",
     flash: 256 * KIB,
-    ram: 64 * KIB,
-    stack: 6 * KIB,
-    firmware: Firmware::UNKNOWN,
+    // Of 64: some stay free for what a user adds.
+    ram: 60 * KIB,
+    stack: 8 * KIB,
+    firmware: Firmware { code: 71_276, drivers: 216, stack: 6_944 },
     line: 128,
     options: Options {
-        context: 96,
+        context: 128,
         kv: KvKind::Q8,
         staging: BlockCount(16),
         cache_bytes: 6 * KIB,
@@ -104,7 +105,7 @@ pub const MPS2_AN386: Board = Board {
     flash: 4 * MIB,
     ram: 512 * KIB,
     stack: 16 * KIB,
-    firmware: Firmware::UNKNOWN,
+    firmware: Firmware { code: 118_566, drivers: 188, stack: 7_268 },
     line: 256,
     options: HALF_MIB,
 };
@@ -114,6 +115,7 @@ pub const MPS3_AN547: Board = Board {
     name: "mps3-an547",
     about: "Cortex-M55 with Helium, a file over semihosting",
     core: "cortex-m55",
+    firmware: Firmware { code: 107_168, drivers: 188, stack: 7_268 },
     ..MPS2_AN386
 };
 
@@ -149,6 +151,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
+    firmware: Firmware::UNKNOWN,
     ..MPS2_AN386
 };
 
@@ -164,6 +167,7 @@ pub const STM32H743: Board = Board {
     card: "sdio-hs",
     flash: 2 * MIB,
     ram: 512 * KIB,
+    firmware: Firmware::UNKNOWN,
     ..MPS2_AN386
 };
 

@@ -2,14 +2,14 @@
 //! writes what the firmware includes.
 //!
 //! In: a [`Board`]; `RIPPLE_CARD`, a folder with `model.img`, the image to embed (without it
-//! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory plan, and `MAPPED`, the front of
-//! the image; `memory.x` where the board has one. A model that does not fit fails the build here,
+//! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory
+//! plan, and `MAPPED`, the front of the image; `memory.x` where the board has one. A model that does not fit fails the build here,
 //! with the region and the bytes missing; what only the linker knows (code, drivers) it checks.
 
 use ripple_app::{Board, Budget};
 use ripple_hal::BLOCK_BYTES;
-use ripple_kernel::MemoryPlan;
 use ripple_kernel::image::Header;
+use ripple_kernel::{MemoryPlan, Region};
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::{env, fs};
@@ -36,8 +36,9 @@ fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
     let budget = Budget::of(board, &header);
     budget.check(board).map_err(|e| {
         format!(
-            "{}: {e}\nsmaller: the options of `{}` in boards/app/src/board.rs, or another model",
+            "{}: {e}\n{}\nsmaller: the options of `{}` in boards/app/src/board.rs, or another model",
             image.display(),
+            parts(board, &budget),
             board.name
         )
     })?;
@@ -52,6 +53,23 @@ fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
     }
     println!("cargo:rustc-link-search={}", out.display());
     Ok(())
+}
+
+/// What RAM and flash would hold, in bytes.
+fn parts(board: &Board, budget: &Budget) -> String {
+    let regions = Region::ALL.map(|region| {
+        let bytes = budget.plan.region_bytes(region);
+        format!("{} {bytes} + ", region.name())
+    });
+    format!(
+        "ram = {}prompt {} + drivers {} + stack {}; flash = mapped {} + code {}",
+        regions.concat(),
+        budget.desk,
+        budget.drivers,
+        board.stack,
+        budget.mapped,
+        budget.code
+    )
 }
 
 /// The image to embed.
