@@ -17,9 +17,10 @@ case $board in
 lm3s6965evb) machine=(qemu-system-arm -M lm3s6965evb -icount shift=4 "${card[@]}") ;;
 mps2-an386) machine=(qemu-system-arm -M mps2-an386 -icount shift=5) ;;
 mps3-an547) machine=(qemu-system-arm -M mps3-an547 -icount shift=5) ;;
-raspi3b) machine=(qemu-system-aarch64 -M raspi3b "${card[@]}") ;;
+raspi3b) machine=(qemu-system-aarch64 -M raspi3b -icount shift=0 "${card[@]}") ;;
 ast2600-evb)
-    machine=(qemu-system-arm -M ast2600-evb -drive "if=sd,index=2,format=raw,file=card.img")
+    machine=(qemu-system-arm -M ast2600-evb -icount shift=0
+        -drive "if=sd,index=2,format=raw,file=card.img")
     ;;
 *)
     echo "QEMU has no machine for $board: use probe-rs" >&2

@@ -3,11 +3,10 @@
 #![no_main]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use ripple_ast2600_evb::Board;
 use ripple_app::board::AST2600_EVB as BOARD;
 use ripple_app::{Partition, Port, Ram};
+use ripple_ast2600_evb::Board;
 use ripple_bare_a::{MemoryFigures, StartedIn, exit};
-
 
 include!(concat!(env!("OUT_DIR"), "/plan.rs"));
 

@@ -3,11 +3,11 @@
 #![no_main]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use ripple_raspi3b::Board;
 use ripple_app::board::RASPI3B as BOARD;
 use ripple_app::{Fat, Port, Ram};
 use ripple_bare_a::{MemoryFigures, StartedIn, exit};
 use ripple_kernel::image::FILE_NAME;
+use ripple_raspi3b::Board;
 
 include!(concat!(env!("OUT_DIR"), "/plan.rs"));
 
