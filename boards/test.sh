@@ -68,8 +68,9 @@ fail() {
 }
 
 # Compares board $1's sizes (file $2) and stack ($3, empty where it did not run) with `ripple plan` for
-# image $4. Statics must be equal. Code may differ by 1 KiB (compilers) and the stack by 128 bytes: an
-# interrupt on top of the deepest call, or not.
+# image $4. Statics must be equal, but for the 32 bytes by which another model's regions are aligned. Code
+# may differ by 1 KiB (compilers) and the stack by 128 bytes: an interrupt on top of the deepest call, or
+# not.
 planned() {
     "$RIPPLE" plan --board "$1" "$4" --tokens 1 --json | python3 -c '
 import json, sys
@@ -80,7 +81,7 @@ drivers = int(size["statics"]) - plan["ram"]["statics"] + plan["ram"]["drivers"]
 stack = int(sys.argv[2] or plan["ram"]["stack"])
 print("planned flash %d RAM %d = statics %d + stack %d" % (plan["flash"]["used"],
     plan["ram"]["used"], plan["ram"]["statics"], plan["ram"]["stack"]))
-if (drivers != plan["ram"]["drivers"] or abs(code - plan["flash"]["code"]) > 1024
+if (abs(drivers - plan["ram"]["drivers"]) > 32 or abs(code - plan["flash"]["code"]) > 1024
         or abs(stack - plan["ram"]["stack"]) > 128):
     sys.exit("boards/app/src/board.rs must say: Firmware { code: %d, drivers: %d, stack: %d }"
              % (code, drivers, stack if sys.argv[2] else 0))
@@ -97,7 +98,7 @@ for name in "${tests[@]}"; do
         fail "$name: build"
         continue
     fi
-    elf=$(find "${CARGO_TARGET_DIR:-boards/$board/target}" -path "*/release/$board" -type f | head -1)
+    elf=$(find "${CARGO_TARGET_DIR:-boards/$board/target}/" -path "*/release/$board" -type f | head -1)
     size=$folder/size.txt
     boards/size.sh "$elf" >"$size"
     cat "$size"

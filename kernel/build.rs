@@ -9,14 +9,15 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
-        "cargo::rustc-check-cfg=cfg(ripple_isa, values(\"portable\", \"armv7m\", \"armv7em\", \"mve\"))"
+        "cargo::rustc-check-cfg=cfg(ripple_isa, values(\"portable\", \"armv7m\", \"armv7em\", \"mve\", \"neon\"))"
     );
     let variable = |name| env::var(name).unwrap_or_default();
     let isa = isa(&variable("TARGET"), &variable("CARGO_ENCODED_RUSTFLAGS"));
     println!("cargo::rustc-cfg=ripple_isa=\"{isa}\"");
 }
 
-/// What the inner loops are written for: Thumb-2 alone, with the DSP extension, with Helium.
+/// What the inner loops are written for: Thumb-2 alone, with the DSP extension (which every ARMv7-A core
+/// has, in ARM state too), with Helium; AArch64 with vectors.
 fn isa(target: &str, flags: &str) -> &'static str {
     let has = |feature, cpus: &[&str]| {
         let set =
@@ -24,6 +25,8 @@ fn isa(target: &str, flags: &str) -> &'static str {
         !set('-')
             && (set('+') || cpus.iter().any(|cpu| flags.contains(&format!("target-cpu={cpu}"))))
     };
+    let has_not =
+        |feature| flags.split(['\x1f', '=', ',']).any(|flag| flag == format!("-{feature}"));
     const HELIUM: [&str; 3] = ["cortex-m52", "cortex-m55", "cortex-m85"];
     const DSP: [&str; 2] = ["cortex-m33", "cortex-m35p"];
     match target.split('-').next() {
@@ -32,6 +35,8 @@ fn isa(target: &str, flags: &str) -> &'static str {
         Some("thumbv8m.main") if has("mve", &HELIUM) => "mve",
         Some("thumbv8m.main") if has("dsp", &HELIUM) || has("dsp", &DSP) => "armv7em",
         Some("thumbv8m.main") => "armv7m",
+        Some("armv7a") => "armv7em",
+        Some("aarch64") if !target.ends_with("softfloat") && !has_not("neon") => "neon",
         _ => "portable",
     }
 }

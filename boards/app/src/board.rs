@@ -129,7 +129,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware::UNKNOWN,
+    firmware: Firmware { code: 188_160, drivers: 316, stack: 13_392 },
     line: 1024,
     options: LARGE,
 };
@@ -141,6 +141,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
+    firmware: Firmware { code: 168_721, drivers: 296, stack: 7_444 },
     ..RASPI3B
 };
 

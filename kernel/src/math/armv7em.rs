@@ -1,4 +1,5 @@
-//! Cortex-M4, M7 and every core with the DSP extension: two products an instruction.
+//! Cortex-M4, M7 and every core with the DSP extension, ARMv7-A in either state: two products an
+//! instruction.
 //!
 //! In: a row and a packed vector. Out: their dot product. The vector is packed as 16-bit numbers in
 //! the order in which `sxtb16` takes the bytes out of a word: 0 and 2, then 1 and 3. `smlad` adds both
@@ -170,7 +171,7 @@ unsafe extern "C" fn axpy_blocks(acc: *mut i32, coefficient: i32, row: *const i8
         "and lr, r12, \\w, lsl #8",
         "smlawb r8, r1, lr, r8",
         "smlawt r10, r1, lr, r10",
-        "and \\w, \\w, #0xFF00FF00",
+        "and \\w, \\w, r12",
         "smlawb r9, r1, \\w, r9",
         "smlawt r11, r1, \\w, r11",
         "stm r0!, {{r8-r11}}",
@@ -178,7 +179,9 @@ unsafe extern "C" fn axpy_blocks(acc: *mut i32, coefficient: i32, row: *const i8
         // r0 sums, r1 coefficient, r2 row, r3 numbers left, r4-r7 weights, r8-r11 sums, r12 mask, lr
         // scratch.
         "push {{r4-r11, lr}}",
-        "mov r12, #0xFF00FF00",
+        // No immediate of the ARM state.
+        "movw r12, #0xFF00",
+        "movt r12, #0xFF00",
         "2:",
         ".rept 4",
         "ldm r2!, {{r4-r7}}",

@@ -19,7 +19,9 @@ mod armv7em;
 mod armv7m;
 #[cfg(ripple_isa = "mve")]
 mod mve;
-#[cfg(any(ripple_isa = "portable", ripple_isa = "mve"))]
+#[cfg(ripple_isa = "neon")]
+mod neon;
+#[cfg(any(ripple_isa = "portable", ripple_isa = "mve", ripple_isa = "neon"))]
 mod portable;
 #[cfg(any(ripple_isa = "armv7m", ripple_isa = "armv7em"))]
 mod thumb2;
@@ -30,6 +32,8 @@ use armv7em as isa;
 use armv7m as isa;
 #[cfg(ripple_isa = "mve")]
 use mve as isa;
+#[cfg(ripple_isa = "neon")]
+use neon as isa;
 #[cfg(ripple_isa = "portable")]
 use portable as isa;
 

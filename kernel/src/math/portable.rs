@@ -25,7 +25,8 @@ pub fn dot(row: &[i8], words: &[u32]) -> i32 {
     scalar::dot(row, numbers(words))
 }
 
+/// All numbers of a packed vector.
 #[inline]
-fn numbers(words: &[u32]) -> &[i8] {
+pub fn numbers(words: &[u32]) -> &[i8] {
     <[i8]>::ref_from_bytes(words.as_bytes()).unwrap_or(&[])
 }
