@@ -4,10 +4,11 @@
 //! outputs where the predictor computes them anyway. Knows nothing of the cache or of the bundles.
 
 use crate::active::ActiveSets;
-use crate::fetch::{FetchError, Inputs, Io, Row};
+use crate::fetch::{FetchError, Inputs, Io};
 use crate::image::{Geometry, Predictor, Table};
 use crate::math;
 use crate::probe::{Probe, Stage};
+use crate::row::Row;
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 

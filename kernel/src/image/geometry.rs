@@ -31,6 +31,24 @@ pub enum Predictor {
     },
 }
 
+/// Which rows have 4 bits a number; the others have 8. Norms and biases are floats, positions are
+/// always in 8 bits: they are few.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FourBits {
+    /// Query, key, value and output projections.
+    pub attention: bool,
+    /// Neurons: their bundles, and the rows of the `Exact` predictor.
+    pub ffn: bool,
+    /// The embedding and the output head, one table or two.
+    pub head: bool,
+}
+
+impl FourBits {
+    /// All in 8 bits.
+    pub const NONE: Self = Self { attention: false, ffn: false, head: false };
+}
+
 /// The sections of an image, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -123,8 +141,19 @@ pub struct Geometry {
     pub bundle: Bundle,
     /// How active neurons are found.
     pub predictor: Predictor,
+    /// Which rows have 4 bits a number.
+    pub four_bits: FourBits,
     /// Blocks of all pages; 0 where there are none.
     pub page_blocks: BlockCount,
+}
+
+/// The format of rows of integers. Without the feature no header with 4-bit rows is let in.
+const fn integers(four_bits: bool) -> Quant {
+    match four_bits {
+        #[cfg(feature = "q4")]
+        true => Quant::Q4,
+        _ => Quant::Q8,
+    }
 }
 
 impl Geometry {
@@ -135,25 +164,31 @@ impl Geometry {
         }
         let c = &self.config;
         let attention = c.attention_bias;
+        let FourBits { attention: q4_attention, ffn: q4_ffn, head: q4_head } = self.four_bits;
         Some(match kind {
             SectionKind::Tokenizer | SectionKind::Pages => return None,
             SectionKind::LayerVectors => (1, layout(Quant::F32, 1, self.layer_floats(), false)),
             SectionKind::FinalVectors => (1, layout(Quant::F32, 1, self.final_floats(), false)),
             SectionKind::Predictor => match self.predictor {
-                Predictor::Exact => (c.neurons, layout(Quant::Q8, 1, c.dim, self.first_bias())),
+                Predictor::Exact => {
+                    (c.neurons, layout(integers(q4_ffn), 1, c.dim, self.first_bias()))
+                }
                 Predictor::Signs { .. } => (c.neurons, layout(Quant::Sign, 1, c.dim, false)),
             },
-            SectionKind::Qkv => {
-                (c.query_dim() + 2 * c.kv_dim(), layout(Quant::Q8, 1, c.dim, attention))
+            SectionKind::Qkv => (
+                c.query_dim() + 2 * c.kv_dim(),
+                layout(integers(q4_attention), 1, c.dim, attention),
+            ),
+            SectionKind::Output => {
+                (c.dim, layout(integers(q4_attention), 1, c.query_dim(), attention))
             }
-            SectionKind::Output => (c.dim, layout(Quant::Q8, 1, c.query_dim(), attention)),
-            SectionKind::Embedding => (c.vocab, layout(Quant::Q8, 1, c.dim, false)),
+            SectionKind::Embedding => (c.vocab, layout(integers(q4_head), 1, c.dim, false)),
             SectionKind::Positions => match c.position() {
                 Position::Learned => (c.context, layout(Quant::Q8, 1, c.dim, false)),
                 Position::Rope => (0, layout(Quant::Q8, 1, c.dim, false)),
             },
             SectionKind::Head => {
-                (if c.tied_head { 0 } else { c.vocab }, layout(Quant::Q8, 1, c.dim, false))
+                (if c.tied_head { 0 } else { c.vocab }, layout(integers(q4_head), 1, c.dim, false))
             }
             SectionKind::PageIndex => {
                 let records = if self.page_blocks.0 > 0 { c.vocab } else { 0 };
@@ -170,7 +205,7 @@ impl Geometry {
             Bundle::Full => (rows, self.first_bias()),
             Bundle::Rest => (rows - 1, false),
         };
-        RecordLayout { quant: Quant::Q8, rows, cols: self.config.dim, bias }
+        RecordLayout { quant: integers(self.four_bits.ffn), rows, cols: self.config.dim, bias }
     }
 
     /// Blocks of one part of a section other than the tokenizer; saturates.

@@ -6,7 +6,7 @@
 
 use super::crc::crc32;
 use super::error::ImageError;
-use super::geometry::{Bundle, Geometry, Predictor, SectionKind};
+use super::geometry::{Bundle, FourBits, Geometry, Predictor, SectionKind};
 use crate::config::{Ffn, ModelConfig, Norm, Position};
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::little_endian::{F32, U16, U32};
@@ -113,8 +113,13 @@ const LAYERS_AT: usize =
 const ATTENTION_BIAS: u8 = 1;
 const FFN_BIAS: u8 = 2;
 const TIED_HEAD: u8 = 4;
-/// 8-bit rows with `f16` scales; 3 is kept for 4-bit rows.
-const QUANT_Q8: u8 = 1;
+/// Rows of integers with `f16` scales, of 8 bits; with these added, some of 4 bits.
+const QUANT: u8 = 1;
+const ATTENTION_Q4: u8 = 2;
+const FFN_Q4: u8 = 4;
+const HEAD_Q4: u8 = 8;
+/// Without the feature, the compiler drops what is for 4 bits.
+const Q4: bool = cfg!(feature = "q4");
 
 impl Header {
     /// Bytes of the header of a model of `layers` layers.
@@ -279,7 +284,17 @@ impl RawGeometry {
             flags,
             (flags & !(ATTENTION_BIAS | FFN_BIAS | TIED_HEAD) == 0).then_some(()),
         )?;
-        code("quant", self.quant, (self.quant == QUANT_Q8).then_some(()))?;
+        let quant = self.quant;
+        let known = quant & !(ATTENTION_Q4 | FFN_Q4 | HEAD_Q4) == QUANT;
+        code("quant", quant, known.then_some(()))?;
+        if quant != QUANT && !Q4 {
+            return Err(ImageError::Family { feature: "q4" });
+        }
+        let four_bits = FourBits {
+            attention: Q4 && quant & ATTENTION_Q4 != 0,
+            ffn: Q4 && quant & FFN_Q4 != 0,
+            head: Q4 && quant & HEAD_Q4 != 0,
+        };
         let config = ModelConfig {
             dim: self.dim.get(),
             layers: self.layers.get(),
@@ -305,6 +320,7 @@ impl RawGeometry {
             config,
             bundle: code("bundle", self.bundle, bundle)?,
             predictor: code("predictor", self.predictor, predictor)?,
+            four_bits,
             page_blocks: BlockCount(self.page_blocks.get()),
         })
     }
@@ -379,7 +395,10 @@ impl HeaderBuilder {
             flags: flag(ATTENTION_BIAS, c.attention_bias)
                 | flag(FFN_BIAS, c.ffn_bias)
                 | flag(TIED_HEAD, c.tied_head),
-            quant: QUANT_Q8,
+            quant: QUANT
+                | flag(ATTENTION_Q4, self.geometry.four_bits.attention)
+                | flag(FFN_Q4, self.geometry.four_bits.ffn)
+                | flag(HEAD_Q4, self.geometry.four_bits.head),
             bundle: self.geometry.bundle as u8,
             predictor,
             planes,

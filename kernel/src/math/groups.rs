@@ -233,7 +233,11 @@ pub(super) mod tests {
         for bits in 0..=u16::MAX {
             let scale = f16::from_bits(bits);
             if scale.to_f32().abs() < 128.0 {
-                assert_eq!(fixed(bits) as f64, f64::from(scale.to_f32()) * 2f64.powi(24), "{scale}");
+                assert_eq!(
+                    fixed(bits) as f64,
+                    f64::from(scale.to_f32()) * 2f64.powi(24),
+                    "{scale}"
+                );
             } else {
                 assert!(fixed(bits).unsigned_abs() >= 1 << 30, "{scale}");
             }
