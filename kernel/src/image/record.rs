@@ -49,6 +49,7 @@ impl Quant {
     /// Scales of a row of `cols` numbers.
     #[inline]
     pub const fn row_scales(self, cols: u32) -> u32 {
+        let _ = cols;
         match self {
             #[cfg(feature = "q4")]
             Self::Q4 => cols.div_ceil(GROUP),
