@@ -340,6 +340,9 @@ impl HeaderBuilder {
     /// A model that cannot be run, or an image beyond 2 TiB (4 GiB a table).
     pub fn new(geometry: Geometry, tokenizer_bytes: u32) -> Result<Self, ImageError> {
         check(&geometry.config)?;
+        if geometry.four_bits != FourBits::NONE && !Q4 {
+            return Err(ImageError::Family { feature: "q4" });
+        }
         let plan = Plan::new(&geometry, tokenizer_bytes)
             .ok_or(ImageError::Code { field: "size", found: u32::MAX })?;
         Ok(Self { geometry, tokenizer_bytes, plan })
@@ -436,5 +439,58 @@ impl HeaderBuilder {
             header_crc: crc32(body).into(),
         };
         start.iter_mut().zip(raw.as_bytes()).for_each(|(out, b)| *out = *b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec;
+
+    #[test]
+    fn rows_in_4_bits_need_the_feature() {
+        let config = ModelConfig {
+            dim: 32,
+            layers: 1,
+            neurons: 400,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 10,
+            context: 16,
+            norm: if cfg!(feature = "llama") { Norm::Rms } else { Norm::Layer },
+            norm_eps: 1e-5,
+            position: if cfg!(feature = "llama") { Position::Rope } else { Position::Learned },
+            ffn: if cfg!(feature = "llama") { Ffn::Gated } else { Ffn::Plain },
+            attention_bias: false,
+            ffn_bias: false,
+            tied_head: true,
+            threshold: 0.0,
+            bos: 0,
+            eos: 1,
+        };
+        let geometry = Geometry {
+            config,
+            bundle: Bundle::Full,
+            predictor: Predictor::Exact,
+            four_bits: FourBits::NONE,
+            page_blocks: BlockCount(0),
+        };
+        let four = FourBits { ffn: true, ..FourBits::NONE };
+        let missing = ImageError::Family { feature: "q4" };
+        let Ok(builder) = HeaderBuilder::new(geometry, 0) else { return };
+        let mut image = vec![0; builder.blocks().bytes() as usize];
+        builder.emit(&[LayerInfo::default()], &mut image);
+        let there = HeaderBuilder::new(Geometry { four_bits: four, ..geometry }, 0);
+        assert_eq!(there.is_ok(), Q4);
+
+        // The header says 4 bits, the sections are those of 8.
+        image[size_of::<RawStart>() + 4] |= FFN_Q4;
+        let body = size_of::<RawStart>()..Header::bytes(1) as usize;
+        let crc = crc32(&image[body]).to_le_bytes();
+        image[16..20].copy_from_slice(&crc);
+        let error = Header::parse(&image).unwrap_err();
+        assert!(if Q4 { matches!(error, ImageError::Section { .. }) } else { error == missing });
     }
 }
