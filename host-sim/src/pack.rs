@@ -5,7 +5,7 @@
 
 use crate::model::{Layer, Model, NormWeights};
 use crate::placement::{Order, Pages, Placement};
-use crate::signs::Thresholds;
+use crate::predictor::signs::Thresholds;
 use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
 use ripple_hal::{BLOCK_BYTES, BlockCount};

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use ripple_hal::BlockCount;
 use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
 use ripple_host_sim::placement::{PagePlan, Pages, Placement};
-use ripple_host_sim::signs::Thresholds;
+use ripple_host_sim::predictor::signs::Thresholds;
 use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::{FourBits, Header, HeaderBuilder, LayerInfo};
 use ripple_kernel::{Collapse, Options};

@@ -5,8 +5,9 @@ use ripple_host_sim::model::Model;
 use ripple_host_sim::models;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::Goal;
+use ripple_host_sim::predictor::signs::{SignOptions, calibrate, evaluate};
 use ripple_host_sim::quality::measure;
-use ripple_host_sim::signs::{SignOptions, calibrate, evaluate};
 use ripple_host_sim::text::read_tokens;
 use ripple_kernel::{KvKind, Options};
 
@@ -47,9 +48,14 @@ fn the_sign_predictor_keeps_what_it_is_asked_to_keep() {
     let (profile, held_out) = (read("profile.txt", 8192), read("held-out.txt", 2048));
     let mut predicted = Vec::new();
     for keep in [0.9, 0.99] {
-        let thresholds = calibrate(&model, &profile, SignOptions { planes: 4, keep }, &|_| ());
+        let thresholds = calibrate(
+            &model,
+            &profile,
+            SignOptions { planes: 4, goal: Goal::Activation(keep) },
+            &|_| (),
+        );
         let quality = evaluate(&model, &held_out, &thresholds, &|_| ());
-        assert!(quality.kept > keep - 0.02, "{keep}: {quality:?}");
+        assert!(quality.kept() > keep - 0.02, "{keep}: {quality:?}");
         assert!(quality.recall() < 1.0 && quality.precision() > 0.1, "{quality:?}");
         predicted.push(quality.predicted);
     }

@@ -8,8 +8,9 @@ use crate::model::Model;
 use crate::output::{self, progress};
 use crate::pack::{Format, PredictorChoice, pack_as};
 use crate::placement::Placement;
+use crate::predictor::signs::{SignOptions, calibrate, evaluate};
+use crate::predictor::{Goal, Quality, Trained};
 use crate::quality::{Measured, measure};
-use crate::signs::{Quality, SignOptions, calibrate, evaluate};
 use crate::simulate::header;
 use crate::text::read_tokens;
 use anyhow::{Context, Result};
@@ -41,6 +42,9 @@ pub struct Perplexity {
     /// Image of this model to measure too, as `ripple pack` writes it; may be given several times.
     #[arg(long)]
     image: Vec<PathBuf>,
+    /// Predictor to measure too, as `ripple train-predictor` writes it; may be given several times.
+    #[arg(long)]
+    trained: Vec<PathBuf>,
     #[command(flatten)]
     rows: RowArgs,
     /// Measure every mix of 4- and 8-bit rows.
@@ -78,7 +82,8 @@ impl Perplexity {
         let mut stored = self.stored(&model)?;
         for &(planes, keep) in signs {
             let done = |n| bar.inc(n);
-            let thresholds = calibrate(&model, profile, SignOptions { planes, keep }, &done);
+            let options = SignOptions { planes, goal: Goal::Activation(keep) };
+            let thresholds = calibrate(&model, profile, options, &done);
             let quality = evaluate(&model, held_out, &thresholds, &done);
             let name = format!("signs x {planes}, keep {keep}");
             let predictor = PredictorChoice::Signs(thresholds);
@@ -133,6 +138,11 @@ impl Perplexity {
             let name = path.display().to_string();
             let geometry = header(&image).with_context(|| name.clone())?.geometry;
             stored.push(Stored { name, geometry, image, quality: None });
+        }
+        for path in &self.trained {
+            let trained = Trained::read(path, model)?;
+            let name = path.display().to_string();
+            stored.push(Stored::pack(model, name, &trained.choice, self.rows.four_bits(), None)?);
         }
         Ok(stored)
     }
@@ -244,7 +254,7 @@ impl Row {
             bytes_per_token: Some(bundles + stored.dense() as f64),
             predictor_bytes: Some(stored.section(SectionKind::Predictor)),
             recall: quality.map(|quality| quality.recall()),
-            predicted_per_active: quality.map(|q| q.predicted as f64 / q.active.max(1) as f64),
+            predicted_per_active: quality.map(|quality| quality.predicted_per_active()),
         }
     }
 

@@ -6,8 +6,9 @@ use crate::output::{self, check_path, note, progress, write_whole};
 use crate::pack::{Format, PredictorChoice, pack_as};
 use crate::placement::Placement;
 use crate::placement::runs::order_table;
+use crate::predictor::signs::{SignOptions, calibrate};
+use crate::predictor::{Goal, Trained};
 use crate::record::record;
-use crate::signs::{SignOptions, calibrate};
 use crate::text::read_tokens;
 use crate::trace::Trace;
 use anyhow::{Context, Result, ensure};
@@ -150,10 +151,20 @@ struct PredictorArgs {
     /// Share of the activation that the sign predictor must keep.
     #[arg(long, default_value_t = 0.999)]
     keep: f64,
+    /// Predictor file, as `ripple train-predictor` writes it.
+    #[arg(long, conflicts_with_all = ["predictor", "calibrate"])]
+    trained: Option<PathBuf>,
 }
 
 impl PredictorArgs {
     fn choice(&self, model: &Model) -> Result<PredictorChoice> {
+        if let Some(path) = &self.trained {
+            let trained = Trained::read(path, model)?;
+            if trained.model != model.name {
+                note(&format!("{}: trained for `{}`", path.display(), trained.model));
+            }
+            return Ok(trained.choice);
+        }
         Ok(match self.predictor {
             PredictorArg::Exact => PredictorChoice::Exact,
             PredictorArg::ExactFull => PredictorChoice::ExactFullBundles,
@@ -162,7 +173,8 @@ impl PredictorArgs {
                 let tokens = read_tokens(model, text)?;
                 let tokens = &tokens[..tokens.len().min(self.calibrate_tokens)];
                 let bar = progress(tokens.len() as u64, "calibrate");
-                let options = SignOptions { planes: self.planes, keep: self.keep };
+                let goal = Goal::Activation(self.keep);
+                let options = SignOptions { planes: self.planes, goal };
                 let thresholds = calibrate(model, tokens, options, &|n| bar.inc(n));
                 bar.finish_and_clear();
                 PredictorChoice::Signs(thresholds)
