@@ -5,6 +5,7 @@
 
 use crate::model::{Layer, Model, NormWeights};
 use crate::placement::{Order, Pages, Placement};
+use crate::predictor::low_rank::LowRank;
 use crate::predictor::signs::Thresholds;
 use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
@@ -25,6 +26,8 @@ pub enum PredictorChoice {
     ExactFullBundles,
     /// Signs of the first-layer rows, with calibrated thresholds.
     Signs(Thresholds),
+    /// A low-rank approximation of the first-layer rows, with calibrated thresholds.
+    LowRank(LowRank),
 }
 
 /// How a model is stored.
@@ -43,6 +46,7 @@ impl Format<'_> {
             PredictorChoice::Exact => (Bundle::Rest, Predictor::Exact),
             PredictorChoice::ExactFullBundles => (Bundle::Full, Predictor::Exact),
             PredictorChoice::Signs(t) => (Bundle::Full, Predictor::Signs { planes: t.planes }),
+            PredictorChoice::LowRank(t) => (Bundle::Full, Predictor::LowRank { rank: t.rank }),
         };
         let (config, four_bits) = (model.config, self.four_bits);
         Geometry { config, bundle, predictor, four_bits, page_blocks: BlockCount(0) }
@@ -187,15 +191,28 @@ fn write_part(
             }
             writer.put(part, 0, &[&floats], 0.0);
         }
+        SectionKind::Projection => {
+            if let PredictorChoice::LowRank(trained) = predictor {
+                rows(part, &trained.layers[layer].projection);
+            }
+        }
         SectionKind::Predictor => {
             let first = weights.gate.as_ref().unwrap_or(&weights.up);
             for (slot, &neuron) in order.neurons().iter().enumerate() {
                 let neuron = usize::from(neuron);
-                let bias = match predictor {
-                    PredictorChoice::Signs(t) => t.layers[layer][neuron],
-                    _ => first.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
+                let (row, bias) = match predictor {
+                    PredictorChoice::Signs(t) => {
+                        (first.weight.row(neuron), t.layers[layer][neuron])
+                    }
+                    PredictorChoice::LowRank(t) => {
+                        (t.layers[layer].rows.row(neuron), -t.thresholds[layer][neuron])
+                    }
+                    PredictorChoice::Exact | PredictorChoice::ExactFullBundles => (
+                        first.weight.row(neuron),
+                        first.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
+                    ),
                 };
-                writer.put(part, slot, &[first.weight.row(neuron)], bias);
+                writer.put(part, slot, &[row], bias);
             }
         }
         SectionKind::Qkv => {

@@ -178,6 +178,7 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             predictor: match geometry.predictor {
                 Predictor::Exact => "exact".to_owned(),
                 Predictor::Signs { planes } => format!("signs x {planes}"),
+                Predictor::LowRank { rank } => format!("low rank, {rank}"),
             },
             rows: rows(geometry.four_bits),
         },

@@ -187,9 +187,15 @@ impl Stored {
 
     /// Bytes of all rows that every token needs: all but its bundles and its embedding.
     fn dense(&self) -> u64 {
-        use SectionKind::{Embedding, Head, Output, Predictor, Qkv};
+        use SectionKind::{Embedding, Head, Output, Qkv};
         let head = if self.geometry.config.tied_head { Embedding } else { Head };
-        [Predictor, Qkv, Output, head].into_iter().map(|kind| self.section(kind)).sum()
+        let rows = [Qkv, Output, head].into_iter().map(|kind| self.section(kind));
+        self.predictor() + rows.sum::<u64>()
+    }
+
+    /// Bytes of its predictor.
+    fn predictor(&self) -> u64 {
+        self.section(SectionKind::Projection) + self.section(SectionKind::Predictor)
     }
 }
 
@@ -252,7 +258,7 @@ impl Row {
             image_bytes: Some(stored.image.len() as u64 - pages),
             bundle_bytes_per_token: Some(bundles),
             bytes_per_token: Some(bundles + stored.dense() as f64),
-            predictor_bytes: Some(stored.section(SectionKind::Predictor)),
+            predictor_bytes: Some(stored.predictor()),
             recall: quality.map(|quality| quality.recall()),
             predicted_per_active: quality.map(|quality| quality.predicted_per_active()),
         }

@@ -4,10 +4,11 @@ use super::summary::{bytes, table};
 use crate::model::Model;
 use crate::output::{self, check_path, note, progress};
 use crate::pack::{PredictorChoice, geometry};
+use crate::predictor::low_rank::{LowRankOptions, train};
 use crate::predictor::signs::{SignOptions, Signs, calibrate};
 use crate::predictor::{Goal, Quality, Scores, Trained, judge, masked_perplexity};
 use crate::text::read_tokens;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, value_parser};
 use ripple_kernel::image::SectionKind;
 use serde::Serialize;
@@ -42,15 +43,25 @@ pub struct TrainPredictor {
     /// Share of the activation that must be predicted instead: weak activations may be missed.
     #[arg(long, value_parser = share, conflicts_with = "recall")]
     keep: Option<f64>,
-    /// Bits of the input that signs are compared with, 1 to 7.
+    /// Bits of the input that the signs of the rows are compared with, 1 to 7.
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=7))]
     planes: u32,
+    /// Approximate the rows by a product of this rank instead: a multiple of 4, at most 252.
+    #[arg(long, value_parser = rank, conflicts_with = "planes")]
+    rank: Option<u32>,
     /// Predictor file to write.
     #[arg(short, long)]
     output: PathBuf,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn rank(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(rank) if (4..=252).contains(&rank) && rank.is_multiple_of(4) => Ok(rank),
+        _ => Err("expected a multiple of 4 from 4 to 252".to_owned()),
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -79,22 +90,36 @@ impl TrainPredictor {
         let goal = self.keep.map_or(Goal::Recall(self.recall), Goal::Activation);
 
         // Trained on one text; judged on the other, then run without masks, with one layer's, with all.
-        let bar = progress((tokens.len() + (3 + layers) * held_out.len()) as u64, "predictor");
+        let passes = if self.rank.is_some() { 2 } else { 1 };
+        let all = passes * tokens.len() + (3 + layers) * held_out.len();
+        let bar = progress(all as u64, "predictor");
         let done = |n| bar.inc(n);
-        let options = SignOptions { planes: self.planes, goal };
-        let trained = calibrate(&model, tokens, options, &done);
-        let scores = Signs::new(&model, self.planes);
-        let qualities = judge(&model, held_out, &scores, &trained.layers, &done);
-        let masked = |layers| {
-            let scores: &dyn Scores = &scores;
-            masked_perplexity(&model, held_out, scores, &trained.layers, layers, &done)
+        let (choice, thresholds, scores): (_, _, Box<dyn Scores>) = match self.rank {
+            Some(rank) => {
+                let dim = model.config.dim;
+                ensure!(rank <= dim, "--rank {rank}: expected at most {dim}, the model's width");
+                let trained = train(&model, tokens, LowRankOptions { rank, goal }, &done);
+                let (thresholds, factors) = (trained.thresholds.clone(), trained.layers.clone());
+                (PredictorChoice::LowRank(trained), thresholds, Box::new(factors))
+            }
+            None => {
+                let planes = self.planes;
+                let trained = calibrate(&model, tokens, SignOptions { planes, goal }, &done);
+                let thresholds = trained.layers.clone();
+                (PredictorChoice::Signs(trained), thresholds, Box::new(Signs::new(&model, planes)))
+            }
         };
+        let scores = &*scores;
+        let qualities = judge(&model, held_out, scores, &thresholds, &done);
+        let masked =
+            |layers| masked_perplexity(&model, held_out, scores, &thresholds, layers, &done);
         let reference = masked(0..0);
         let cost = |layers| 100.0 * (masked(layers) / reference - 1.0);
-        let choice = PredictorChoice::Signs(trained.clone());
-        let table = geometry(&model, &choice).table(SectionKind::Predictor);
-        let (count, layout) = table.context("the predictor's table")?;
-        let bytes_of_layer = u64::from(count) * u64::from(layout.stride());
+        let geometry = geometry(&model, &choice);
+        let tables = [SectionKind::Projection, SectionKind::Predictor];
+        let tables = tables.into_iter().filter_map(|kind| geometry.table(kind));
+        let bytes_of_layer: u64 =
+            tables.map(|(count, layout)| u64::from(count) * u64::from(layout.stride())).sum();
         let mut rows: Vec<Row> = qualities
             .iter()
             .enumerate()

@@ -2,9 +2,10 @@
 //!
 //! In: a model, tokens, and scores of neurons. Out: for each neuron the score that says "active",
 //! chosen to reach a goal; and recall, precision and perplexity of that on other tokens. What the
-//! scores are made of is [`signs`]'s; the same numbers come from the same text.
+//! scores are made of, [`signs`] and [`low_rank`] know; the same text gives the same numbers.
 
 mod file;
+pub mod low_rank;
 pub mod signs;
 
 use crate::model::Model;

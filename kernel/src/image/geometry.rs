@@ -29,6 +29,13 @@ pub enum Predictor {
         /// Bits of the input, 1 to 7.
         planes: u32,
     },
+    /// A product of two thin matrices: the projection makes `rank` numbers of the input, and a row of
+    /// as many, with a bias, says for each neuron whether it is active; misses some.
+    #[cfg(feature = "low-rank")]
+    LowRank {
+        /// A multiple of 4, 4 to 252.
+        rank: u32,
+    },
 }
 
 /// Which rows have 4 bits a number; the others have 8. Norms and biases are floats, positions are
@@ -59,6 +66,8 @@ pub enum SectionKind {
     LayerVectors,
     /// Final norm and rotary frequencies, one `f32` record.
     FinalVectors,
+    /// Rows of a low-rank predictor's projection.
+    Projection,
     /// A record for each neuron: what the predictor needs.
     Predictor,
     /// Query, key and value rows, in this order.
@@ -81,10 +90,11 @@ pub enum SectionKind {
 
 impl SectionKind {
     /// All, in the order they stand in an image.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tokenizer,
         Self::LayerVectors,
         Self::FinalVectors,
+        Self::Projection,
         Self::Predictor,
         Self::Qkv,
         Self::Output,
@@ -103,7 +113,15 @@ impl SectionKind {
 
     /// Whether there is a part of it for each layer.
     pub const fn per_layer(self) -> bool {
-        matches!(self, Self::LayerVectors | Self::Predictor | Self::Qkv | Self::Output | Self::Ffn)
+        matches!(
+            self,
+            Self::LayerVectors
+                | Self::Projection
+                | Self::Predictor
+                | Self::Qkv
+                | Self::Output
+                | Self::Ffn
+        )
     }
 
     /// Its name, for reports.
@@ -112,6 +130,7 @@ impl SectionKind {
             Self::Tokenizer => "tokenizer",
             Self::LayerVectors => "layer vectors",
             Self::FinalVectors => "final vectors",
+            Self::Projection => "projection",
             Self::Predictor => "predictor",
             Self::Qkv => "attention qkv",
             Self::Output => "attention output",
@@ -169,11 +188,14 @@ impl Geometry {
             SectionKind::Tokenizer | SectionKind::Pages => return None,
             SectionKind::LayerVectors => (1, layout(Quant::F32, 1, self.layer_floats(), false)),
             SectionKind::FinalVectors => (1, layout(Quant::F32, 1, self.final_floats(), false)),
+            SectionKind::Projection => (self.rank(), layout(Quant::Q8, 1, c.dim, false)),
             SectionKind::Predictor => match self.predictor {
                 Predictor::Exact => {
                     (c.neurons, layout(integers(q4_ffn), 1, c.dim, self.first_bias()))
                 }
                 Predictor::Signs { .. } => (c.neurons, layout(Quant::Sign, 1, c.dim, false)),
+                #[cfg(feature = "low-rank")]
+                Predictor::LowRank { rank } => (c.neurons, layout(Quant::Q8, 1, rank, true)),
             },
             SectionKind::Qkv => (
                 c.query_dim() + 2 * c.kv_dim(),
@@ -251,8 +273,17 @@ impl Geometry {
     /// Bits of the input a sign predictor looks at; 0 for others.
     pub const fn planes(&self) -> u32 {
         match self.predictor {
-            Predictor::Exact => 0,
             Predictor::Signs { planes } => planes,
+            _ => 0,
+        }
+    }
+
+    /// Numbers that a low-rank predictor makes of the input; 0 for others.
+    pub const fn rank(&self) -> u32 {
+        match self.predictor {
+            #[cfg(feature = "low-rank")]
+            Predictor::LowRank { rank } => rank,
+            _ => 0,
         }
     }
 }

@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
 /// The format this code reads and writes; any change of the format changes it.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const SECTIONS: usize = SectionKind::ALL.len();
 
@@ -118,6 +118,8 @@ const QUANT: u8 = 1;
 const ATTENTION_Q4: u8 = 2;
 const FFN_Q4: u8 = 4;
 const HEAD_Q4: u8 = 8;
+/// The code of a low-rank predictor, whose rank stands where a sign predictor has its planes.
+const LOW_RANK: u8 = 2;
 /// Without the feature, the compiler drops what is for 4 bits.
 const Q4: bool = cfg!(feature = "q4");
 
@@ -271,6 +273,12 @@ impl RawGeometry {
         let predictor = match (self.predictor, self.planes) {
             (0, 0) => Some(Predictor::Exact),
             (1, planes @ 1..=7) => Some(Predictor::Signs { planes: planes.into() }),
+            #[cfg(feature = "low-rank")]
+            (LOW_RANK, rank) if rank > 0 && rank.is_multiple_of(4) => {
+                Some(Predictor::LowRank { rank: rank.into() })
+            }
+            #[cfg(not(feature = "low-rank"))]
+            (LOW_RANK, _) => return Err(ImageError::Family { feature: "low-rank" }),
             _ => None,
         };
         let bundle = match (self.bundle, predictor) {
@@ -390,6 +398,8 @@ impl HeaderBuilder {
         let (predictor, planes) = match self.geometry.predictor {
             Predictor::Exact => (0, 0),
             Predictor::Signs { planes } => (1, planes as u8),
+            #[cfg(feature = "low-rank")]
+            Predictor::LowRank { rank } => (LOW_RANK, rank as u8),
         };
         let geometry = RawGeometry {
             norm: c.norm as u8,
