@@ -28,7 +28,7 @@ for core in "${cores[@]}"; do
     IFS=: read -r name triple machine <<<"$core"
     cargo build --release --locked --target "$triple" >&2
     echo "$name ($machine)" >&2
-    for what in check isa portable; do
+    for what in check isa q4 portable; do
         run "$name" "$triple" "$machine" "$what" "$out/$name.$what"
     done
     # Counts are exact, or they are nothing: the same each time, and of a known number that number.

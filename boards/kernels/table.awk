@@ -36,10 +36,12 @@ END {
     for (c = 1; c <= split("M3 M4 M55", cores); c++) {
         core = cores[c]
         line(core, "dot, matrix of 256, 768, 1024, 1024 rows", "isa", "this core's", 0, 0)
+        line(core, "dot, matrix of 256, 768, 1024, 1024 rows", "q4", "this core's, 4 bits", 0, 0)
         line(core, "dot, matrix of 256, 768, 1024, 1024 rows", "portable", "portable", 0, 0)
         line(core, "dot, one row", "isa", "this core's", 8, 1)
         line(core, "dot, one row", "portable", "portable", 8, 1)
         line(core, "axpy, 16 rows", "isa", "this core's", 4, 16)
+        line(core, "axpy, 16 rows", "q4", "this core's, 4 bits", 4, 16)
         line(core, "axpy, 16 rows", "portable", "portable", 4, 16)
         line(core, "packing an input, a number", "check", "this core's", 1, 1)
     }

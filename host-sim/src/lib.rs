@@ -19,11 +19,12 @@ pub mod models;
 pub mod output;
 pub mod pack;
 pub mod placement;
+pub mod predictor;
 pub mod quality;
 pub mod record;
 pub mod reference;
 pub mod report;
-pub mod signs;
+
 pub mod simulate;
 pub mod text;
 pub mod trace;

@@ -1,18 +1,20 @@
-//! Packs a model into an image: neurons in their placed order, rows in 8 bits, CRCs over all.
+//! Packs a model into an image: neurons in their placed order, rows in 8 or 4 bits, CRCs over all.
 //!
 //! In: a model, a placement, the packer's choices. Out: the bytes of an image. Knows nothing of
 //! traces or devices. The format itself is [`ripple_kernel::image`].
 
 use crate::model::{Layer, Model, NormWeights};
 use crate::placement::{Order, Pages, Placement};
-use crate::signs::Thresholds;
+use crate::predictor::low_rank::LowRank;
+use crate::predictor::signs::Thresholds;
 use anyhow::{Context, Result, anyhow, ensure};
 use rayon::prelude::*;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::Ffn;
 use ripple_kernel::image::record::identity;
 use ripple_kernel::image::{
-    Bundle, Geometry, HeaderBuilder, LayerInfo, Page, Predictor, RecordLayout, SectionKind,
+    Bundle, FourBits, Geometry, HeaderBuilder, LayerInfo, Page, Predictor, RecordLayout,
+    SectionKind,
 };
 
 /// How active neurons will be found on the board.
@@ -24,30 +26,64 @@ pub enum PredictorChoice {
     ExactFullBundles,
     /// Signs of the first-layer rows, with calibrated thresholds.
     Signs(Thresholds),
+    /// A low-rank approximation of the first-layer rows, with calibrated thresholds.
+    LowRank(LowRank),
 }
 
-/// The geometry an image of `model` will have.
+/// How a model is stored.
+#[derive(Clone, Copy)]
+pub struct Format<'a> {
+    /// How active neurons will be found.
+    pub predictor: &'a PredictorChoice,
+    /// Which rows have 4 bits a number; the others have 8.
+    pub four_bits: FourBits,
+}
+
+impl Format<'_> {
+    /// The geometry an image of `model` will have.
+    pub fn geometry(&self, model: &Model) -> Geometry {
+        let (bundle, predictor) = match self.predictor {
+            PredictorChoice::Exact => (Bundle::Rest, Predictor::Exact),
+            PredictorChoice::ExactFullBundles => (Bundle::Full, Predictor::Exact),
+            PredictorChoice::Signs(t) => (Bundle::Full, Predictor::Signs { planes: t.planes }),
+            PredictorChoice::LowRank(t) => (Bundle::Full, Predictor::LowRank { rank: t.rank }),
+        };
+        let (config, four_bits) = (model.config, self.four_bits);
+        Geometry { config, bundle, predictor, four_bits, page_blocks: BlockCount(0) }
+    }
+}
+
+/// The geometry an image of `model` will have, all rows in 8 bits.
 pub fn geometry(model: &Model, predictor: &PredictorChoice) -> Geometry {
-    let (bundle, predictor) = match predictor {
-        PredictorChoice::Exact => (Bundle::Rest, Predictor::Exact),
-        PredictorChoice::ExactFullBundles => (Bundle::Full, Predictor::Exact),
-        PredictorChoice::Signs(t) => (Bundle::Full, Predictor::Signs { planes: t.planes }),
-    };
-    Geometry { config: model.config, bundle, predictor, page_blocks: BlockCount(0) }
+    Format { predictor, four_bits: FourBits::NONE }.geometry(model)
 }
 
-/// Packs `model`.
-///
-/// `active`: mean active neurons a token of each layer, for reports; may be empty.
+/// Packs `model`, all rows in 8 bits: see [`pack_as`].
 ///
 /// # Errors
-/// When the placement is not one of this model, or the model cannot be stored.
+/// As [`pack_as`].
 pub fn pack(
     model: &Model,
     placement: &Placement,
     predictor: &PredictorChoice,
     active: &[f64],
 ) -> Result<Vec<u8>> {
+    pack_as(Format { predictor, four_bits: FourBits::NONE }, model, placement, active)
+}
+
+/// Packs `model` in a `format`.
+///
+/// `active`: mean active neurons a token of each layer, for reports; may be empty.
+///
+/// # Errors
+/// When the placement is not one of this model, or the model cannot be stored.
+pub fn pack_as(
+    format: Format<'_>,
+    model: &Model,
+    placement: &Placement,
+    active: &[f64],
+) -> Result<Vec<u8>> {
+    let predictor = format.predictor;
     let config = &model.config;
     let (layers, neurons) = (config.layers as usize, config.neurons as usize);
     ensure!(
@@ -59,7 +95,7 @@ pub fn pack(
         model.name,
     );
     let tokenizer = model.tokenizer.pack()?;
-    let mut geometry = geometry(model, predictor);
+    let mut geometry = format.geometry(model);
     if let Some(pages) = placement.pages() {
         ensure!(
             pages.tokens() <= config.vocab as usize,
@@ -155,15 +191,28 @@ fn write_part(
             }
             writer.put(part, 0, &[&floats], 0.0);
         }
+        SectionKind::Projection => {
+            if let PredictorChoice::LowRank(trained) = predictor {
+                rows(part, &trained.layers[layer].projection);
+            }
+        }
         SectionKind::Predictor => {
             let first = weights.gate.as_ref().unwrap_or(&weights.up);
             for (slot, &neuron) in order.neurons().iter().enumerate() {
                 let neuron = usize::from(neuron);
-                let bias = match predictor {
-                    PredictorChoice::Signs(t) => t.layers[layer][neuron],
-                    _ => first.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
+                let (row, bias) = match predictor {
+                    PredictorChoice::Signs(t) => {
+                        (first.weight.row(neuron), t.layers[layer][neuron])
+                    }
+                    PredictorChoice::LowRank(t) => {
+                        (t.layers[layer].rows.row(neuron), -t.thresholds[layer][neuron])
+                    }
+                    PredictorChoice::Exact | PredictorChoice::ExactFullBundles => (
+                        first.weight.row(neuron),
+                        first.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
+                    ),
                 };
-                writer.put(part, slot, &[first.weight.row(neuron)], bias);
+                writer.put(part, slot, &[row], bias);
             }
         }
         SectionKind::Qkv => {

@@ -82,6 +82,19 @@ impl<'a> Reference<'a> {
         token: u32,
         observe: &mut impl FnMut(usize, &[f32], &[f32]),
     ) -> &[f32] {
+        self.forward_through(token, &mut |layer, pre: &mut [f32], x: &[f32]| observe(layer, pre, x))
+    }
+
+    /// As [`Reference::forward_with`], with pre-activations that may be changed before they are used:
+    /// a neuron that is set to negative infinity is not active.
+    ///
+    /// # Panics
+    /// When `token` is not in the vocabulary or the context is full.
+    pub fn forward_through(
+        &mut self,
+        token: u32,
+        change: &mut impl FnMut(usize, &mut [f32], &[f32]),
+    ) -> &[f32] {
         let model = self.model;
         let config = &model.config;
         assert!(token < config.vocab, "token {token}, vocabulary of {}", config.vocab);
@@ -98,7 +111,7 @@ impl<'a> Reference<'a> {
 
             normalise(config, &layer.ffn_norm, &self.x, &mut self.normed);
             apply(layer.gate.as_ref().unwrap_or(&layer.up), &self.normed, &mut self.pre_activation);
-            observe(i, &self.pre_activation, &self.normed);
+            change(i, &mut self.pre_activation, &self.normed);
             self.ffn(i);
             add(&mut self.x, &self.projected);
         }

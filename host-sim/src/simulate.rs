@@ -230,6 +230,8 @@ impl Machine {
                 SectionKind::Embedding if tied => logits,
                 SectionKind::Embedding => 0.0,
                 SectionKind::Head => logits,
+                // Of no use to a model that is read as a whole.
+                SectionKind::Projection => 0.0,
                 // Full bundles hold the predictor's rows a second time.
                 SectionKind::Predictor if geometry.bundle == Bundle::Full => 0.0,
                 _ => 1.0,

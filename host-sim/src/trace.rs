@@ -213,6 +213,13 @@ impl Trace {
         self.header.bundle_bytes
     }
 
+    /// The same activations, of bundles of another size.
+    #[must_use]
+    pub fn of_bundles(mut self, bundle_bytes: u32) -> Self {
+        self.header.bundle_bytes = bundle_bytes;
+        self
+    }
+
     /// The neurons `token` made active in `layer`, ascending.
     ///
     /// # Panics

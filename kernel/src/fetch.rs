@@ -3,9 +3,10 @@
 //! In: extents. Out: their bytes, handed to a closure in order. Knows nothing of what they mean.
 
 use crate::image::{Record, Table};
-use crate::math::{self, Packed};
+use crate::math::Packed;
 use crate::plan::{Extent, collapse};
 use crate::probe::{Probe, Stage};
+use crate::row::Row;
 use core::ops::Range;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
@@ -247,8 +248,8 @@ pub(crate) struct Inputs<'a> {
 /// `x = scale * packed`, `(cols,)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
-    packed: Packed<'a>,
-    scale: f32,
+    pub packed: Packed<'a>,
+    pub scale: f32,
 }
 
 impl<'a> Inputs<'a> {
@@ -272,27 +273,6 @@ impl<'a> Iterator for Inputs<'a> {
         let (packed, rest) = self.packed.split_at_checked(words)?;
         (self.packed, self.scales) = (rest, scales);
         Some(Input { packed: Packed::of(packed, self.cols), scale })
-    }
-}
-
-/// A row of a record, with its scale and the record's bias.
-pub(crate) struct Row<'a> {
-    weights: &'a [i8],
-    scale: f32,
-    bias: f32,
-}
-
-impl<'a> Row<'a> {
-    #[inline]
-    pub fn of(record: &Record<'a>, i: usize) -> Self {
-        Self { weights: record.row(i), scale: record.scale(i), bias: record.bias() }
-    }
-
-    /// `row . x + bias`, from integers: the one place where a row meets an activation.
-    #[inline]
-    pub fn dot(&self, x: Input<'_>) -> f32 {
-        let sum = math::dot(self.weights, x.packed);
-        sum as f32 * (self.scale * x.scale) + self.bias
     }
 }
 

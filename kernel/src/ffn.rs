@@ -7,10 +7,11 @@ use crate::active::ActiveSets;
 use crate::bundles::{Place, Source, Wanted, visit};
 use crate::cache::Cache;
 use crate::config::Ffn;
-use crate::fetch::{Corrupt, FetchError, Inputs, Io, Row};
+use crate::fetch::{Corrupt, FetchError, Inputs, Io};
 use crate::image::{Bundle, Geometry, Page, Predictor, Record, Table};
 use crate::math::accumulate::Accumulators;
 use crate::probe::{Probe, Stage};
+use crate::row::Row;
 use ripple_hal::BlockDevice;
 
 /// The active neurons of a layer and what they are applied to.
@@ -85,7 +86,7 @@ impl Neuron<'_> {
             Ffn::Gated => (Some(Row::of(bundle, next)), next + 1),
         };
         let first = (!exact).then(|| Row::of(bundle, 0));
-        let (scale, down) = (bundle.scale(down), bundle.row(down));
+        let down = Row::of(bundle, down);
         let mut work = 0;
         for (position, value) in active {
             let x = self.inputs.at(position);
@@ -105,7 +106,7 @@ impl Neuron<'_> {
             }
             work += config.dim;
             if let Some(mut sum) = sums.at(position) {
-                sum.add(hidden * scale, down);
+                down.add_to(&mut sum, hidden);
             }
         }
         work

@@ -76,7 +76,7 @@ fn first_of_page<D: BlockDevice, P: Probe>(
     pass: &Pass<'_, '_>,
     layer: u32,
 ) -> Option<(BlockIdx, Extent)> {
-    use SectionKind::{Ffn, LayerVectors, Output, Predictor, Qkv};
+    use SectionKind::{Ffn, LayerVectors, Output, Predictor, Projection, Qkv};
     let mapped = |kind| {
         let table = pass.image.table(kind, layer);
         table.mapped_records == table.count
@@ -85,7 +85,7 @@ fn first_of_page<D: BlockDevice, P: Probe>(
     let page = pass.page(layer, &bundles).filter(|_| {
         pass.read_ahead
             && bundles.mapped_records == 0
-            && [LayerVectors, Qkv, Output, Predictor].into_iter().all(mapped)
+            && [LayerVectors, Qkv, Output, Projection, Predictor].into_iter().all(mapped)
     })?;
     let first = first_of(&page, bundles.layout.stride(), io.half())?;
     Some((page.start, first))
@@ -103,7 +103,7 @@ fn begin<'a, 'm, D: BlockDevice, P: Probe>(
     load_floats(io, Stage::Attention, &vectors, pass.state.layer_vectors)?;
     attention(io, pass, geometry, layer)?;
     io.probe.enter(Stage::Predictor, layer);
-    let mut ffn = SparseFfn::new(pass, layer);
+    let mut ffn = SparseFfn::new(io, pass, layer)?;
     ffn.predict(io)?;
     Ok(ffn)
 }
@@ -168,6 +168,8 @@ struct SparseFfn<'a, 'm> {
     vectors: &'a [f32],
     inputs: Inputs<'a>,
     planes: &'a [u32],
+    #[cfg(feature = "low-rank")]
+    codes: Inputs<'a>,
     misses: &'a mut [u32],
     sets: ActiveSets<'a>,
     sums: Accumulators<'a>,
@@ -177,7 +179,11 @@ struct SparseFfn<'a, 'm> {
 
 impl<'a, 'm> SparseFfn<'a, 'm> {
     /// Its inputs, from the residual stream after attention.
-    fn new(pass: &'a mut Pass<'_, 'm>, layer: u32) -> Self {
+    fn new<D: BlockDevice, P: Probe>(
+        io: &mut Io<'_, D, P>,
+        pass: &'a mut Pass<'_, 'm>,
+        layer: u32,
+    ) -> Result<Self, FetchError<D::Error>> {
         let geometry = &pass.image.header.geometry;
         let rows = pass.image.table(SectionKind::Predictor, layer);
         let bundles = pass.image.table(SectionKind::Ffn, layer);
@@ -195,9 +201,24 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
                 slice(out, bits, planes.unwrap_or_default());
             }
         });
+        #[cfg(feature = "low-rank")]
+        let codes = {
+            let rank = geometry.rank() as usize;
+            if rank > 0 {
+                let table = pass.image.table(SectionKind::Projection, layer);
+                let out = Output::Write(state.projections);
+                io.gemv(Stage::Predictor, &table, inputs, out)?;
+            }
+            let products = &*state.projections;
+            state.codes.fill(if rank > 0 { count } else { 0 }, rank, &mut |i, out, _| {
+                out.iter_mut().zip(nth(products, i, rank)).for_each(|(out, x)| *out = *x);
+            })
+        };
+        #[cfg(not(feature = "low-rank"))]
+        let _ = io;
         let values = match geometry.predictor {
             Predictor::Exact => &mut *state.projections,
-            Predictor::Signs { .. } => &mut [],
+            _ => &mut [],
         };
         let room = Room { slots: state.active, bits: state.bits, values };
         let sets = ActiveSets::new(room, count);
@@ -206,7 +227,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let sums = Accumulators::new(dim, narrow, state.high, left);
         let x = x.get_mut(..count * dim).unwrap_or_default();
         let misses = &mut *state.misses;
-        Self {
+        Ok(Self {
             geometry,
             layer,
             position,
@@ -218,11 +239,13 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             vectors,
             inputs,
             planes,
+            #[cfg(feature = "low-rank")]
+            codes,
             misses,
             sets,
             sums,
             seen: 0,
-        }
+        })
     }
 
     /// Finds active sets, of as many more neurons as they hold; `false` when none was left.
@@ -238,7 +261,12 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let before = self.seen;
         while self.seen < rows.count && !sets.are_nearly_full() {
             let end = self.seen.saturating_add(sets.neurons_that_fit().max(1)).min(rows.count);
-            let search = Search { inputs: self.inputs, planes: self.planes };
+            let search = Search {
+                inputs: self.inputs,
+                planes: self.planes,
+                #[cfg(feature = "low-rank")]
+                codes: self.codes,
+            };
             predict(io, geometry, rows, self.seen..end, search, sets)?;
             self.seen = end;
         }

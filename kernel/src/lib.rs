@@ -57,6 +57,7 @@ pub mod predictor;
 pub mod probe;
 pub mod region;
 pub mod replay;
+mod row;
 pub mod sample;
 pub mod speculate;
 pub mod tokenizer;

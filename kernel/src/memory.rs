@@ -221,7 +221,7 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
 mod tests {
     use super::*;
     use crate::config::{Ffn, Norm, Position};
-    use crate::image::{Bundle, Predictor};
+    use crate::image::{Bundle, FourBits, Predictor};
 
     /// The largest model that a header may describe.
     const LARGEST: Geometry = Geometry {
@@ -247,6 +247,7 @@ mod tests {
         },
         bundle: Bundle::Full,
         predictor: Predictor::Signs { planes: 7 },
+        four_bits: FourBits::NONE,
         page_blocks: BlockCount(1),
     };
 

@@ -4,10 +4,11 @@
 //! outputs where the predictor computes them anyway. Knows nothing of the cache or of the bundles.
 
 use crate::active::ActiveSets;
-use crate::fetch::{FetchError, Inputs, Io, Row};
+use crate::fetch::{FetchError, Inputs, Io};
 use crate::image::{Geometry, Predictor, Table};
 use crate::math;
 use crate::probe::{Probe, Stage};
+use crate::row::Row;
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 
@@ -16,6 +17,9 @@ pub(crate) struct Search<'a> {
     pub inputs: Inputs<'a>,
     /// `(positions, planes, dim / 32)` bits of the inputs, as [`slice()`] makes them.
     pub planes: &'a [u32],
+    /// What a low-rank predictor's projection made of the inputs.
+    #[cfg(feature = "low-rank")]
+    pub codes: Inputs<'a>,
 }
 
 /// Adds the active neurons among `slots` to `sets`, with `w_first . x + b` if [`Predictor::Exact`].
@@ -27,7 +31,7 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     search: Search<'_>,
     sets: &mut ActiveSets<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Search { inputs, planes } = search;
+    let Search { inputs, planes, .. } = search;
     let threshold = geometry.config.threshold;
     let cols = table.layout.cols;
     let positions = inputs.scales.len() as u32;
@@ -40,6 +44,24 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
                     let value = row.dot(x);
                     if value > threshold {
                         sets.mark(position, value);
+                        active = true;
+                    }
+                }
+                if active {
+                    sets.close(slot);
+                }
+                probe.compute(Stage::Predictor, cols * positions);
+            })
+        }
+        #[cfg(feature = "low-rank")]
+        Predictor::LowRank { .. } => {
+            let codes = search.codes;
+            io.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
+                let row = Row::of(&record, 0);
+                let mut active = false;
+                for (position, code) in codes.enumerate() {
+                    if row.dot(code) >= 0.0 {
+                        sets.mark(position, 0.0);
                         active = true;
                     }
                 }

@@ -6,11 +6,11 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use ripple_hal::BlockCount;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
 use ripple_host_sim::placement::{PagePlan, Pages, Placement};
-use ripple_host_sim::signs::Thresholds;
+use ripple_host_sim::predictor::signs::Thresholds;
 use ripple_kernel::cache::{Admission, Eviction};
-use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo};
+use ripple_kernel::image::{FourBits, Header, HeaderBuilder, LayerInfo};
 use ripple_kernel::{Collapse, Options};
 
 /// A tiny model's image; the hot prefix of its layers is as `hot` says, in turn.
@@ -43,10 +43,15 @@ pub fn paged_image(
     hot: &[u32],
     pages: Option<Pages>,
 ) -> Vec<u8> {
+    image_as(Format { predictor, four_bits: FourBits::NONE }, shape, hot, pages)
+}
+
+/// The same image in any format.
+pub fn image_as(format: Format<'_>, shape: Shape, hot: &[u32], pages: Option<Pages>) -> Vec<u8> {
     let model = model(shape);
     let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize)
         .with_pages(pages);
-    let mut image = pack(&model, &placement, predictor, &[]).unwrap();
+    let mut image = pack_as(format, &model, &placement, &[]).unwrap();
     // The hot prefix is advice in the header: write it again with other advice.
     let header = Header::parse(&image).unwrap();
     let builder = HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap();
@@ -84,6 +89,11 @@ pub fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
             PredictorChoice::Signs(Thresholds { planes, layers })
         }),
     ]
+}
+
+/// Mixes of rows in 4 and in 8 bits.
+pub fn four_bits() -> impl Strategy<Value = FourBits> {
+    any::<[bool; 3]>().prop_map(|[attention, ffn, head]| FourBits { attention, ffn, head })
 }
 
 /// Caches, collapse gaps and staging sizes.

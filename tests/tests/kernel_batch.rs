@@ -150,7 +150,7 @@ proptest! {
         batch in 2..25u32,
         signs in proptest::option::of(-10.0..3.0f32),
     ) {
-        use ripple_host_sim::signs::Thresholds;
+        use ripple_host_sim::predictor::signs::Thresholds;
         let predictor = signs.map_or(PredictorChoice::Exact, |threshold| {
             let layers = vec![vec![threshold; shape.neurons as usize]; shape.layers as usize];
             PredictorChoice::Signs(Thresholds { planes: 2, layers })

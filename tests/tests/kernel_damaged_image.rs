@@ -2,10 +2,11 @@
 
 use ripple_hal::Slice;
 use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::{Format, PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
-use ripple_kernel::image::{Header, ImageError, SectionKind};
+use ripple_kernel::image::{FourBits, Header, ImageError, SectionKind};
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options, StepError};
+use ripple_tests::arbitrary::image_as;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 
 const OPTIONS: Options = Options { context: CONTEXT, cache_bytes: 1000, ..Options::DEFAULT };
@@ -84,8 +85,13 @@ fn headers_that_lie_consistently_never_panic() {
 
 #[test]
 fn a_damaged_record_is_noticed_when_it_is_read() {
-    for shape in [Shape::LLAMA, Shape::OPT] {
-        let good = image(shape);
+    let four_bits = FourBits { attention: true, ffn: true, head: true };
+    let in_four_bits = |shape| {
+        let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+        image_as(format, shape, &[0], None)
+    };
+    let (llama, opt) = (Shape::LLAMA, Shape::OPT);
+    for good in [image(llama), image(opt), in_four_bits(llama), in_four_bits(opt)] {
         let header = Header::parse(&good).unwrap();
         for kind in SectionKind::ALL {
             let Some((count, layout)) = header.geometry.table(kind) else { continue };

@@ -4,26 +4,27 @@
 use proptest::prelude::*;
 use ripple_hal::BlockCount;
 use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{PredictorChoice, pack};
-use ripple_host_sim::placement::Placement;
+use ripple_host_sim::pack::{Format, PredictorChoice};
 use ripple_kernel::cache::Admission;
-use ripple_kernel::image::{Header, HeaderBuilder, LayerInfo, SectionKind};
+use ripple_kernel::image::{FourBits, Header, SectionKind};
 use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
-use ripple_tests::arbitrary::{paged_image, pages};
+use ripple_tests::arbitrary::{image_as, paged_image, pages};
 use ripple_tests::oracle::{Cache, PageAt, plan, plan_with_page, runs};
 use ripple_tests::spy::{SpyDevice, SpyProbe};
-use ripple_tests::tiny::{CONTEXT, Shape, model};
+use ripple_tests::tiny::{CONTEXT, Shape};
 
 const TOKENS: u32 = 24;
 
 fn check(shape: Shape, hot: u32, options: &Options, full: bool) {
-    let choice = if full { PredictorChoice::ExactFullBundles } else { PredictorChoice::Exact };
-    let placement = Placement::identity("tiny", shape.layers as usize, shape.neurons as usize);
-    let mut image = pack(&model(shape), &placement, &choice, &[]).unwrap();
-    let header = Header::parse(&image).unwrap();
-    let info = vec![LayerInfo { hot, active: 0 }; shape.layers as usize];
-    HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap().emit(&info, &mut image);
+    for ffn in [false, true] {
+        check_as(FourBits { ffn, ..FourBits::NONE }, shape, hot, options, full);
+    }
+}
 
+fn check_as(four_bits: FourBits, shape: Shape, hot: u32, options: &Options, full: bool) {
+    let choice = if full { PredictorChoice::ExactFullBundles } else { PredictorChoice::Exact };
+    let image = image_as(Format { predictor: &choice, four_bits }, shape, &[hot], None);
+    let header = Header::parse(&image).unwrap();
     let ffn = header.section(SectionKind::Ffn);
     let mapped = &image[..ffn.start.0 as usize * 512];
     let plan_memory = MemoryPlan::for_model(&header.geometry, options);

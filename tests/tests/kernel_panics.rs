@@ -8,7 +8,7 @@ use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
 use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::{
-    Bundle, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
+    Bundle, FourBits, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
 };
 use ripple_kernel::{
     Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options, Position,
@@ -44,8 +44,8 @@ fn geometries() -> impl Strategy<Value = Geometry> {
         up_to(1 << 20),
         up_to(65536),
     );
-    let kinds = (any::<[bool; 7]>(), 0..8u32);
-    (sizes, kinds).prop_map(|(sizes, ([a, b, c, d, e, f, g], planes))| {
+    let kinds = (any::<[bool; 10]>(), 0..8u32);
+    (sizes, kinds).prop_map(|(sizes, ([a, b, c, d, e, f, g, h, i, j], planes))| {
         let (dim, layers, neurons, (kv_heads, group), head_dim, vocab, context) = sizes;
         let heads = kv_heads * group.min(256 / kv_heads);
         let head_dim = head_dim.min(16384 / 4 / heads);
@@ -73,6 +73,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
             },
             bundle: if g && planes == 0 { Bundle::Rest } else { Bundle::Full },
             predictor,
+            four_bits: FourBits { attention: h, ffn: i, head: j },
             page_blocks: BlockCount(u32::from(g)),
         }
     })

@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use ripple_hal::{BlockCount, BlockDevice, Slice};
 use ripple_host_sim::card::{Preset, SimCard, VirtualClock};
 use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
 use ripple_host_sim::placement::Placement;
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Collapse, Decoder, KvKind, MemoryPlan, Options, StepError};
-use ripple_tests::arbitrary::{image, options, paged_image, pages, predictors, shapes};
+use ripple_tests::arbitrary::{
+    four_bits, image_as, options, paged_image, pages, predictors, shapes,
+};
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ proptest! {
     #[test]
     fn nothing_that_is_tuned_changes_a_bit(
         (shape, predictor) in shapes().prop_flat_map(|s| (Just(s), predictors(s))),
+        four_bits in four_bits(),
         hot in proptest::collection::vec(0..120u32, 1..4),
         options in proptest::collection::vec(options(), 3),
         mapped in any::<prop::sample::Index>(),
@@ -49,7 +52,8 @@ proptest! {
         seed in 0..3u64,
     ) {
         let pages = pages(shape, &TOKENS, seed);
-        let image: Arc<[u8]> = paged_image(shape, &predictor, &hot, pages).into();
+        let format = Format { predictor: &predictor, four_bits };
+        let image: Arc<[u8]> = image_as(format, shape, &hot, pages).into();
         let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
         let base = Options { context: CONTEXT, kv, ..Options::DEFAULT };
         let expected = logits(Slice::new(&image), &image, image.len(), &base);
@@ -68,17 +72,24 @@ proptest! {
     }
 
     #[test]
-    fn bundles_with_and_without_the_first_row_give_the_same_bits(shape in shapes()) {
+    fn bundles_with_and_without_the_first_row_give_the_same_bits(
+        shape in shapes(),
+        four_bits in four_bits(),
+    ) {
         let options = Options { context: CONTEXT, ..Options::DEFAULT };
         let run = |predictor| {
-            let image = image(shape, &predictor, &[0]);
+            let image = image_as(Format { predictor: &predictor, four_bits }, shape, &[0], None);
             logits(Slice::new(&image), &image, 0, &options)
         };
         prop_assert_eq!(run(PredictorChoice::Exact), run(PredictorChoice::ExactFullBundles));
     }
 
     #[test]
-    fn the_order_of_the_neurons_changes_nothing(shape in shapes(), seed in any::<u64>()) {
+    fn the_order_of_the_neurons_changes_nothing(
+        shape in shapes(),
+        four_bits in four_bits(),
+        seed in any::<u64>(),
+    ) {
         use rand::{SeedableRng, rngs::Xoshiro256PlusPlus, seq::SliceRandom};
         use ripple_host_sim::placement::{Method, PlaceOptions, place};
         use ripple_host_sim::trace::{TraceBuilder, TraceHeader};
@@ -99,7 +110,8 @@ proptest! {
         let trace = trace.finish();
         let options = Options { context: CONTEXT, cache_bytes: 2000, ..Options::DEFAULT };
         let run = |placement: &Placement| {
-            let image = pack(&model, placement, &PredictorChoice::Exact, &[]).unwrap();
+            let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+            let image = pack_as(format, &model, placement, &[]).unwrap();
             logits(SpyDevice::new(&image), &image, 0, &options)
         };
         let hot = vec![neurons / 3; layers];

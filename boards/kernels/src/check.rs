@@ -3,7 +3,9 @@
 //! In: memory. Out: how many cases were compared. Panics at the first that differs.
 
 use crate::random;
+use ripple_kernel::math::groups::{self, BYTES, GROUP, Groups};
 use ripple_kernel::math::{self, Packed, scalar};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// What rows and vectors are filled with. -128 is no weight that a packer writes, but a damaged record
 /// may hold it.
@@ -43,6 +45,7 @@ pub fn all(weights: &mut [i8], x: &mut [i8], room: &mut [u32], sums: &mut [i32])
                 axpy(sums, row, COEFFICIENTS[(len + offset) % COEFFICIENTS.len()]);
                 cases += 3;
             }
+            cases += four_bits(weights, x, packed, &mut sums[..len]);
         }
     }
     cases
@@ -60,4 +63,47 @@ fn axpy(sums: &mut [i32], row: &[i8], coefficient: i32) {
     math::axpy(found, coefficient, row);
     scalar::axpy(expected, coefficient, row);
     assert!(found == expected, "axpy: {} by {coefficient}", row.len());
+}
+
+/// A scale for each group of the longest row: any below 2^7, of both signs.
+static SCALES: [[u8; 2]; 16384 / GROUP] = {
+    let mut scales = [[0; 2]; 16384 / GROUP];
+    let mut i = 0;
+    while i < scales.len() {
+        let magnitude = (i as u16).wrapping_mul(7919) % 0x5800;
+        scales[i] = (magnitude | (i as u16 & 1) << 15).to_le_bytes();
+        i += 1;
+    }
+    scales
+};
+
+/// A row in 4 bits of as many numbers as `row` has bytes, a multiple of 32: in the first half of them.
+pub fn groups_in(row: &[i8]) -> Groups<'_> {
+    let bytes = <[u8]>::ref_from_bytes(row.as_bytes()).unwrap_or(&[]);
+    let (numbers, _) = bytes[..row.len() / 2].as_chunks::<BYTES>();
+    Groups { scales: &SCALES[..numbers.len()], numbers }
+}
+
+/// A row in 4 bits of as many numbers as `x` has, as a dot product and scaled.
+fn four_bits(weights: &[i8], x: &[i8], packed: Packed<'_>, sums: &mut [i32]) -> u32 {
+    if !x.len().is_multiple_of(GROUP) {
+        return 0;
+    }
+    let row = groups_in(&weights[..x.len()]);
+    let mut sum = 0i64;
+    for ((scale, numbers), x) in row.iter().zip(x.chunks(GROUP)) {
+        // In units of 2^-24, which every scale is a whole number of.
+        let scale = (f64::from(math::half_to_f32(scale)) * 16_777_216.0) as i64;
+        sum += i64::from(scalar::dot(&groups::unpack(numbers), x)) * scale;
+    }
+    let (found, expected) = (groups::dot(row, packed), sum as f32 / 16_777_216.0);
+    assert_eq!(found, expected, "dot in 4 bits: {}", x.len());
+    sums.fill(7);
+    groups::axpy_groups(sums, row, |scale| i32::from(scale) - 9999);
+    for ((scale, numbers), sums) in row.iter().zip(sums.chunks(GROUP)) {
+        let mut expected = [7; GROUP];
+        scalar::axpy(&mut expected, i32::from(scale) - 9999, &groups::unpack(numbers));
+        assert!(sums == expected, "axpy in 4 bits: {}", x.len());
+    }
+    2
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
-use ripple_kernel::image::{Geometry, Header, SectionKind};
+use ripple_kernel::image::{FourBits, Geometry, Header, SectionKind};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{
     KvKind, Options,
@@ -111,6 +111,37 @@ impl MachineArgs {
         options.collapse.gap = self.gap.map_or_else(measured, BlockCount);
         let (preset, core, mapped) = (self.card, self.core, self.map);
         Ok(Machine { preset, core, mapped, options })
+    }
+}
+
+/// Bits of a number of a row, on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// 8 bits, a scale for each row.
+    Q8,
+    /// 4 bits, a scale for each 32 numbers: half the bytes.
+    Q4,
+}
+
+/// How rows are stored.
+#[derive(Args, Clone)]
+pub struct RowArgs {
+    /// Rows of the neurons, the exact predictor's included.
+    #[arg(long, value_enum, default_value_t = Rows::Q8)]
+    pub ffn: Rows,
+    /// Rows of attention: query, key, value, output.
+    #[arg(long, value_enum, default_value_t = Rows::Q8)]
+    pub attn: Rows,
+    /// Rows of the output head and the embedding, which are one table in most small models.
+    #[arg(long, value_enum, default_value_t = Rows::Q8)]
+    pub head: Rows,
+}
+
+impl RowArgs {
+    /// Which rows have 4 bits.
+    pub fn four_bits(&self) -> FourBits {
+        let [attention, ffn, head] = [self.attn, self.ffn, self.head].map(|rows| rows == Rows::Q4);
+        FourBits { attention, ffn, head }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::image::Crc32;
-use ripple_kernel::image::{Header, Predictor, SectionKind};
+use ripple_kernel::image::{FourBits, Header, Predictor, SectionKind};
 use ripple_kernel::{MemoryPlan, Options};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -54,6 +54,7 @@ struct Shape {
     bundle: String,
     bundle_bytes: u32,
     predictor: String,
+    rows: String,
 }
 
 #[derive(Serialize)]
@@ -177,7 +178,9 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             predictor: match geometry.predictor {
                 Predictor::Exact => "exact".to_owned(),
                 Predictor::Signs { planes } => format!("signs x {planes}"),
+                Predictor::LowRank { rank } => format!("low rank, {rank}"),
             },
+            rows: rows(geometry.four_bits),
         },
         sections: sections.collect(),
         layers: (0..c.layers)
@@ -190,6 +193,13 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             .map(|region| Memory { region: region.name(), bytes: plan.region_bytes(region) })
             .into(),
     }
+}
+
+/// Which rows are in how many bits, in words.
+pub fn rows(four_bits: FourBits) -> String {
+    let bits = |four: bool| if four { "q4" } else { "q8" };
+    let FourBits { attention, ffn, head } = four_bits;
+    format!("ffn {}, attn {}, head {}", bits(ffn), bits(attention), bits(head))
 }
 
 fn print(report: &Report) -> String {
@@ -213,6 +223,7 @@ fn print(report: &Report) -> String {
         ("ffn", format!("{}, {} neurons a layer, active above {}", m.ffn, m.neurons, m.threshold)),
         ("bundle", format!("{} bytes, {bundle}", m.bundle_bytes)),
         ("predictor", m.predictor.clone()),
+        ("rows", m.rows.clone()),
         ("vocab", format!("{}; the head is {head}", m.vocab)),
     ] {
         out += &format!("  {name:<10} {value}\n");

@@ -13,6 +13,7 @@ mod prepare;
 mod run;
 mod stages;
 mod summary;
+mod train;
 
 use crate::bench::policy::Policy;
 use anyhow::Result;
@@ -36,6 +37,7 @@ enum Command {
     Trace(stages::TraceArgs),
     Place(place::Place),
     Orders(stages::Orders),
+    TrainPredictor(train::TrainPredictor),
     Pack(stages::Pack),
     Card(card::Card),
     Run(run::Run),
@@ -59,6 +61,7 @@ pub fn main() -> Result<()> {
         Some(Command::Trace(c)) => c.run(),
         Some(Command::Place(c)) => c.run(),
         Some(Command::Orders(c)) => c.run(),
+        Some(Command::TrainPredictor(c)) => c.run(),
         Some(Command::Pack(c)) => c.run(),
         Some(Command::Card(c)) => c.run(),
         Some(Command::Run(c)) => c.run(),

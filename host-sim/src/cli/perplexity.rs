@@ -1,34 +1,56 @@
-//! `ripple perplexity`: what 8 bits and the compact predictor cost, beside the reference.
+//! `ripple perplexity`: what storing and predicting cost in quality, beside the float32 reference.
 
-use super::args::Kv;
-use super::summary::table;
+use super::args::{Kv, RowArgs};
+use super::inspect::rows;
+use super::run::read_image;
+use super::summary::{bytes, table};
 use crate::model::Model;
 use crate::output::{self, progress};
-use crate::pack::{PredictorChoice, geometry, pack};
+use crate::pack::{Format, PredictorChoice, pack_as};
 use crate::placement::Placement;
-use crate::quality::{image_loss, reference_loss};
-use crate::signs::{SignOptions, calibrate, evaluate};
+use crate::predictor::signs::{SignOptions, calibrate, evaluate};
+use crate::predictor::{Goal, Quality, Trained};
+use crate::quality::{Measured, measure};
+use crate::simulate::header;
 use crate::text::read_tokens;
 use anyhow::{Context, Result};
 use clap::{Args, value_parser};
 use ripple_kernel::Options;
-use ripple_kernel::image::SectionKind;
+use ripple_kernel::image::{FourBits, Geometry, Predictor, SectionKind};
+use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Tokens of the profiling text that the sign predictor is calibrated on.
 const CALIBRATION_TOKENS: usize = 32 * 1024;
 /// The sign predictors that are shown: bits of the input, and share of the activation kept.
 const SIGNS: [(u32, f64); 3] = [(1, 0.999), (4, 0.99), (4, 0.999)];
 
-/// Perplexity of a text: float32 reference, 8-bit image, and image with the sign predictor.
+/// Quality on a text: float32 reference, exact 8-bit image, and images with lossy settings.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    ripple perplexity my.model --text held-out.txt --image my.image\n  \
+    ripple perplexity my.model --text held-out.txt --ffn q4 --head q4\n  \
+    ripple perplexity my.model --text held-out.txt --mixes\n  \
+    ripple perplexity my.model --text held-out.txt --calibrate profile.txt")]
 pub struct Perplexity {
     /// Model file or Hugging Face directory.
     model: PathBuf,
-    /// Text to read.
+    /// Text to read; one that nothing was profiled on.
     #[arg(long)]
     text: PathBuf,
-    /// Profiling text, to calibrate the sign predictor on; without it only the exact image is run.
+    /// Image of this model to measure too, as `ripple pack` writes it; may be given several times.
+    #[arg(long)]
+    image: Vec<PathBuf>,
+    /// Predictor to measure too, as `ripple train-predictor` writes it; may be given several times.
+    #[arg(long)]
+    trained: Vec<PathBuf>,
+    #[command(flatten)]
+    rows: RowArgs,
+    /// Measure every mix of 4- and 8-bit rows.
+    #[arg(long)]
+    mixes: bool,
+    /// Profiling text: measures sign predictors that are calibrated on it.
     #[arg(long)]
     calibrate: Option<PathBuf>,
     /// Most windows of the full context.
@@ -48,103 +70,249 @@ impl Perplexity {
         let tokens = read_tokens(&model, &self.text)?;
         let c = &model.config;
         let most = self.windows as usize;
+        let held_out = &tokens[..tokens.len().min(most * c.context as usize)];
         let profile = match &self.calibrate {
             Some(text) => read_tokens(&model, text)?,
             None => Vec::new(),
         };
         let profile = &profile[..profile.len().min(CALIBRATION_TOKENS)];
-        let held_out = &tokens[..tokens.len().min(most * c.context as usize)];
-        // Reference and exact image read the text; each sign predictor is calibrated, judged and run.
-        let predictors = if self.calibrate.is_some() { SIGNS.len() } else { 0 };
-        let all = 2 * held_out.len() + predictors * (profile.len() + 2 * held_out.len());
-        let bar = progress(all as u64, "perplexity");
-        let done = |n| bar.inc(n);
-        let options = Options { context: c.context, kv: self.kv.into(), ..Options::DEFAULT };
-        let placement = Placement::identity(&model.name, c.layers as usize, c.neurons as usize);
-        let run = |choice: &PredictorChoice| -> Result<f64> {
-            let image = pack(&model, &placement, choice, &[])?;
-            Ok(image_loss(&image, &tokens, &options, most, &done)?.exp())
-        };
-        let reference = reference_loss(&model, &tokens, most, &done)
-            .with_context(|| self.text.display().to_string())?
-            .exp();
-        let mut rows = vec![Row::new("reference f32", reference, reference)];
-        let mut exact = Row::new("image, exact", run(&PredictorChoice::Exact)?, reference);
-        exact.predictor_bytes = Some(predictor_bytes(&model, &PredictorChoice::Exact));
-        rows.push(exact);
-        if self.calibrate.is_some() {
-            for (planes, keep) in SIGNS {
-                let thresholds = calibrate(&model, profile, SignOptions { planes, keep }, &done);
-                let quality = evaluate(&model, held_out, &thresholds, &done);
-                let choice = PredictorChoice::Signs(thresholds);
-                let mut row = Row::new(
-                    &format!("image, signs x {planes}, keep {keep}"),
-                    run(&choice)?,
-                    reference,
-                );
-                row.recall = Some(quality.recall());
-                row.predicted = Some(quality.predicted as f64 / quality.active.max(1) as f64);
-                row.predictor_bytes = Some(predictor_bytes(&model, &choice));
-                rows.push(row);
-            }
+
+        let signs = if self.calibrate.is_some() { &SIGNS[..] } else { &[] };
+        let bar = progress((signs.len() * (profile.len() + held_out.len())) as u64, "calibrate");
+        let mut stored = self.stored(&model)?;
+        for &(planes, keep) in signs {
+            let done = |n| bar.inc(n);
+            let options = SignOptions { planes, goal: Goal::Activation(keep) };
+            let thresholds = calibrate(&model, profile, options, &done);
+            let quality = evaluate(&model, held_out, &thresholds, &done);
+            let name = format!("signs x {planes}, keep {keep}");
+            let predictor = PredictorChoice::Signs(thresholds);
+            stored.push(Stored::pack(&model, name, &predictor, FourBits::NONE, Some(quality))?);
         }
         bar.finish_and_clear();
+
+        let images: Vec<&[u8]> = stored.iter().map(|stored| &*stored.image).collect();
+        let bar = progress(((1 + images.len()) * held_out.len()) as u64, "perplexity");
+        let options = Options { context: c.context, kv: self.kv.into(), ..Options::DEFAULT };
+        let measured = measure(&model, &images, &tokens, &options, most, &|n| bar.inc(n))
+            .with_context(|| self.text.display().to_string())?;
+        bar.finish_and_clear();
+
+        let (reference, measured) = measured.split_first().context("the reference")?;
+        let row = |(stored, measured): (&Stored, &Measured)| Row::of(stored, measured, reference);
+        let rows = stored.iter().zip(measured).map(row);
+        let (lossy, mut lossless): (Vec<Row>, Vec<Row>) = rows.partition(|row| row.lossy);
+        lossless.insert(0, Row::reference(reference));
+        let report = Report {
+            model: model.name.clone(),
+            text: self.text.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            windows: most.min(tokens.len() / c.context as usize),
+            context: c.context,
+            lossless,
+            lossy,
+        };
         if self.json {
-            return output::print_json(&rows);
+            return output::print_json(&report);
         }
-        let text = self.text.file_name().unwrap_or_default().to_string_lossy();
-        let windows = most.min(tokens.len() / c.context as usize);
-        let dash = || "-".to_owned();
-        let rows = rows.iter().map(|row| {
-            vec![
-                row.name.clone(),
-                format!("{:.3}", row.perplexity),
-                format!("{:+.2} %", row.change_percent),
-                row.recall.map_or_else(dash, |recall| format!("{:.2} %", 100.0 * recall)),
-                row.predicted.map_or_else(dash, |predicted| format!("{predicted:.2}")),
-                row.predictor_bytes.map_or_else(dash, |bytes| bytes.to_string()),
-            ]
-        });
-        let header =
-            ["", "perplexity", "against f32", "recall", "predicted / active", "predictor bytes"];
-        output::print(&format!(
-            "{} on {windows} windows of {} tokens of {text}\n{}",
-            model.name,
-            c.context,
-            table(&header, rows.collect())
-        ))
+        output::print(&report.print())
+    }
+
+    /// The images that are packed here or read, but those with sign predictors.
+    fn stored(&self, model: &Model) -> Result<Vec<Stored>> {
+        let mut mixes = vec![FourBits::NONE];
+        if self.rows.four_bits() != FourBits::NONE {
+            mixes.push(self.rows.four_bits());
+        }
+        if self.mixes {
+            mixes = (0..8u32)
+                .map(|mix| FourBits { ffn: mix & 1 > 0, attention: mix & 2 > 0, head: mix & 4 > 0 })
+                .collect();
+        }
+        let exact = &PredictorChoice::Exact;
+        let mut stored = mixes
+            .into_iter()
+            .map(|mix| Stored::pack(model, rows(mix), exact, mix, None))
+            .collect::<Result<Vec<_>>>()?;
+        for path in &self.image {
+            let image = read_image(path)?;
+            let name = path.display().to_string();
+            let geometry = header(&image).with_context(|| name.clone())?.geometry;
+            stored.push(Stored { name, geometry, image, quality: None });
+        }
+        for path in &self.trained {
+            let trained = Trained::read(path, model)?;
+            let name = path.display().to_string();
+            stored.push(Stored::pack(model, name, &trained.choice, self.rows.four_bits(), None)?);
+        }
+        Ok(stored)
     }
 }
 
-#[derive(serde::Serialize)]
+/// An image to measure.
+struct Stored {
+    name: String,
+    geometry: Geometry,
+    image: Arc<[u8]>,
+    /// Of its predictor, if that was calibrated here.
+    quality: Option<Quality>,
+}
+
+impl Stored {
+    fn pack(
+        model: &Model,
+        name: String,
+        predictor: &PredictorChoice,
+        four_bits: FourBits,
+        quality: Option<Quality>,
+    ) -> Result<Self> {
+        let format = Format { predictor, four_bits };
+        let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
+        let placement = Placement::identity(&model.name, layers, neurons);
+        let image = pack_as(format, model, &placement, &[])?.into();
+        Ok(Self { name, geometry: format.geometry(model), image, quality })
+    }
+
+    /// Whether a result differs from that of the exact image with all rows in 8 bits.
+    fn lossy(&self) -> bool {
+        self.geometry.predictor != Predictor::Exact || self.geometry.four_bits != FourBits::NONE
+    }
+
+    /// Bytes of a section's records.
+    fn section(&self, kind: SectionKind) -> u64 {
+        let layers = if kind.per_layer() { self.geometry.config.layers } else { 1 };
+        self.geometry.table(kind).map_or(0, |(count, layout)| {
+            u64::from(count) * u64::from(layout.stride()) * u64::from(layers)
+        })
+    }
+
+    /// Bytes of all rows that every token needs: all but its bundles and its embedding.
+    fn dense(&self) -> u64 {
+        use SectionKind::{Embedding, Head, Output, Qkv};
+        let head = if self.geometry.config.tied_head { Embedding } else { Head };
+        let rows = [Qkv, Output, head].into_iter().map(|kind| self.section(kind));
+        self.predictor() + rows.sum::<u64>()
+    }
+
+    /// Bytes of its predictor.
+    fn predictor(&self) -> u64 {
+        self.section(SectionKind::Projection) + self.section(SectionKind::Predictor)
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    text: String,
+    windows: usize,
+    context: u32,
+    /// The reference, and what computes all that it computes.
+    lossless: Vec<Row>,
+    lossy: Vec<Row>,
+}
+
+#[derive(Serialize)]
 struct Row {
     name: String,
-    perplexity: f64,
+    #[serde(skip)]
+    lossy: bool,
+    #[serde(flatten)]
+    measured: Measured,
     change_percent: f64,
-    /// Share of the activation that the predictor kept; nothing where it was not measured.
-    recall: Option<f64>,
-    predicted: Option<f64>,
+    /// Without pages.
+    image_bytes: Option<u64>,
+    /// Bytes of the bundles that a token wants.
+    bundle_bytes_per_token: Option<f64>,
+    /// Of all rows that a token wants.
+    bytes_per_token: Option<f64>,
     predictor_bytes: Option<u64>,
+    /// Share of the active neurons that were predicted.
+    recall: Option<f64>,
+    predicted_per_active: Option<f64>,
 }
 
 impl Row {
-    fn new(name: &str, perplexity: f64, reference: f64) -> Self {
+    fn reference(measured: &Measured) -> Self {
         Self {
-            name: name.to_owned(),
-            perplexity,
-            change_percent: 100.0 * (perplexity / reference - 1.0),
-            recall: None,
-            predicted: None,
+            name: "reference, f32".to_owned(),
+            lossy: false,
+            measured: *measured,
+            change_percent: 0.0,
+            image_bytes: None,
+            bundle_bytes_per_token: None,
+            bytes_per_token: None,
             predictor_bytes: None,
+            recall: None,
+            predicted_per_active: None,
         }
+    }
+
+    fn of(stored: &Stored, measured: &Measured, reference: &Measured) -> Self {
+        let bundles = measured.bundles * f64::from(stored.geometry.bundle_layout().stride());
+        let quality = stored.quality;
+        let pages = stored.geometry.page_blocks.bytes();
+        Self {
+            name: stored.name.clone(),
+            lossy: stored.lossy(),
+            measured: *measured,
+            change_percent: 100.0 * (measured.perplexity / reference.perplexity - 1.0),
+            image_bytes: Some(stored.image.len() as u64 - pages),
+            bundle_bytes_per_token: Some(bundles),
+            bytes_per_token: Some(bundles + stored.dense() as f64),
+            predictor_bytes: Some(stored.predictor()),
+            recall: quality.map(|quality| quality.recall()),
+            predicted_per_active: quality.map(|quality| quality.predicted_per_active()),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let dash = || "-".to_owned();
+        let kib = |n: Option<f64>| n.map_or_else(dash, bytes);
+        let m = &self.measured;
+        vec![
+            self.name.clone(),
+            format!("{:.3}", m.perplexity),
+            format!("{:+.2} %", self.change_percent),
+            format!("{:.5}", m.divergence),
+            format!("{:.2} %", 100.0 * m.agreement),
+            kib(self.image_bytes.map(|n| n as f64)),
+            kib(self.bundle_bytes_per_token),
+            kib(self.bytes_per_token),
+            kib(self.predictor_bytes.map(|n| n as f64)),
+            self.recall.map_or_else(dash, |recall| format!("{:.2} %", 100.0 * recall)),
+            self.predicted_per_active.map_or_else(dash, |ratio| format!("{ratio:.2}")),
+        ]
     }
 }
 
-/// Bytes of the predictor's tables, all layers.
-fn predictor_bytes(model: &Model, choice: &PredictorChoice) -> u64 {
-    let geometry = geometry(model, choice);
-    let kind = SectionKind::Predictor;
-    geometry.table(kind).map_or(0, |(count, layout)| {
-        u64::from(count) * u64::from(layout.stride()) * u64::from(model.config.layers)
-    })
+/// What stands over the columns; those after the ninth are of lossy predictors alone.
+const HEADER: [&str; 11] = [
+    "",
+    "perplexity",
+    "against f32",
+    "KL, nats",
+    "greedy",
+    "image",
+    "bundles a token",
+    "all a token",
+    "predictor",
+    "recall",
+    "predicted / active",
+];
+
+impl Report {
+    fn print(&self) -> String {
+        let mut out = format!(
+            "{} on {} windows of {} tokens of {}\n",
+            self.model, self.windows, self.context, self.text
+        );
+        let print = |rows: &[Row], columns: usize| {
+            let cells = rows.iter().map(|row| row.cells()[..columns].to_vec());
+            table(&HEADER[..columns], cells.collect())
+        };
+        out += &print(&self.lossless, 9);
+        if !self.lossy.is_empty() {
+            out += &format!("\nlossy settings:\n{}", print(&self.lossy, HEADER.len()));
+        }
+        out
+    }
 }

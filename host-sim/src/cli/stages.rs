@@ -1,16 +1,19 @@
 //! The offline stages, one subcommand each: import, trace, orders, pack.
 
+use super::args::{RowArgs, Rows};
 use crate::model::Model;
 use crate::output::{self, check_path, note, progress, write_whole};
-use crate::pack::{PredictorChoice, pack};
+use crate::pack::{Format, PredictorChoice, pack_as};
 use crate::placement::Placement;
 use crate::placement::runs::order_table;
+use crate::predictor::signs::{SignOptions, calibrate};
+use crate::predictor::{Goal, Trained};
 use crate::record::record;
-use crate::signs::{SignOptions, calibrate};
 use crate::text::read_tokens;
 use crate::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, value_parser};
+use ripple_kernel::image::FourBits;
 use std::path::{Path, PathBuf};
 
 /// Read a Hugging Face directory (config.json, model.safetensors, tokenizer.json) into one file.
@@ -54,6 +57,9 @@ pub struct TraceArgs {
     /// Most tokens to read.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     tokens: Option<u32>,
+    /// Rows of the neurons in the image to come: what a bundle takes is noted for placing.
+    #[arg(long, value_enum, default_value_t = Rows::Q8)]
+    ffn: Rows,
     /// Trace file to write.
     #[arg(short, long)]
     output: PathBuf,
@@ -63,7 +69,10 @@ impl TraceArgs {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
         let model = Model::load(&self.model)?;
-        let trace = trace_text(&model, &self.text, self.tokens)?;
+        let four_bits = FourBits { ffn: self.ffn == Rows::Q4, ..FourBits::NONE };
+        let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+        let bundle_bytes = format.geometry(&model).bundle_layout().stride();
+        let trace = trace_text(&model, &self.text, self.tokens)?.of_bundles(bundle_bytes);
         trace.write(&self.output)?;
         let density: Vec<String> =
             (0..trace.layers()).map(|l| format!("{:.1}", 100.0 * trace.density(l))).collect();
@@ -142,10 +151,20 @@ struct PredictorArgs {
     /// Share of the activation that the sign predictor must keep.
     #[arg(long, default_value_t = 0.999)]
     keep: f64,
+    /// Predictor file, as `ripple train-predictor` writes it.
+    #[arg(long, conflicts_with_all = ["predictor", "calibrate"])]
+    trained: Option<PathBuf>,
 }
 
 impl PredictorArgs {
     fn choice(&self, model: &Model) -> Result<PredictorChoice> {
+        if let Some(path) = &self.trained {
+            let trained = Trained::read(path, model)?;
+            if trained.model != model.name {
+                note(&format!("{}: trained for `{}`", path.display(), trained.model));
+            }
+            return Ok(trained.choice);
+        }
         Ok(match self.predictor {
             PredictorArg::Exact => PredictorChoice::Exact,
             PredictorArg::ExactFull => PredictorChoice::ExactFullBundles,
@@ -154,7 +173,8 @@ impl PredictorArgs {
                 let tokens = read_tokens(model, text)?;
                 let tokens = &tokens[..tokens.len().min(self.calibrate_tokens)];
                 let bar = progress(tokens.len() as u64, "calibrate");
-                let options = SignOptions { planes: self.planes, keep: self.keep };
+                let goal = Goal::Activation(self.keep);
+                let options = SignOptions { planes: self.planes, goal };
                 let thresholds = calibrate(model, tokens, options, &|n| bar.inc(n));
                 bar.finish_and_clear();
                 PredictorChoice::Signs(thresholds)
@@ -176,6 +196,8 @@ pub struct Pack {
     trace: Option<PathBuf>,
     #[command(flatten)]
     predictor: PredictorArgs,
+    #[command(flatten)]
+    rows: RowArgs,
     /// Image to write.
     #[arg(short, long)]
     output: PathBuf,
@@ -201,7 +223,9 @@ impl Pack {
             );
             active.extend((0..layers).map(|l| trace.density(l) * neurons as f64));
         }
-        let image = pack(&model, &placement, &self.predictor.choice(&model)?, &active)
+        let predictor = self.predictor.choice(&model)?;
+        let format = Format { predictor: &predictor, four_bits: self.rows.four_bits() };
+        let image = pack_as(format, &model, &placement, &active)
             .with_context(|| self.placement.display().to_string())?;
         write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
         if placement.model() != model.name {

@@ -11,6 +11,7 @@ use crate::image::SectionKind;
 use crate::layer::{self, normalise, nth};
 use crate::math::rope;
 use crate::probe::{Probe, Stage};
+use crate::row::Row;
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 
@@ -189,10 +190,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
                 continue;
             }
             io.for_each(Stage::Embedding, &embedding, token..token + 1, &mut |_, _, row| {
-                let scale = row.scale(0);
-                for (x, &w) in x.iter_mut().zip(row.row(0)) {
-                    *x = f32::from(w) * scale;
-                }
+                Row::of(&row, 0).for_each(x, |x, w| *x = w);
             })?;
         }
         let index = image.table(SectionKind::PageIndex, 0);
@@ -222,11 +220,8 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
                 let x = &mut *state.x;
                 let table = image.table(SectionKind::Positions, 0);
                 io.for_each(Stage::Embedding, &table, positions, &mut |_, at, row| {
-                    let scale = row.scale(0);
-                    let x = x.iter_mut().skip((at - position) as usize * dim);
-                    for (x, &w) in x.zip(row.row(0)) {
-                        *x += f32::from(w) * scale;
-                    }
+                    let x = x.get_mut((at - position) as usize * dim..).unwrap_or_default();
+                    Row::of(&row, 0).for_each(x, |x, w| *x += w);
                 })
             }
         }

@@ -50,7 +50,7 @@ pub enum ImageError {
     /// A model that cannot be run.
     #[error("{0}")]
     Config(ConfigError),
-    /// A model of a family that is not compiled in.
+    /// A model of a family, or with rows of 4 bits, that is not compiled in.
     #[error("the model needs the feature `{feature}` of ripple-kernel, which this build lacks")]
     Family {
         /// The feature.

@@ -29,6 +29,31 @@ pub enum Predictor {
         /// Bits of the input, 1 to 7.
         planes: u32,
     },
+    /// A product of two thin matrices: the projection makes `rank` numbers of the input, and a row of
+    /// as many, with a bias, says for each neuron whether it is active; misses some.
+    #[cfg(feature = "low-rank")]
+    LowRank {
+        /// A multiple of 4, 4 to 252.
+        rank: u32,
+    },
+}
+
+/// Which rows have 4 bits a number; the others have 8. Norms and biases are floats, positions are
+/// always in 8 bits: they are few.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FourBits {
+    /// Query, key, value and output projections.
+    pub attention: bool,
+    /// Neurons: their bundles, and the rows of the `Exact` predictor.
+    pub ffn: bool,
+    /// The embedding and the output head, one table or two.
+    pub head: bool,
+}
+
+impl FourBits {
+    /// All in 8 bits.
+    pub const NONE: Self = Self { attention: false, ffn: false, head: false };
 }
 
 /// The sections of an image, in their order.
@@ -41,6 +66,8 @@ pub enum SectionKind {
     LayerVectors,
     /// Final norm and rotary frequencies, one `f32` record.
     FinalVectors,
+    /// Rows of a low-rank predictor's projection.
+    Projection,
     /// A record for each neuron: what the predictor needs.
     Predictor,
     /// Query, key and value rows, in this order.
@@ -63,10 +90,11 @@ pub enum SectionKind {
 
 impl SectionKind {
     /// All, in the order they stand in an image.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tokenizer,
         Self::LayerVectors,
         Self::FinalVectors,
+        Self::Projection,
         Self::Predictor,
         Self::Qkv,
         Self::Output,
@@ -85,7 +113,15 @@ impl SectionKind {
 
     /// Whether there is a part of it for each layer.
     pub const fn per_layer(self) -> bool {
-        matches!(self, Self::LayerVectors | Self::Predictor | Self::Qkv | Self::Output | Self::Ffn)
+        matches!(
+            self,
+            Self::LayerVectors
+                | Self::Projection
+                | Self::Predictor
+                | Self::Qkv
+                | Self::Output
+                | Self::Ffn
+        )
     }
 
     /// Its name, for reports.
@@ -94,6 +130,7 @@ impl SectionKind {
             Self::Tokenizer => "tokenizer",
             Self::LayerVectors => "layer vectors",
             Self::FinalVectors => "final vectors",
+            Self::Projection => "projection",
             Self::Predictor => "predictor",
             Self::Qkv => "attention qkv",
             Self::Output => "attention output",
@@ -123,8 +160,19 @@ pub struct Geometry {
     pub bundle: Bundle,
     /// How active neurons are found.
     pub predictor: Predictor,
+    /// Which rows have 4 bits a number.
+    pub four_bits: FourBits,
     /// Blocks of all pages; 0 where there are none.
     pub page_blocks: BlockCount,
+}
+
+/// The format of rows of integers. Without the feature no header with 4-bit rows is let in.
+const fn integers(four_bits: bool) -> Quant {
+    match four_bits {
+        #[cfg(feature = "q4")]
+        true => Quant::Q4,
+        _ => Quant::Q8,
+    }
 }
 
 impl Geometry {
@@ -135,25 +183,34 @@ impl Geometry {
         }
         let c = &self.config;
         let attention = c.attention_bias;
+        let FourBits { attention: q4_attention, ffn: q4_ffn, head: q4_head } = self.four_bits;
         Some(match kind {
             SectionKind::Tokenizer | SectionKind::Pages => return None,
             SectionKind::LayerVectors => (1, layout(Quant::F32, 1, self.layer_floats(), false)),
             SectionKind::FinalVectors => (1, layout(Quant::F32, 1, self.final_floats(), false)),
+            SectionKind::Projection => (self.rank(), layout(Quant::Q8, 1, c.dim, false)),
             SectionKind::Predictor => match self.predictor {
-                Predictor::Exact => (c.neurons, layout(Quant::Q8, 1, c.dim, self.first_bias())),
+                Predictor::Exact => {
+                    (c.neurons, layout(integers(q4_ffn), 1, c.dim, self.first_bias()))
+                }
                 Predictor::Signs { .. } => (c.neurons, layout(Quant::Sign, 1, c.dim, false)),
+                #[cfg(feature = "low-rank")]
+                Predictor::LowRank { rank } => (c.neurons, layout(Quant::Q8, 1, rank, true)),
             },
-            SectionKind::Qkv => {
-                (c.query_dim() + 2 * c.kv_dim(), layout(Quant::Q8, 1, c.dim, attention))
+            SectionKind::Qkv => (
+                c.query_dim() + 2 * c.kv_dim(),
+                layout(integers(q4_attention), 1, c.dim, attention),
+            ),
+            SectionKind::Output => {
+                (c.dim, layout(integers(q4_attention), 1, c.query_dim(), attention))
             }
-            SectionKind::Output => (c.dim, layout(Quant::Q8, 1, c.query_dim(), attention)),
-            SectionKind::Embedding => (c.vocab, layout(Quant::Q8, 1, c.dim, false)),
+            SectionKind::Embedding => (c.vocab, layout(integers(q4_head), 1, c.dim, false)),
             SectionKind::Positions => match c.position() {
                 Position::Learned => (c.context, layout(Quant::Q8, 1, c.dim, false)),
                 Position::Rope => (0, layout(Quant::Q8, 1, c.dim, false)),
             },
             SectionKind::Head => {
-                (if c.tied_head { 0 } else { c.vocab }, layout(Quant::Q8, 1, c.dim, false))
+                (if c.tied_head { 0 } else { c.vocab }, layout(integers(q4_head), 1, c.dim, false))
             }
             SectionKind::PageIndex => {
                 let records = if self.page_blocks.0 > 0 { c.vocab } else { 0 };
@@ -170,7 +227,7 @@ impl Geometry {
             Bundle::Full => (rows, self.first_bias()),
             Bundle::Rest => (rows - 1, false),
         };
-        RecordLayout { quant: Quant::Q8, rows, cols: self.config.dim, bias }
+        RecordLayout { quant: integers(self.four_bits.ffn), rows, cols: self.config.dim, bias }
     }
 
     /// Blocks of one part of a section other than the tokenizer; saturates.
@@ -216,8 +273,17 @@ impl Geometry {
     /// Bits of the input a sign predictor looks at; 0 for others.
     pub const fn planes(&self) -> u32 {
         match self.predictor {
-            Predictor::Exact => 0,
             Predictor::Signs { planes } => planes,
+            _ => 0,
+        }
+    }
+
+    /// Numbers that a low-rank predictor makes of the input; 0 for others.
+    pub const fn rank(&self) -> u32 {
+        match self.predictor {
+            #[cfg(feature = "low-rank")]
+            Predictor::LowRank { rank } => rank,
+            _ => 0,
         }
     }
 }

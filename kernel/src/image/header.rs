@@ -6,7 +6,7 @@
 
 use super::crc::crc32;
 use super::error::ImageError;
-use super::geometry::{Bundle, Geometry, Predictor, SectionKind};
+use super::geometry::{Bundle, FourBits, Geometry, Predictor, SectionKind};
 use crate::config::{Ffn, ModelConfig, Norm, Position};
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::little_endian::{F32, U16, U32};
@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
 /// The format this code reads and writes; any change of the format changes it.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const SECTIONS: usize = SectionKind::ALL.len();
 
@@ -113,8 +113,15 @@ const LAYERS_AT: usize =
 const ATTENTION_BIAS: u8 = 1;
 const FFN_BIAS: u8 = 2;
 const TIED_HEAD: u8 = 4;
-/// 8-bit rows with `f16` scales; 3 is kept for 4-bit rows.
-const QUANT_Q8: u8 = 1;
+/// Rows of integers with `f16` scales, of 8 bits; with these added, some of 4 bits.
+const QUANT: u8 = 1;
+const ATTENTION_Q4: u8 = 2;
+const FFN_Q4: u8 = 4;
+const HEAD_Q4: u8 = 8;
+/// The code of a low-rank predictor, whose rank stands where a sign predictor has its planes.
+const LOW_RANK: u8 = 2;
+/// Without the feature, the compiler drops what is for 4 bits.
+const Q4: bool = cfg!(feature = "q4");
 
 impl Header {
     /// Bytes of the header of a model of `layers` layers.
@@ -266,6 +273,12 @@ impl RawGeometry {
         let predictor = match (self.predictor, self.planes) {
             (0, 0) => Some(Predictor::Exact),
             (1, planes @ 1..=7) => Some(Predictor::Signs { planes: planes.into() }),
+            #[cfg(feature = "low-rank")]
+            (LOW_RANK, rank) if rank > 0 && rank.is_multiple_of(4) => {
+                Some(Predictor::LowRank { rank: rank.into() })
+            }
+            #[cfg(not(feature = "low-rank"))]
+            (LOW_RANK, _) => return Err(ImageError::Family { feature: "low-rank" }),
             _ => None,
         };
         let bundle = match (self.bundle, predictor) {
@@ -279,7 +292,17 @@ impl RawGeometry {
             flags,
             (flags & !(ATTENTION_BIAS | FFN_BIAS | TIED_HEAD) == 0).then_some(()),
         )?;
-        code("quant", self.quant, (self.quant == QUANT_Q8).then_some(()))?;
+        let quant = self.quant;
+        let known = quant & !(ATTENTION_Q4 | FFN_Q4 | HEAD_Q4) == QUANT;
+        code("quant", quant, known.then_some(()))?;
+        if quant != QUANT && !Q4 {
+            return Err(ImageError::Family { feature: "q4" });
+        }
+        let four_bits = FourBits {
+            attention: Q4 && quant & ATTENTION_Q4 != 0,
+            ffn: Q4 && quant & FFN_Q4 != 0,
+            head: Q4 && quant & HEAD_Q4 != 0,
+        };
         let config = ModelConfig {
             dim: self.dim.get(),
             layers: self.layers.get(),
@@ -305,6 +328,7 @@ impl RawGeometry {
             config,
             bundle: code("bundle", self.bundle, bundle)?,
             predictor: code("predictor", self.predictor, predictor)?,
+            four_bits,
             page_blocks: BlockCount(self.page_blocks.get()),
         })
     }
@@ -324,6 +348,9 @@ impl HeaderBuilder {
     /// A model that cannot be run, or an image beyond 2 TiB (4 GiB a table).
     pub fn new(geometry: Geometry, tokenizer_bytes: u32) -> Result<Self, ImageError> {
         check(&geometry.config)?;
+        if geometry.four_bits != FourBits::NONE && !Q4 {
+            return Err(ImageError::Family { feature: "q4" });
+        }
         let plan = Plan::new(&geometry, tokenizer_bytes)
             .ok_or(ImageError::Code { field: "size", found: u32::MAX })?;
         Ok(Self { geometry, tokenizer_bytes, plan })
@@ -371,6 +398,8 @@ impl HeaderBuilder {
         let (predictor, planes) = match self.geometry.predictor {
             Predictor::Exact => (0, 0),
             Predictor::Signs { planes } => (1, planes as u8),
+            #[cfg(feature = "low-rank")]
+            Predictor::LowRank { rank } => (LOW_RANK, rank as u8),
         };
         let geometry = RawGeometry {
             norm: c.norm as u8,
@@ -379,7 +408,10 @@ impl HeaderBuilder {
             flags: flag(ATTENTION_BIAS, c.attention_bias)
                 | flag(FFN_BIAS, c.ffn_bias)
                 | flag(TIED_HEAD, c.tied_head),
-            quant: QUANT_Q8,
+            quant: QUANT
+                | flag(ATTENTION_Q4, self.geometry.four_bits.attention)
+                | flag(FFN_Q4, self.geometry.four_bits.ffn)
+                | flag(HEAD_Q4, self.geometry.four_bits.head),
             bundle: self.geometry.bundle as u8,
             predictor,
             planes,
@@ -417,5 +449,58 @@ impl HeaderBuilder {
             header_crc: crc32(body).into(),
         };
         start.iter_mut().zip(raw.as_bytes()).for_each(|(out, b)| *out = *b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec;
+
+    #[test]
+    fn rows_in_4_bits_need_the_feature() {
+        let config = ModelConfig {
+            dim: 32,
+            layers: 1,
+            neurons: 400,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 10,
+            context: 16,
+            norm: if cfg!(feature = "llama") { Norm::Rms } else { Norm::Layer },
+            norm_eps: 1e-5,
+            position: if cfg!(feature = "llama") { Position::Rope } else { Position::Learned },
+            ffn: if cfg!(feature = "llama") { Ffn::Gated } else { Ffn::Plain },
+            attention_bias: false,
+            ffn_bias: false,
+            tied_head: true,
+            threshold: 0.0,
+            bos: 0,
+            eos: 1,
+        };
+        let geometry = Geometry {
+            config,
+            bundle: Bundle::Full,
+            predictor: Predictor::Exact,
+            four_bits: FourBits::NONE,
+            page_blocks: BlockCount(0),
+        };
+        let four = FourBits { ffn: true, ..FourBits::NONE };
+        let missing = ImageError::Family { feature: "q4" };
+        let Ok(builder) = HeaderBuilder::new(geometry, 0) else { return };
+        let mut image = vec![0; builder.blocks().bytes() as usize];
+        builder.emit(&[LayerInfo::default()], &mut image);
+        let there = HeaderBuilder::new(Geometry { four_bits: four, ..geometry }, 0);
+        assert_eq!(there.is_ok(), Q4);
+
+        // The header says 4 bits, the sections are those of 8.
+        image[size_of::<RawStart>() + 4] |= FFN_Q4;
+        let body = size_of::<RawStart>()..Header::bytes(1) as usize;
+        let crc = crc32(&image[body]).to_le_bytes();
+        image[16..20].copy_from_slice(&crc);
+        let error = Header::parse(&image).unwrap_err();
+        assert!(if Q4 { matches!(error, ImageError::Section { .. }) } else { error == missing });
     }
 }

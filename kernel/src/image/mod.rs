@@ -21,7 +21,7 @@ mod view;
 
 pub use crc::Crc32;
 pub use error::ImageError;
-pub use geometry::{Bundle, Geometry, Predictor, SectionKind};
+pub use geometry::{Bundle, FourBits, Geometry, Predictor, SectionKind};
 pub use header::{Header, HeaderBuilder, LayerInfo, Section};
 pub use page::Page;
 pub use record::{Quant, Record, RecordLayout};

@@ -4,9 +4,13 @@
 //! for the packer. A matrix row, a neuron bundle and a norm vector are all records.
 //!
 //! ```text
-//! check: u16 | scale: f16 per row | bias: f16 if any | zeroes to a multiple of 4 | row 0 | row 1 | ..
+//! check: u16 | scales: f16 | bias: f16 if any | zeroes to a multiple of 4 | row 0 | row 1 | ..
 //! ```
+//!
+//! A row has one scale, or, in 4 bits, one for each 32 numbers.
 
+#[cfg(feature = "q4")]
+use crate::math::groups::{self, Groups};
 use crate::math::quant;
 use half::f16;
 use zerocopy::FromBytes;
@@ -19,10 +23,15 @@ pub enum Quant {
     F32,
     /// 8 bits and one scale a row: `w = scale * q`, `|q| <= 127`.
     Q8,
+    /// 4 bits, and one scale for 32 numbers: see [`math::groups`](crate::math::groups).
+    #[cfg(feature = "q4")]
+    Q4,
     /// One bit a number, 1 for positive: rows of a sign predictor; the scale is its threshold.
     Sign,
-    // 4-bit rows will be `Q4`: header code 3, two numbers a byte, the same record around them.
 }
+
+#[cfg(feature = "q4")]
+const GROUP: u32 = groups::GROUP as u32;
 
 impl Quant {
     /// Bytes of a row of `cols` numbers, a multiple of 4.
@@ -31,7 +40,20 @@ impl Quant {
         match self {
             Self::F32 => cols * 4,
             Self::Q8 => cols.next_multiple_of(4),
+            #[cfg(feature = "q4")]
+            Self::Q4 => cols.div_ceil(GROUP) * groups::BYTES as u32,
             Self::Sign => cols.div_ceil(32) * 4,
+        }
+    }
+
+    /// Scales of a row of `cols` numbers.
+    #[inline]
+    pub const fn row_scales(self, cols: u32) -> u32 {
+        let _ = cols;
+        match self {
+            #[cfg(feature = "q4")]
+            Self::Q4 => cols.div_ceil(GROUP),
+            Self::F32 | Self::Q8 | Self::Sign => 1,
         }
     }
 }
@@ -54,7 +76,13 @@ impl RecordLayout {
     /// Bytes before the first row.
     #[inline]
     pub const fn header_bytes(&self) -> u32 {
-        (2 * (1 + self.rows + self.bias as u32)).next_multiple_of(4)
+        (2 * (1 + self.scales() + self.bias as u32)).next_multiple_of(4)
+    }
+
+    /// Scales of all rows.
+    #[inline]
+    const fn scales(&self) -> u32 {
+        self.rows * self.quant.row_scales(self.cols)
     }
 
     /// Bytes of a record: the distance from one to the next.
@@ -86,25 +114,35 @@ impl RecordLayout {
         let row_bytes = self.quant.row_bytes(self.cols) as usize;
         for (i, (row, body)) in rows.iter().zip(body.chunks_exact_mut(row_bytes)).enumerate() {
             assert_eq!(row.len(), self.cols as usize, "numbers of a row");
-            let scale = emit_row(self.quant, row, bias, body);
-            put_half(header, 1 + i, scale);
+            let scales = self.quant.row_scales(self.cols) as usize;
+            let mut at = 1 + i * scales;
+            emit_row(self.quant, row, bias, body, |scale| {
+                put_half(header, at, scale);
+                at += 1;
+            });
         }
         if self.bias {
-            put_half(header, 1 + rows.len(), f16::from_f32(bias));
+            put_half(header, 1 + self.scales() as usize, f16::from_f32(bias));
         }
         let check = self.view(out).map_or(0, |record| record.check(identity));
         put_half(out, 0, f16::from_bits(check));
     }
 }
 
-/// Writes one row and returns its scale.
-fn emit_row(quant: Quant, row: &[f32], threshold: f32, out: &mut [u8]) -> f16 {
+/// Writes one row, and its scales to `scale`, in order.
+fn emit_row(
+    quant: Quant,
+    row: &[f32],
+    threshold: f32,
+    out: &mut [u8],
+    mut put_scale: impl FnMut(f16),
+) {
     match quant {
         Quant::F32 => {
             for (bytes, x) in out.chunks_exact_mut(4).zip(row) {
                 bytes.copy_from_slice(&x.to_le_bytes());
             }
-            f16::ONE
+            put_scale(f16::ONE);
         }
         Quant::Q8 => {
             // The scale is rounded to f16 first, upwards, so that 127 steps of it reach the largest.
@@ -118,13 +156,20 @@ fn emit_row(quant: Quant, row: &[f32], threshold: f32, out: &mut [u8]) -> f16 {
                 let q = if step > 0.0 { quant::round(x / step) } else { 0 };
                 *byte = (q.clamp(-127, 127) as i8) as u8;
             }
-            scale
+            put_scale(scale);
+        }
+        #[cfg(feature = "q4")]
+        Quant::Q4 => {
+            let (groups, _) = out.as_chunks_mut();
+            for (group, numbers) in groups.iter_mut().zip(row.chunks(groups::GROUP)) {
+                put_scale(groups::quantise(numbers, group));
+            }
         }
         Quant::Sign => {
             for (byte, xs) in out.iter_mut().zip(row.chunks(8)) {
                 *byte = xs.iter().rev().fold(0, |bits, &x| bits << 1 | u8::from(x > 0.0));
             }
-            f16::from_f32(threshold)
+            put_scale(f16::from_f32(threshold));
         }
     }
 }
@@ -150,7 +195,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The scale of row `i` (the threshold, for signs).
+    /// The scale of row `i` (the threshold, for signs); meaningless in 4 bits.
     #[inline]
     pub fn scale(&self, i: usize) -> f32 {
         self.half(1 + i).to_f32()
@@ -159,7 +204,7 @@ impl<'a> Record<'a> {
     /// The bias; 0 where the layout has none.
     #[inline]
     pub fn bias(&self) -> f32 {
-        if self.layout.bias { self.half(1 + self.layout.rows as usize).to_f32() } else { 0.0 }
+        if self.layout.bias { self.half(1 + self.layout.scales() as usize).to_f32() } else { 0.0 }
     }
 
     /// Row `i` as 8-bit numbers, `(cols,)`.
@@ -167,6 +212,20 @@ impl<'a> Record<'a> {
     pub fn row(&self, i: usize) -> &'a [i8] {
         let row = self.row_at(i).get(..self.layout.cols as usize).unwrap_or(&[]);
         <[i8]>::ref_from_bytes(row).unwrap_or(&[])
+    }
+
+    /// Row `i` as groups of 4-bit numbers; `None` where rows are not.
+    #[cfg(feature = "q4")]
+    #[inline]
+    pub fn groups(&self, i: usize) -> Option<Groups<'a>> {
+        if !matches!(self.layout.quant, Quant::Q4) {
+            return None;
+        }
+        let count = self.layout.quant.row_scales(self.layout.cols) as usize;
+        let (halves, _) = self.header.as_chunks();
+        let scales = halves.get(1 + i * count..).and_then(|rest| rest.get(..count));
+        let (numbers, _) = self.row_at(i).as_chunks();
+        Some(Groups { scales: scales.unwrap_or(&[]), numbers })
     }
 
     /// Row `i` as little-endian words: signs, or floats.
@@ -266,6 +325,31 @@ mod tests {
         let record = layout.view(&bytes).unwrap();
         assert_eq!(record.words(0), [[2, 0, 0, 0], [1, 0, 0, 0]]);
         assert_eq!(record.scale(0), -3.0);
+    }
+
+    #[cfg(feature = "q4")]
+    #[test]
+    fn rows_in_4_bits_come_back_and_are_checked() {
+        let layout = RecordLayout { quant: Quant::Q4, rows: 2, cols: 36, bias: true };
+        let mut bytes = vec![0; layout.stride() as usize];
+        assert_eq!(bytes.len(), 2 * (1 + 2 * 2 + 1) + 2 * 2 * 16);
+        let rows = [0.5, -0.25].map(|step| [(); 36].map(|()| step));
+        layout.emit(&[&rows[0], &rows[1]], 1.5, 9, &mut bytes);
+        let record = layout.view(&bytes).unwrap();
+        assert!(record.is(9) && record.bias() == 1.5);
+        for (i, row) in rows.iter().enumerate() {
+            let mut seen = 0;
+            record.groups(i).unwrap().for_each(|j, w| {
+                assert!((w - row.get(j).unwrap_or(&0.0)).abs() < 1e-3, "{i}, {j}: {w}");
+                seen += 1;
+            });
+            assert_eq!(seen, 64);
+        }
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!layout.view(&bytes).unwrap().is(9), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
     }
 
     #[test]

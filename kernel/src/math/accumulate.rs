@@ -1,8 +1,12 @@
-//! Sum of scaled 8-bit rows, exact and therefore independent of the order of the rows.
+//! Sum of scaled rows of 8 or 4 bits, exact and therefore independent of the order of the rows.
 //!
 //! In: coefficients and rows. Out: floats, once. This is what lets cached neurons be added while
 //! the missing ones are still on the bus, whatever the cache held, without changing a single bit.
 
+#[cfg(feature = "q4")]
+use super::groups::{GROUP, Groups, axpy_groups, unpack};
+#[cfg(feature = "q4")]
+use super::half_to_f32;
 use super::{axpy, quant};
 
 /// Fraction bits of a coefficient in fixed point.
@@ -61,6 +65,31 @@ impl<'a> Accumulator<'a> {
         }
         *self.left -= magnitude;
         axpy(self.narrow, fixed, row);
+    }
+
+    /// Adds `coefficient * row`, the coefficient times each scale rounded to 20 fraction bits.
+    ///
+    /// `row`: `(dim,)`.
+    #[cfg(feature = "q4")]
+    pub fn add_groups(&mut self, coefficient: f32, row: Groups<'_>) {
+        let fixed = |scale| quant::round(coefficient * half_to_f32(scale) * ONE);
+        // Rounding keeps the order, so no group's magnitude is larger; and 8 times it is no more than
+        // 127 times this.
+        let magnitude = fixed(row.largest_scale()).unsigned_abs() / 15 + 1;
+        if magnitude > *self.left & !FOLDED {
+            self.fold();
+            if magnitude > BUDGET {
+                let narrow = self.narrow.chunks_mut(GROUP).zip(self.high.chunks_mut(GROUP));
+                for ((narrow, high), (scale, numbers)) in narrow.zip(row.iter()) {
+                    let mut left = *self.left;
+                    let mut sum = Accumulator { narrow, high, left: &mut left };
+                    sum.add_wide(fixed(scale), &unpack(numbers));
+                }
+                return;
+            }
+        }
+        *self.left -= magnitude;
+        axpy_groups(self.narrow, row, fixed);
     }
 
     /// Ends the sum: calls `out(y_j)` for each element in order.
@@ -167,6 +196,38 @@ mod tests {
         assert_eq!(forward, sum(&terms));
         let expected: f64 = terms.iter().map(|(c, row)| f64::from(*c) * f64::from(row[0])).sum();
         assert_eq!(forward[0], expected as f32);
+    }
+
+    #[cfg(feature = "q4")]
+    #[test]
+    fn groups_add_what_their_numbers_do_one_by_one() {
+        use half::f16;
+        let scales = [0.5, -0.375, 3.0e-5].map(|scale| f16::from_f32(scale).to_le_bytes());
+        let numbers: [[u8; 16]; 3] =
+            core::array::from_fn(|g| core::array::from_fn(|k| (g * 77 + k * 41) as u8));
+        let row = Groups { scales: &scales, numbers: &numbers };
+        // The last leave no budget, and then none that would do.
+        let terms = [0.3f32, -1.7, 60.0, 20.1, -400.0, 3000.0, 0.01];
+        let mut expected = [0i64; 96];
+        for coefficient in terms {
+            for (i, (scale, numbers)) in row.iter().enumerate() {
+                let fixed = i64::from(quant::round(coefficient * half_to_f32(scale) * ONE));
+                for (j, q) in unpack(numbers).into_iter().enumerate() {
+                    expected[GROUP * i + j] += fixed * i64::from(q);
+                }
+            }
+        }
+        for order in [[0, 1, 2, 3, 4, 5, 6], [5, 0, 4, 1, 6, 3, 2]] {
+            let (mut narrow, mut high, mut left) = ([7; 90], [7; 90], 7);
+            let mut sum = Accumulator::new(&mut narrow, &mut high, &mut left);
+            order.map(|i| sum.add_groups(terms[i], row));
+            let mut count = 0;
+            sum.finish(|j, y| {
+                assert_eq!(y, expected[j] as f32 / ONE, "{j}");
+                count += 1;
+            });
+            assert_eq!(count, 90);
+        }
     }
 
     #[test]

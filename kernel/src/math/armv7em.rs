@@ -55,6 +55,58 @@ fn dot_with_rest(row: &[i8], words: &[u32]) -> i32 {
     }
 }
 
+/// Where the first group's words are in a packed vector.
+#[cfg(all(feature = "q4", any(ripple_isa = "armv7em", test)))]
+pub const FIRST_WORD: usize = 1;
+/// Words of 32 numbers.
+#[cfg(all(feature = "q4", any(ripple_isa = "armv7em", test)))]
+pub const GROUP_WORDS: usize = 16;
+
+/// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
+///
+/// The pairs are where `smlad` wants them already. At the top of a halfword a number is 4096 times
+/// itself, with its sign.
+#[cfg(all(feature = "q4", any(ripple_isa = "armv7em", test)))]
+#[inline]
+pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
+    const TOP: u32 = 0xF000_F000;
+    let (words, _) = group.as_chunks::<4>();
+    let (x, _) = x.as_chunks::<4>();
+    let mut sum = 0;
+    for (word, [x0, x1, x2, x3]) in words.iter().zip(x) {
+        let word = u32::from_le_bytes(*word);
+        sum = smlad(word << 12 & TOP, *x0, sum);
+        sum = smlad(word << 4 & TOP, *x1, sum);
+        sum = smlad(word << 8 & TOP, *x2, sum);
+        sum = smlad(word & TOP, *x3, sum);
+    }
+    sum >> 12
+}
+
+/// The products of both halves of two words, added to `sum`.
+#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+fn smlad(a: u32, b: u32, sum: i32) -> i32 {
+    let out;
+    // SAFETY: registers in, a register out.
+    unsafe {
+        core::arch::asm!(
+            "smlad {out}, {a}, {b}, {sum}",
+            out = lateout(reg) out, a = in(reg) a, b = in(reg) b, sum = in(reg) sum,
+            options(pure, nomem, nostack),
+        );
+    }
+    out
+}
+
+/// What the instruction does.
+#[cfg(all(feature = "q4", test, not(ripple_isa = "armv7em")))]
+fn smlad(a: u32, b: u32, sum: i32) -> i32 {
+    let half = |word: u32, shift: u32| i32::from((word >> shift) as i16);
+    sum.wrapping_add(half(a, 0) * half(b, 0)).wrapping_add(half(a, 16) * half(b, 16))
+}
+
 /// `acc_j += coefficient * row_j`, wrapping.
 ///
 /// `smlaw` multiplies 32 bits by 16 and drops the lowest 16 of the product: with the coefficient and
@@ -219,5 +271,11 @@ mod tests {
             }
         }
         assert_eq!(sum, super::super::scalar::dot(&row, &x));
+    }
+
+    #[cfg(feature = "q4")]
+    #[test]
+    fn groups_multiply() {
+        super::super::groups::tests::check_groups(|x, words| pack(x, words), dot_group, FIRST_WORD);
     }
 }

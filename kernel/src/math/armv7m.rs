@@ -125,6 +125,35 @@ unsafe extern "C" fn dot_words(row: *const i8, words: *const u32, len: usize) ->
     )
 }
 
+/// Where the first group's words are in a packed vector.
+#[cfg(all(feature = "q4", any(ripple_isa = "armv7m", test)))]
+pub const FIRST_WORD: usize = 1;
+/// Words of 32 numbers.
+#[cfg(all(feature = "q4", any(ripple_isa = "armv7m", test)))]
+pub const GROUP_WORDS: usize = 16;
+
+/// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
+///
+/// As the rows in 8 bits, but `sbfx` gives the numbers with their signs: nothing to correct.
+#[cfg(all(feature = "q4", any(ripple_isa = "armv7m", test)))]
+#[inline]
+pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
+    let (words, _) = group.as_chunks::<4>();
+    let (x, _) = x.as_chunks::<4>();
+    // Half a unit of the middle sum, so that a negative lower one does not borrow from it.
+    let mut sums = 0x80_0000i64;
+    for (word, x) in words.iter().zip(x) {
+        let word = u32::from_le_bytes(*word);
+        let number = |low: u32| (word << (28 - low)) as i32 >> 28;
+        let pairs = [(0, 24), (16, 8), (4, 28), (20, 12)];
+        for ((low, high), x) in pairs.into_iter().zip(x) {
+            let pair = number(low).wrapping_add(number(high) << 24);
+            sums = sums.wrapping_add(i64::from(pair) * i64::from(*x as i32));
+        }
+    }
+    (sums >> 16) as i32 >> 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Packed, scalar};
@@ -209,5 +238,11 @@ mod tests {
             let x: Vec<i8> = (0..4 * groups).map(|_| next().max(-127)).collect();
             check(&row, &x);
         }
+    }
+
+    #[cfg(feature = "q4")]
+    #[test]
+    fn groups_multiply() {
+        super::super::groups::tests::check_groups(|x, words| pack(x, words), dot_group, FIRST_WORD);
     }
 }

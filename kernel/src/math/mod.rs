@@ -6,6 +6,8 @@
 //! one file for an instruction set, of which `build.rs` chooses.
 
 pub mod accumulate;
+#[cfg(feature = "q4")]
+pub mod groups;
 pub mod norm;
 mod packed;
 pub mod quant;

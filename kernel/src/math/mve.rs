@@ -4,6 +4,8 @@
 //! In: a row and a vector, packed as it is. Out: their dot product. Loads of four vector registers
 //! at once, loops without a branch to pay for, and tails by predication, so that no length is slow.
 
+#[cfg(feature = "q4")]
+pub use super::portable::{FIRST_WORD, GROUP_WORDS, dot_group};
 pub use super::portable::{element, pack};
 
 /// Instructions for 64 numbers: 2 loads, 4 `vmladava`, `le`.

@@ -35,6 +35,13 @@ impl<'a> Packed<'a> {
         Self { words: words.get(..Self::words(len as u32) as usize).unwrap_or(&[]) }
     }
 
+    /// The words of each whole group of 32 numbers, and those of the rest.
+    #[cfg(feature = "q4")]
+    #[inline]
+    pub(super) fn groups(self) -> (&'a [[u32; isa::GROUP_WORDS]], &'a [u32]) {
+        self.words.get(isa::FIRST_WORD..).unwrap_or(&[]).as_chunks()
+    }
+
     /// Numbers, with the zeroes.
     fn len(self) -> usize {
         2 * self.words.len().saturating_sub(1)

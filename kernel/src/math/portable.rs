@@ -25,6 +25,20 @@ pub fn dot(row: &[i8], words: &[u32]) -> i32 {
     scalar::dot(row, numbers(words))
 }
 
+/// Where the first group's words are in a packed vector.
+#[cfg(feature = "q4")]
+pub const FIRST_WORD: usize = 0;
+/// Words of 32 numbers.
+#[cfg(feature = "q4")]
+pub const GROUP_WORDS: usize = 8;
+
+/// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
+#[cfg(feature = "q4")]
+#[inline]
+pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
+    super::scalar::dot(&super::groups::unpack(group), numbers(x))
+}
+
 /// All numbers of a packed vector.
 #[inline]
 pub fn numbers(words: &[u32]) -> &[i8] {

@@ -24,6 +24,9 @@ pub(super) struct Sizes {
     bits: u32,
     pages: u32,
     planes: u32,
+    rank: u32,
+    codes: u32,
+    code_scales: u32,
     vocab: u32,
 }
 
@@ -34,9 +37,10 @@ impl Sizes {
         let vector = max(c.dim, c.query_dim());
         let values = match geometry.predictor {
             Predictor::Exact => c.neurons,
-            Predictor::Signs { .. } => 0,
+            _ => 0,
         };
-        let qkv = c.query_dim() + 2 * c.kv_dim();
+        let rank = geometry.rank();
+        let qkv = max(c.query_dim() + 2 * c.kv_dim(), rank);
         Self {
             batch,
             residual: batch.saturating_mul(c.dim),
@@ -52,6 +56,9 @@ impl Sizes {
             bits: c.neurons.saturating_mul(batch.div_ceil(8)),
             pages: if geometry.page_blocks.0 > 0 { 1 + c.layers } else { 0 },
             planes: batch.saturating_mul(geometry.planes() * c.dim.div_ceil(32)),
+            rank,
+            codes: if rank > 0 { batch.saturating_mul(Packed::words(rank)) } else { 0 },
+            code_scales: if rank > 0 { batch } else { 0 },
             vocab: c.vocab,
         }
     }
@@ -77,6 +84,10 @@ impl Sizes {
             (self.neurons, 4),
             (self.pages, 4),
             (self.planes, 4),
+            (self.rank, 4),
+            (self.rank, 1),
+            (self.codes, 4),
+            (self.code_scales, 4),
             (self.batch, 4),
             (self.batch, 4),
             (self.vocab, 4),
@@ -125,6 +136,9 @@ pub(crate) struct RunState<'m> {
     pub pages: &'m mut [u32],
     /// `(batch, planes, dim / 32)` bits of the input, for a sign predictor.
     pub planes: &'m mut [u32],
+    /// What a low-rank predictor's projection makes of the inputs; empty without one.
+    #[cfg_attr(not(feature = "low-rank"), allow(dead_code, reason = "always empty"))]
+    pub codes: InputBuffer<'m>,
     /// `(batch,)` likeliest tokens, and their logits.
     pub likeliest: &'m mut [u32],
     pub best: &'m mut [f32],
@@ -162,6 +176,12 @@ impl<'m> RunState<'m> {
             misses: rest.take(s.neurons),
             pages: rest.take(s.pages),
             planes: rest.take(s.planes),
+            codes: InputBuffer {
+                vector: rest.take(s.rank),
+                quantised: rest.take(s.rank),
+                packed: rest.take(s.codes),
+                scales: rest.take(s.code_scales),
+            },
             likeliest: rest.take(s.batch),
             best: rest.take(s.batch),
             logits: rest.take(s.vocab),
@@ -171,11 +191,11 @@ impl<'m> RunState<'m> {
 
 /// Where the inputs of a matrix are quantised and packed.
 pub(crate) struct InputBuffer<'m> {
-    /// `(max(dim, query_dim),)` one of them.
+    /// `(longest,)` one of them: `max(dim, query_dim)`, or the rank.
     vector: &'m mut [f32],
-    /// `(max(dim, query_dim),)` the same one, in 8 bits.
+    /// `(longest,)` the same one, in 8 bits.
     quantised: &'m mut [i8],
-    /// `(batch, Packed::words(max(dim, query_dim)))` all of them, packed.
+    /// `(batch, Packed::words(longest))` all of them, packed.
     packed: &'m mut [u32],
     /// `(batch,)`.
     scales: &'m mut [f32],

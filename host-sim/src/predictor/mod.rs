@@ -1,0 +1,249 @@
+//! Predictors: trained to find a layer's active neurons from its input, and judged.
+//!
+//! In: a model, tokens, and scores of neurons. Out: for each neuron the score that says "active",
+//! chosen to reach a goal; and recall, precision and perplexity of that on other tokens. What the
+//! scores are made of, [`signs`] and [`low_rank`] know; the same text gives the same numbers.
+
+mod file;
+pub mod low_rank;
+pub mod signs;
+
+use crate::model::Model;
+use crate::pack::PredictorChoice;
+use crate::reference::{Reference, perplexity, window_loss};
+use crate::text::windows;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Gives every neuron of a layer a score: the higher, the likelier it is active.
+pub trait Scores: Sync {
+    /// Calls `each(neuron, score)` for the neurons of `layer` at `input`, `(dim,)`.
+    fn scores(&self, layer: usize, input: &[f32], each: &mut dyn FnMut(usize, f32));
+}
+
+/// What must be predicted, as a share of what the training text has.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Of each neuron's summed activation: weak activations may be missed.
+    Activation(f64),
+    /// Of the tokens at which each neuron is active.
+    Recall(f64),
+}
+
+/// A trained predictor, and what it was trained with.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the text.
+    pub text: String,
+    /// Tokens of it.
+    pub tokens: usize,
+    /// What was to be reached.
+    pub goal: Goal,
+    /// The predictor, as [`pack`](crate::pack::pack) takes it.
+    pub choice: PredictorChoice,
+}
+
+/// How a predictor does on a text.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Quality {
+    /// Neurons that were active.
+    pub active: u64,
+    /// Neurons that were predicted.
+    pub predicted: u64,
+    /// Neurons that were both.
+    pub both: u64,
+    /// Summed activation.
+    pub activation: f64,
+    /// What of it was predicted.
+    pub kept: f64,
+}
+
+impl Quality {
+    /// Share of the active neurons that were predicted.
+    pub fn recall(&self) -> f64 {
+        self.both as f64 / self.active.max(1) as f64
+    }
+
+    /// Share of the predicted neurons that were active.
+    pub fn precision(&self) -> f64 {
+        self.both as f64 / self.predicted.max(1) as f64
+    }
+
+    /// Neurons predicted for each that was active.
+    pub fn predicted_per_active(&self) -> f64 {
+        self.predicted as f64 / self.active.max(1) as f64
+    }
+
+    /// Share of the summed activation that was predicted.
+    pub fn kept(&self) -> f64 {
+        if self.activation > 0.0 { self.kept / self.activation } else { 1.0 }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            predicted: self.predicted + other.predicted,
+            both: self.both + other.both,
+            activation: self.activation + other.activation,
+            kept: self.kept + other.kept,
+        }
+    }
+}
+
+/// `(score, weight)` of a neuron at one token it was active at.
+type Event = (f32, f32);
+
+/// For each neuron, `(layers, neurons)`, the lowest score that reaches `goal` on `tokens`.
+///
+/// From the highest score down, its activations (or how often it was active) add up to the goal's
+/// share of the whole. Neurons seen less than 16 times are judged with all of their layer's.
+pub fn thresholds(
+    model: &Model,
+    tokens: &[u32],
+    scores: &dyn Scores,
+    goal: Goal,
+    done: &(dyn Fn(u64) + Sync),
+) -> Vec<Vec<f32>> {
+    let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
+    let empty = || vec![vec![Vec::<Event>::new(); neurons]; layers];
+    let events = each_window(model, tokens, done, empty, |events, layer, pre, input| {
+        scores.scores(layer, input, &mut |neuron, score| {
+            let activation = pre[neuron];
+            if activation > model.config.threshold {
+                let weight = match goal {
+                    Goal::Activation(_) => activation,
+                    Goal::Recall(_) => 1.0,
+                };
+                events[layer][neuron].push((score, weight));
+            }
+        });
+    });
+    let mut merged = empty();
+    for part in events {
+        for (into, from) in merged.iter_mut().flatten().zip(part.into_iter().flatten()) {
+            into.extend(from);
+        }
+    }
+    let (Goal::Activation(share) | Goal::Recall(share)) = goal;
+    let of_layer = |mut layer: Vec<Vec<Event>>| {
+        let mut pooled: Vec<Event> = layer.iter().flatten().copied().collect();
+        let pooled = threshold(&mut pooled, share);
+        let of_neuron = |events: &mut Vec<Event>| {
+            if events.len() < 16 { pooled } else { threshold(events, share) }
+        };
+        layer.iter_mut().map(of_neuron).collect()
+    };
+    merged.into_iter().map(of_layer).collect()
+}
+
+fn threshold(events: &mut [Event], share: f64) -> f32 {
+    events.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let all: f64 = events.iter().map(|e| f64::from(e.1)).sum();
+    let mut kept = 0.0;
+    for (score, weight) in events.iter() {
+        kept += f64::from(*weight);
+        if kept >= share * all {
+            // Stored as f16, which must not round it above the score it stands for.
+            return score.clamp(-65504.0, 65504.0) - score.abs() / 1024.0;
+        }
+    }
+    // Never active on the training text: any score that is not negative.
+    0.0
+}
+
+/// Measures a predictor on `tokens`, layer by layer.
+pub fn judge(
+    model: &Model,
+    tokens: &[u32],
+    scores: &dyn Scores,
+    thresholds: &[Vec<f32>],
+    done: &(dyn Fn(u64) + Sync),
+) -> Vec<Quality> {
+    let empty = || vec![Quality::default(); thresholds.len()];
+    let parts = each_window(model, tokens, done, empty, |sums, layer, pre, input| {
+        let sum = &mut sums[layer];
+        scores.scores(layer, input, &mut |neuron, score| {
+            let active = pre[neuron] > model.config.threshold;
+            let predicted = score >= thresholds[layer][neuron];
+            sum.active += u64::from(active);
+            sum.predicted += u64::from(predicted);
+            sum.both += u64::from(active && predicted);
+            if active {
+                sum.activation += f64::from(pre[neuron]);
+                sum.kept += if predicted { f64::from(pre[neuron]) } else { 0.0 };
+            }
+        });
+    });
+    parts.into_iter().fold(empty(), |sums, part| {
+        sums.into_iter().zip(part).map(|(sum, part)| sum.plus(part)).collect()
+    })
+}
+
+/// Perplexity of the full windows of `tokens` under the reference, where the neurons of `masked`
+/// layers that are not predicted count as not active.
+pub fn masked_perplexity(
+    model: &Model,
+    tokens: &[u32],
+    scores: &dyn Scores,
+    thresholds: &[Vec<f32>],
+    masked: std::ops::Range<usize>,
+    done: &(dyn Fn(u64) + Sync),
+) -> f64 {
+    let context = model.config.context as usize;
+    let full: Vec<&[u32]> = tokens.chunks_exact(context.max(1)).collect();
+    let run = |reference: &mut Reference<'_>, window: &[u32]| {
+        let Ok(loss) = window_loss(window, |begins, token| {
+            if begins {
+                reference.reset();
+            }
+            let logits =
+                reference.forward_through(token, &mut |layer, pre: &mut [f32], x: &[f32]| {
+                    if masked.contains(&layer) {
+                        scores.scores(layer, x, &mut |neuron, score| {
+                            if score < thresholds[layer][neuron] {
+                                pre[neuron] = f32::NEG_INFINITY;
+                            }
+                        });
+                    }
+                });
+            Ok::<_, std::convert::Infallible>(logits.to_vec())
+        });
+        done(window.len() as u64);
+        loss
+    };
+    let losses: Vec<f64> = full.into_par_iter().map_init(|| Reference::new(model), run).collect();
+    perplexity(&losses)
+}
+
+/// Runs the reference over the windows of `tokens` in parallel, one `T` a window.
+fn each_window<T: Send>(
+    model: &Model,
+    tokens: &[u32],
+    done: &(dyn Fn(u64) + Sync),
+    empty: impl Fn() -> T + Sync,
+    observe: impl Fn(&mut T, usize, &[f32], &[f32]) + Sync,
+) -> Vec<T> {
+    windows(tokens, model.config.context)
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map_init(
+            || Reference::new(model),
+            |reference, window| {
+                let mut sums = empty();
+                reference.reset();
+                for &token in window {
+                    reference.forward_with(token, &mut |layer, pre: &[f32], input: &[f32]| {
+                        observe(&mut sums, layer, pre, input);
+                    });
+                }
+                done(window.len() as u64);
+                sums
+            },
+        )
+        .collect()
+}

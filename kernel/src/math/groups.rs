@@ -1,0 +1,320 @@
+//! Rows in 4 bits: groups of 32 numbers with a scale each.
+//!
+//! In: such a row, and a packed vector, an accumulator or a place to unpack to. Out: a dot product, or
+//! the sum moved on, in integers like those of 8-bit rows. Knows nothing of records.
+//!
+//! ```text
+//! w_j = scale_(j / 32) * q_j,  -8 <= q_j <= 7
+//! byte k of a word of 8 numbers: q_k in the low half, q_(4 + k) in the high one, two's complement
+//! ```
+//!
+//! Masking a word gives four numbers that follow one another, and the pairs that a multiplication
+//! of halfwords takes. A scale is an `f16`, which is a whole number of 2^-24: a group's integer dot
+//! product times its scale is an integer too, and so is their sum, in whatever order.
+
+use super::{Packed, axpy, half_to_f32, isa, quant};
+use half::f16;
+
+/// Numbers that share a scale.
+pub const GROUP: usize = 32;
+/// Bytes of a group.
+pub const BYTES: usize = GROUP / 2;
+
+/// What a dot product counts: `f16`'s smallest number.
+const UNIT: f32 = 1.0 / (1u32 << 24) as f32;
+/// Scales are below 2^7 in magnitude: [`fixed`] of one, times a group's dot product, summed over
+/// the longest row stays within 64 bits.
+const LARGEST_SHIFT: u32 = 20;
+const _: () = assert!((2047u64 << LARGEST_SHIFT) * (32 * 8 * 127) < (1 << 63) / (16384 / 32));
+
+/// A row of `scales.len()` groups.
+#[derive(Clone, Copy)]
+pub struct Groups<'a> {
+    /// `f16`, little-endian: one a group.
+    pub scales: &'a [[u8; 2]],
+    /// As many groups; zeroes beyond the row's last number.
+    pub numbers: &'a [[u8; BYTES]],
+}
+
+impl<'a> Groups<'a> {
+    /// Each group's scale, as the bits of an `f16`, and numbers.
+    #[inline]
+    pub fn iter(self) -> impl Iterator<Item = (u16, &'a [u8; BYTES])> {
+        self.scales.iter().map(|scale| u16::from_le_bytes(*scale)).zip(self.numbers)
+    }
+
+    /// The scale of the largest magnitude, as its bits without the sign.
+    #[inline]
+    pub fn largest_scale(self) -> u16 {
+        self.iter().fold(0, |most, (scale, _)| most.max(scale & 0x7FFF))
+    }
+
+    /// Calls `out(j, w_j)` for each number, those beyond the row's last included.
+    #[inline]
+    pub fn for_each(self, mut out: impl FnMut(usize, f32)) {
+        for (i, (scale, numbers)) in self.iter().enumerate() {
+            let scale = half_to_f32(scale);
+            for (j, q) in unpack(numbers).into_iter().enumerate() {
+                out(GROUP * i + j, f32::from(q) * scale);
+            }
+        }
+    }
+}
+
+/// `sum_j w_j x_j`, exact until it is rounded once, at the end.
+#[inline]
+pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
+    let (whole, rest) = x.groups();
+    let mut sum = 0i64;
+    let mut groups = row.iter();
+    for (x, (scale, numbers)) in whole.iter().zip(&mut groups) {
+        sum = sum.wrapping_add(term(scale, numbers, x));
+    }
+    if let Some((scale, numbers)) = groups.next() {
+        let mut last = [0; isa::GROUP_WORDS];
+        last.iter_mut().zip(rest).for_each(|(last, x)| *last = *x);
+        sum = sum.wrapping_add(term(scale, numbers, &last));
+    }
+    sum as f32 * UNIT
+}
+
+#[inline]
+fn term(scale: u16, numbers: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i64 {
+    i64::from(isa::dot_group(numbers, x)) * i64::from(fixed(scale))
+}
+
+/// `acc_j += c_(j / 32) * q_j`, wrapping, with what `coefficient` makes of a group's scale.
+#[inline]
+pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -> i32) {
+    for (acc, (scale, numbers)) in acc.chunks_mut(GROUP).zip(row.iter()) {
+        let numbers = unpack(numbers);
+        axpy(acc, coefficient(scale), numbers.get(..acc.len()).unwrap_or(&[]));
+    }
+}
+
+/// A scale as a multiple of 2^-24. What is 2^7 or more, infinity or NaN becomes less: it is never
+/// stored.
+#[inline]
+fn fixed(half: u16) -> i32 {
+    let (exponent, fraction) = (u32::from(half >> 10 & 0x1F), i32::from(half & 0x3FF));
+    let magnitude = match exponent.checked_sub(1) {
+        None => fraction,
+        Some(shift) => (fraction | 0x400) << shift.min(LARGEST_SHIFT),
+    };
+    if half >> 15 == 0 { magnitude } else { -magnitude }
+}
+
+/// The numbers of a group.
+#[inline]
+pub fn unpack(numbers: &[u8; BYTES]) -> [i8; GROUP] {
+    const LOW: u32 = 0x0F0F_0F0F;
+    // Four numbers of 0 to 15 to two's complement: no carry crosses a byte.
+    let signed = |q: u32| ((q ^ 0x0808_0808) + 0x7878_7878) ^ 0x8080_8080;
+    let (words, _) = numbers.as_chunks::<4>();
+    let mut out = Aligned([0; GROUP]);
+    let (fours, _) = out.0.as_chunks_mut::<4>();
+    let (eights, _) = fours.as_chunks_mut::<2>();
+    for ([low, high], word) in eights.iter_mut().zip(words) {
+        let word = u32::from_le_bytes(*word);
+        *low = signed(word & LOW).to_le_bytes().map(|q| q as i8);
+        *high = signed(word >> 4 & LOW).to_le_bytes().map(|q| q as i8);
+    }
+    out.0
+}
+
+/// The inner loops want rows on a word boundary.
+#[repr(align(4))]
+struct Aligned([i8; GROUP]);
+
+/// Writes up to 32 numbers as a group and returns their scale: of a row of steps about the largest
+/// magnitude, the one that leaves the smallest squared error.
+///
+/// Offline only. The largest number may become -8, the scale is then of the other sign; between the
+/// steps that are tried the best scale for each rounding follows from least squares.
+pub fn quantise(x: &[f32], out: &mut [u8; BYTES]) -> f16 {
+    let most = x.iter().fold(0.0f32, |most, x| if x.abs() > most.abs() { *x } else { most });
+    let mut best = (f32::INFINITY, f16::ZERO);
+    for tenths in -90i16..=-70 {
+        let step = most / (f32::from(tenths) / 10.0);
+        let (xq, qq) = x.iter().fold((0.0, 0.0), |(xq, qq), x| {
+            let q = nearest(*x, step) as f32;
+            (xq + x * q, qq + q * q)
+        });
+        for step in [step, if qq > 0.0 { xq / qq } else { 0.0 }] {
+            let scale = f16::from_f32(step.clamp(-LARGEST, LARGEST));
+            let error = x.iter().fold(0.0, |sum, x| {
+                let off = x - scale.to_f32() * nearest(*x, scale.to_f32()) as f32;
+                sum + off * off
+            });
+            if error < best.0 {
+                best = (error, scale);
+            }
+        }
+    }
+    let (_, scale) = best;
+    let number = |j: usize| {
+        let q = x.get(j).map_or(0, |x| nearest(*x, scale.to_f32()));
+        q as u8 & 0xF
+    };
+    for (at, byte) in out.iter_mut().enumerate() {
+        let first = at / 4 * 8 + at % 4;
+        *byte = number(first) | number(first + 4) << 4;
+    }
+    scale
+}
+
+/// The largest scale: see [`fixed`].
+const LARGEST: f32 = 127.0;
+
+/// `x / step`, rounded, as a number of 4 bits.
+fn nearest(x: f32, step: f32) -> i32 {
+    if step == 0.0 { 0 } else { quant::round(x / step).clamp(-8, 7) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn random(seed: u32) -> impl FnMut() -> f32 {
+        let mut state = seed;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        }
+    }
+
+    /// A row of random numbers: scales, and groups.
+    fn row(numbers: &[f32]) -> (Vec<[u8; 2]>, Vec<[u8; BYTES]>) {
+        let pack = |x: &[f32]| {
+            let mut out = [0xFF; BYTES];
+            let scale = quantise(x, &mut out);
+            (scale.to_le_bytes(), out)
+        };
+        numbers.chunks(GROUP).map(pack).unzip()
+    }
+
+    /// Number `j` of a row, the slow way.
+    fn element(row: Groups<'_>, j: usize) -> (f16, i32) {
+        let byte = row.numbers[j / GROUP][j % GROUP / 8 * 4 + j % 4];
+        let four = if j % 8 < 4 { byte & 0xF } else { byte >> 4 };
+        let q = if four < 8 { i32::from(four) } else { i32::from(four) - 16 };
+        (f16::from_le_bytes(row.scales[j / GROUP]), q)
+    }
+
+    /// Checks an instruction set's dot product of a group.
+    pub fn check_groups<const WORDS: usize>(
+        pack: impl Fn(&[i8], &mut [u32]),
+        dot_group: impl Fn(&[u8; BYTES], &[u32; WORDS]) -> i32,
+        first_word: usize,
+    ) {
+        let mut next = random(3);
+        for round in 0..2000 {
+            let byte = |x: f32| (x * 128.0) as i32 as u8;
+            let mut group: [u8; BYTES] = core::array::from_fn(|_| byte(next()));
+            let mut x: [i8; GROUP] = core::array::from_fn(|_| (next() * 127.9) as i8);
+            if round < 16 {
+                group = [round as u8 * 0x11; BYTES];
+                x = [if round % 2 == 0 { 127 } else { -127 }; GROUP];
+            }
+            let mut words = vec![0; Packed::words(GROUP as u32) as usize];
+            pack(&x, &mut words);
+            let words = words[first_word..][..WORDS].try_into().unwrap();
+            let naive: i32 =
+                unpack(&group).iter().zip(x).map(|(&q, x)| i32::from(q) * i32::from(x)).sum();
+            assert_eq!(dot_group(&group, words), naive, "round {round}");
+        }
+    }
+
+    #[test]
+    fn every_finite_scale_is_a_whole_number_of_units() {
+        for bits in 0..=u16::MAX {
+            let scale = f16::from_bits(bits);
+            if scale.to_f32().abs() < 128.0 {
+                assert_eq!(
+                    fixed(bits) as f64,
+                    f64::from(scale.to_f32()) * 2f64.powi(24),
+                    "{scale}"
+                );
+            } else {
+                assert!(fixed(bits).unsigned_abs() >= 1 << 30, "{scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn unpacking_gives_what_the_layout_says() {
+        let numbers: [u8; BYTES] = core::array::from_fn(|i| (i * 37 + 11) as u8);
+        let (scales, groups) = ([f16::ONE.to_le_bytes()], [numbers]);
+        let row = Groups { scales: &scales, numbers: &groups };
+        let found = unpack(&numbers);
+        for (j, found) in found.into_iter().enumerate() {
+            assert_eq!(i32::from(found), element(row, j).1, "number {j}");
+        }
+    }
+
+    #[test]
+    fn dot_and_axpy_are_the_naive_sums_at_every_length() {
+        let mut next = random(1);
+        for cols in (4..=200).step_by(4).chain([1024]) {
+            let weights: Vec<f32> = (0..cols).map(|_| next() * next()).collect();
+            let x: Vec<i8> = (0..cols).map(|_| (next() * 127.0) as i8).collect();
+            let (scales, numbers) = row(&weights);
+            let row = Groups { scales: &scales, numbers: &numbers };
+            let mut room = vec![u32::MAX; Packed::words(cols as u32) as usize];
+            let packed = Packed::new(&x, &mut room);
+            // Every term is a whole number of units, small enough for 53 bits.
+            let exact: f64 = (0..cols)
+                .map(|j| {
+                    let (scale, q) = element(row, j);
+                    f64::from(scale.to_f32()) * f64::from(q) * f64::from(x[j])
+                })
+                .sum();
+            assert_eq!(dot(row, packed), exact as f32, "{cols}");
+
+            let mut acc = vec![5; cols];
+            axpy_groups(&mut acc, row, |scale| i32::from(scale & 0xFF) - 100);
+            for (j, acc) in acc.iter().enumerate() {
+                let (scale, q) = element(row, j);
+                assert_eq!(*acc, 5 + (i32::from(scale.to_bits() & 0xFF) - 100) * q, "{cols}: {j}");
+            }
+            row.for_each(|j, w| {
+                let (scale, q) = element(row, j);
+                assert_eq!(w, scale.to_f32() * q as f32, "{cols}: {j}");
+                assert!(j < cols || q == 0, "{cols}: {j} is beyond the row");
+            });
+        }
+    }
+
+    #[test]
+    fn a_group_is_off_by_no_more_than_half_a_step_of_fourteen() {
+        let mut next = random(7);
+        for round in 0..500 {
+            let size = [1e-3, 1.0, 50.0][round % 3];
+            let x: [f32; GROUP] = core::array::from_fn(|_| size * next() * next());
+            let (scales, numbers) = row(&x);
+            let row = Groups { scales: &scales, numbers: &numbers };
+            let mut error = 0.0;
+            row.for_each(|j, w| error += (x[j] - w) * (x[j] - w));
+            // Steps of a seventh of the largest, rounded to 11 bits, are among those tried.
+            let bound = quant::max_abs(&x) / 14.0 * 1.002;
+            assert!(error <= 32.0 * bound * bound, "{error} of {bound}");
+            assert!(error > 0.0);
+        }
+    }
+
+    #[test]
+    fn what_four_bits_hold_comes_back_exactly() {
+        let x: [f32; GROUP] = core::array::from_fn(|j| 0.25 * (j as f32 % 16.0 - 8.0));
+        let (scales, numbers) = row(&x);
+        Groups { scales: &scales, numbers: &numbers }.for_each(|j, w| assert_eq!(w, x[j]));
+        let (scales, numbers) = row(&[0.0; 5]);
+        Groups { scales: &scales, numbers: &numbers }.for_each(|_, w| assert_eq!(w, 0.0));
+        for huge in [1e9, f32::INFINITY, f32::NAN] {
+            let (scales, _) = row(&[huge, 1.0]);
+            assert!(f16::from_le_bytes(scales[0]).to_f32().abs() < 128.0, "{huge}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A row of weights: the one place where its number format matters.
+//!
+//! In: a record's row. Out: its product with an input, its sum with other rows, its numbers. Integers
+//! as far as they go, whatever the format.
+
+use crate::fetch::Input;
+use crate::image::Record;
+use crate::math;
+use crate::math::accumulate::Accumulator;
+
+/// A row of a record, with its scales and the record's bias.
+pub(crate) struct Row<'a> {
+    weights: Weights<'a>,
+    bias: f32,
+}
+
+enum Weights<'a> {
+    Q8 {
+        row: &'a [i8],
+        scale: f32,
+    },
+    #[cfg(feature = "q4")]
+    Q4(math::groups::Groups<'a>),
+}
+
+impl<'a> Row<'a> {
+    #[inline]
+    pub fn of(record: &Record<'a>, i: usize) -> Self {
+        #[cfg(feature = "q4")]
+        if let Some(groups) = record.groups(i) {
+            return Self { weights: Weights::Q4(groups), bias: record.bias() };
+        }
+        let weights = Weights::Q8 { row: record.row(i), scale: record.scale(i) };
+        Self { weights, bias: record.bias() }
+    }
+
+    /// `row . x + bias`.
+    #[inline]
+    pub fn dot(&self, x: Input<'_>) -> f32 {
+        let product = match self.weights {
+            Weights::Q8 { row, scale } => math::dot(row, x.packed) as f32 * (scale * x.scale),
+            #[cfg(feature = "q4")]
+            Weights::Q4(groups) => math::groups::dot(groups, x.packed) * x.scale,
+        };
+        product + self.bias
+    }
+
+    /// Adds `coefficient * row` to `sum`.
+    #[inline]
+    pub fn add_to(&self, sum: &mut Accumulator<'_>, coefficient: f32) {
+        match self.weights {
+            Weights::Q8 { row, scale } => sum.add(coefficient * scale, row),
+            #[cfg(feature = "q4")]
+            Weights::Q4(groups) => sum.add_groups(coefficient, groups),
+        }
+    }
+
+    /// Hands each number of `out` its number of the row.
+    #[inline]
+    pub fn for_each(&self, out: &mut [f32], with: impl Fn(&mut f32, f32)) {
+        match self.weights {
+            Weights::Q8 { row, scale } => {
+                for (out, &w) in out.iter_mut().zip(row) {
+                    with(out, f32::from(w) * scale);
+                }
+            }
+            #[cfg(feature = "q4")]
+            Weights::Q4(groups) => groups.for_each(|j, w| {
+                if let Some(out) = out.get_mut(j) {
+                    with(out, w);
+                }
+            }),
+        }
+    }
+}
