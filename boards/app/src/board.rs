@@ -149,13 +149,14 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
+    options: Options { cache_bytes: 136 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
 
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board { name: "pico2-embassy", ..PICO2 };
 
-/// ST NUCLEO-H743ZI.
+/// ST NUCLEO-H743ZI: 512 KiB of AXI SRAM, and 128 KiB of DTCM for stack and cache.
 pub const STM32H743: Board = Board {
     name: "stm32h743",
     about: "Cortex-M7, SD card on SDMMC with DMA",
@@ -163,7 +164,8 @@ pub const STM32H743: Board = Board {
     models: &["novel-wide"],
     card: "sdio-hs",
     flash: 2 * MIB,
-    ram: 512 * KIB,
+    ram: 640 * KIB,
+    options: Options { cache_bytes: 112 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
 
@@ -182,7 +184,7 @@ pub const NRF52840: Board = Board {
     options: Options {
         context: 128,
         staging: BlockCount(32),
-        cache_bytes: 24 * KIB,
+        cache_bytes: 40 * KIB,
         batch: 4,
         ..HALF_MIB
     },

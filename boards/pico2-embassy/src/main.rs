@@ -22,6 +22,7 @@ use embassy_time::{Delay, Instant, Timer};
 use panic_halt as _;
 use ripple_app::{Fat, Storage, board::PICO2_EMBASSY as BOARD};
 use ripple_hal::{ExtentError, Micros, Polled, SpiCard, SpiCardError, calibrate};
+use ripple_kernel::image::FILE_NAME;
 use ripple_kernel::tokenizer::Tokenizer;
 use ripple_kernel::{Decoder, Memory};
 use static_cell::ConstStaticCell;
@@ -102,7 +103,7 @@ async fn main(spawner: Spawner) {
     );
     let select = Output::new(p.PIN_17, Level::High);
     let card = SpiCard::new(bus, select, Delay, Spi::set_frequency, CARD_HERTZ);
-    let mut storage = Fat::new(Polled::new(card), "RIPPLE.IMG");
+    let mut storage = Fat::new(Polled::new(card), FILE_NAME);
 
     let (mut memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     loop {

@@ -24,6 +24,7 @@ use panic_halt as _;
 use ripple_app::{Fat, Port, board::STM32H743 as BOARD};
 use ripple_cortex_m::{ram, serial::Serial};
 use ripple_hal::{Micros, Polled};
+use ripple_kernel::image::FILE_NAME;
 use static_cell::{ConstStaticCell, StaticCell};
 #[cfg(feature = "defmt")]
 use {defmt_rtt as _, panic_probe as _};
@@ -120,7 +121,7 @@ fn start() -> Option<()> {
 
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let port = Port { board: &BOARD, console: Serial(console), clock: BoardClock, ram: ram::used };
-    let storage = Fat::new(Polled::new(card), "RIPPLE.IMG");
+    let storage = Fat::new(Polled::new(card), FILE_NAME);
     ripple_app::run(port, storage, MAPPED, memory, desk, &BOARD.options);
     Some(())
 }
