@@ -149,7 +149,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
-    options: Options { cache_bytes: 136 * KIB, ..HALF_MIB },
+    options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
 
@@ -165,7 +165,7 @@ pub const STM32H743: Board = Board {
     card: "sdio-hs",
     flash: 2 * MIB,
     ram: 640 * KIB,
-    options: Options { cache_bytes: 112 * KIB, ..HALF_MIB },
+    options: Options { cache_bytes: 112 * KIB, batch: 16, ..HALF_MIB },
     ..MPS2_AN386
 };
 
@@ -184,7 +184,7 @@ pub const NRF52840: Board = Board {
     options: Options {
         context: 128,
         staging: BlockCount(32),
-        cache_bytes: 40 * KIB,
+        cache_bytes: 44 * KIB,
         batch: 4,
         ..HALF_MIB
     },

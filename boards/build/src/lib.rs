@@ -2,10 +2,11 @@
 //! writes what the firmware includes.
 //!
 //! In: a [`Board`]; `RIPPLE_CARD`, a folder with `model.img`, the image to embed (without it
-//! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory plan, and `MAPPED`, the front of
-//! the image; `memory.x` where the board has one, with `_stack_size`, what the linker must leave for
-//! the stack. A model that does not fit fails the build here,
-//! with the region and the bytes missing; what only the linker knows (code, drivers) it checks.
+//! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory
+//! plan, and `MAPPED`, the front of the image; `memory.x` where the board has one. And for the linker
+//! `_stack_size`, the bytes that the board keeps for the stack. A model that does not fit fails the
+//! build here, with the region and the bytes missing; what only the linker knows (code, drivers) it
+//! checks.
 
 use ripple_app::{Board, Budget};
 use ripple_hal::BLOCK_BYTES;
@@ -47,13 +48,12 @@ fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
     write(&out.join("plan.rs"), source(&budget.plan, mapped.len(), section).as_bytes())?;
     let memory = folder.join("memory.x");
     if memory.exists() {
-        let text =
-            fs::read_to_string(&memory).map_err(|e| format!("{}: {e}", memory.display()))?;
-        let text = format!("_stack_size = {};\n{text}", board.stack);
-        write(&out.join("memory.x"), text.as_bytes())?;
+        let text = fs::read(&memory).map_err(|e| format!("{}: {e}", memory.display()))?;
+        write(&out.join("memory.x"), &text)?;
         println!("cargo:rerun-if-changed=memory.x");
     }
     println!("cargo:rustc-link-search={}", out.display());
+    println!("cargo:rustc-link-arg-bins=--defsym=_stack_size={}", board.stack);
     Ok(())
 }
 
