@@ -7,9 +7,9 @@ set -euo pipefail
 elf=$1
 bin=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
 "$bin/llvm-size" -A -d "$elf" | awk '
-    $1 ~ /^\.(vector_table|text|rodata|ARM|boot|start_block|mapped)/ { flash += $2 }
+    $1 ~ /^\.(vector_table|text|rodata|ARM\.ex|boot|start_block|bi_entries|mapped)/ { flash += $2 }
     $1 ~ /^\.data/ { flash += $2; ram += $2 }
-    $1 ~ /^\.(bss|uninit)/ { ram += $2 }
+    $1 ~ /^\.(bss|uninit|dtcm)/ { ram += $2 }
     END { printf "flash %d\nstatics %d\n", flash, ram }'
 "$bin/llvm-nm" --print-size --radix=d -C "$elf" | awk '
     $3 ~ /[tTrR]/ && /FRONT/ { mapped += $2; next }

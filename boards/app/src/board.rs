@@ -153,13 +153,14 @@ pub const PICO2: Board = Board {
     card: "spi",
     ram: 520 * KIB,
     firmware: Firmware::UNKNOWN,
+    options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
 
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board { name: "pico2-embassy", ..PICO2 };
 
-/// ST NUCLEO-H743ZI.
+/// ST NUCLEO-H743ZI: 512 KiB of AXI SRAM, and 128 KiB of DTCM for stack and cache.
 pub const STM32H743: Board = Board {
     name: "stm32h743",
     about: "Cortex-M7, SD card on SDMMC with DMA",
@@ -167,8 +168,9 @@ pub const STM32H743: Board = Board {
     models: &["novel-wide"],
     card: "sdio-hs",
     flash: 2 * MIB,
-    ram: 512 * KIB,
+    ram: 640 * KIB,
     firmware: Firmware::UNKNOWN,
+    options: Options { cache_bytes: 112 * KIB, batch: 16, ..HALF_MIB },
     ..MPS2_AN386
 };
 
@@ -187,7 +189,7 @@ pub const NRF52840: Board = Board {
     options: Options {
         context: 128,
         staging: BlockCount(32),
-        cache_bytes: 24 * KIB,
+        cache_bytes: 44 * KIB,
         batch: 4,
         ..HALF_MIB
     },

@@ -1,7 +1,7 @@
 //! Lines from a console: prompts, and commands that begin with `/`.
 //!
-//! In: bytes as they are typed. Out: a whole line, echoed, or a parsed [`Command`]. Knows nothing of
-//! models.
+//! In: bytes as they are typed. Out: a whole line, echoed, or a parsed [`Command`]. [`Line`] does not
+//! wait for anything, so that an async application can use it too. Knows nothing of models.
 
 use embedded_io::{Read, Write};
 use ripple_hal::BlockCount;
@@ -46,50 +46,102 @@ const CTRL_D: u8 = 4;
 const BACKSPACE: u8 = 8;
 const DELETE: u8 = 127;
 
+/// What a byte that was typed calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// It is in the line: echo it.
+    Kept(u8),
+    /// The last character is gone: echo [`ERASE`].
+    Erased,
+    /// Nothing.
+    Ignored,
+    /// The line has ended: [`Line::finish`].
+    Whole,
+    /// Ctrl-D on an empty line.
+    End,
+}
+
+/// Takes the character before the cursor off a terminal.
+pub const ERASE: &[u8] = b"\x08 \x08";
+
+/// A line as it is typed, byte by byte, whoever waits for the bytes.
+#[derive(Debug)]
+pub struct Line<'l> {
+    bytes: &'l mut [u8],
+    len: usize,
+    fits: bool,
+}
+
+impl<'l> Line<'l> {
+    /// An empty line of at most as many bytes as there are.
+    pub const fn new(bytes: &'l mut [u8]) -> Self {
+        Self { bytes, len: 0, fits: true }
+    }
+
+    /// Takes what was typed.
+    pub fn push(&mut self, typed: u8) -> Typed {
+        match typed {
+            b'\n' | b'\r' => Typed::Whole,
+            CTRL_D if self.len == 0 => Typed::End,
+            CTRL_D => Typed::Whole,
+            BACKSPACE | DELETE => {
+                // A character is removed whole: its continuation bytes, then its first.
+                while self.len > 0 {
+                    self.len -= 1;
+                    if self.bytes.get(self.len).is_some_and(|byte| byte & 0xC0 != 0x80) {
+                        return Typed::Erased;
+                    }
+                }
+                Typed::Ignored
+            }
+            _ => match self.bytes.get_mut(self.len) {
+                Some(place) => {
+                    *place = typed;
+                    self.len += 1;
+                    Typed::Kept(typed)
+                }
+                None => {
+                    self.fits = false;
+                    Typed::Ignored
+                }
+            },
+        }
+    }
+
+    /// What the line asks for.
+    pub fn finish(self) -> Input<'l> {
+        let Self { bytes, len, fits } = self;
+        let bytes: &'l [u8] = bytes;
+        match bytes.get(..len).map(core::str::from_utf8) {
+            Some(Ok(text)) if fits => match text.strip_prefix('/') {
+                Some(command) => Input::Command(parse(command)),
+                None => Input::Prompt(text),
+            },
+            _ => Input::Unusable,
+        }
+    }
+}
+
 /// Reads one line into `line`, echoing it, and says what it is.
 pub fn read_line<'l>(console: &mut impl Console, line: &'l mut [u8]) -> Input<'l> {
-    let mut len = 0;
-    let mut fits = true;
+    let mut line = Line::new(line);
     loop {
         let mut byte = [0];
         let [got] = match console.read(&mut byte) {
             Ok(1..) => byte,
             Ok(0) | Err(_) => [CTRL_D],
         };
-        match got {
-            b'\n' | b'\r' => break,
-            CTRL_D if len == 0 => return Input::End,
-            CTRL_D => break,
-            BACKSPACE | DELETE => {
-                // A character is removed whole: its continuation bytes, then its first.
-                while len > 0 {
-                    len -= 1;
-                    if line.get(len).is_some_and(|byte| byte & 0xC0 != 0x80) {
-                        let _ = console.write_all(b"\x08 \x08");
-                        break;
-                    }
-                }
-            }
-            _ => match line.get_mut(len) {
-                Some(place) => {
-                    *place = got;
-                    len += 1;
-                    let _ = console.write_all(&[got]);
-                }
-                None => fits = false,
-            },
-        }
+        let _ = match line.push(got) {
+            Typed::Kept(byte) => console.write_all(&[byte]),
+            Typed::Erased => console.write_all(ERASE),
+            Typed::Ignored => Ok(()),
+            Typed::Whole => break,
+            Typed::End => return Input::End,
+        };
     }
     let _ = console.write_all(b"\r\n");
     let _ = console.flush();
-    let line: &'l [u8] = line;
-    match line.get(..len).map(core::str::from_utf8) {
-        Some(Ok(text)) if fits => match text.strip_prefix('/') {
-            Some(command) => Input::Command(parse(command)),
-            None => Input::Prompt(text),
-        },
-        _ => Input::Unusable,
-    }
+    line.finish()
 }
 
 /// Parses a command without its `/`.

@@ -26,12 +26,13 @@ mod story;
 
 pub use board::Board;
 pub use budget::{Budget, TooSmall};
-pub use console::Console;
+pub use console::{Command, Console, ERASE, HELP, Input, Line, Typed};
 pub use counted::{Counted, Traffic};
 pub use event::{Event, Ram};
 pub use memory::{Desk, desk_bytes};
 pub use session::{Port, run};
 pub use storage::{Fat, MountError, Mounted, Partition, Raw, Storage};
+pub use story::prompt_tokens;
 
 /// For the macros of this crate.
 #[doc(hidden)]

@@ -34,9 +34,10 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
 ) -> Result<(), Failed> {
     let Story { tokenizer, text, settings } = story;
     let config = decoder.header().geometry.config;
-    let prompt = encode(tokenizer, text, config.bos, ids).inspect_err(|_| {
+    let Some(prompt) = prompt_tokens(tokenizer, text, config.bos, ids) else {
         out.say(Event::Note("the prompt is too long"));
-    })?;
+        return Err(Failed::Stop);
+    };
     if prompt.len() > decoder.context() as usize {
         let error = StepError::<ErrorKind>::ContextFull { context: decoder.context() };
         out.say(Event::Fault { doing: "prompt", error: &error });
@@ -101,17 +102,18 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
     Ok(())
 }
 
-/// The beginning of text, and the tokens of `text`.
-fn encode<'i>(
+/// The tokens of a prompt: `bos`, the beginning of text, then those of `text`. `ids`: room for them,
+/// one more than `text` has bytes; nothing if there is less.
+pub fn prompt_tokens<'i>(
     tokenizer: &Tokenizer<'_>,
     text: &str,
     bos: u32,
     ids: &'i mut [u32],
-) -> Result<&'i [u32], Failed> {
-    let (first, rest) = ids.split_first_mut().ok_or(Failed::Stop)?;
+) -> Option<&'i [u32]> {
+    let (first, rest) = ids.split_first_mut()?;
     *first = bos;
-    let count = tokenizer.encode(text, EncodeOptions::default(), rest).map_err(|_| Failed::Stop)?;
-    Ok(ids.get(..=count).unwrap_or(&[]))
+    let count = tokenizer.encode(text, EncodeOptions::default(), rest).ok()?;
+    ids.get(..=count)
 }
 
 /// A token that was chosen.

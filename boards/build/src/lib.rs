@@ -3,8 +3,10 @@
 //!
 //! In: a [`Board`]; `RIPPLE_CARD`, a folder with `model.img`, the image to embed (without it
 //! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory
-//! plan, and `MAPPED`, the front of the image; `memory.x` where the board has one. A model that does not fit fails the build here,
-//! with the region and the bytes missing; what only the linker knows (code, drivers) it checks.
+//! plan, and `MAPPED`, the front of the image; `memory.x` where the board has one. And for the linker
+//! `_stack_size`, the bytes that the board keeps for the stack. A model that does not fit fails the
+//! build here, with the region and the bytes missing; what only the linker knows (code, drivers) it
+//! checks.
 
 use ripple_app::{Board, Budget};
 use ripple_hal::BLOCK_BYTES;
@@ -52,6 +54,7 @@ fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
         println!("cargo:rerun-if-changed=memory.x");
     }
     println!("cargo:rustc-link-search={}", out.display());
+    println!("cargo:rustc-link-arg-bins=--defsym=_stack_size={}", board.stack);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ mod flash;
 
 use console::Console;
 use embassy_nrf::buffered_uarte::{self, BufferedUarte};
-use embassy_nrf::config::{Config, HfclkSource};
+use embassy_nrf::config::{Config, HfclkSource, LfclkSource};
 use embassy_nrf::qspi::{self, Qspi};
 use embassy_nrf::{bind_interrupts, peripherals, uarte};
 use embassy_time::Instant;
@@ -58,6 +58,8 @@ fn start() -> Option<()> {
     let mut config = Config::default();
     // The crystal: a UART and calibration want a better clock than the internal one.
     config.hfclk_source = HfclkSource::ExternalXtal;
+    // And so does what tells the time.
+    config.lfclk_source = LfclkSource::ExternalXtal;
     let p = embassy_nrf::init(config);
 
     static SENT: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
@@ -85,7 +87,7 @@ fn start() -> Option<()> {
     config.sck_delay = 1;
     let controller =
         Qspi::new(p.QSPI, Irqs, p.P0_19, p.P0_17, p.P0_20, p.P0_21, p.P0_22, p.P0_23, config);
-    let flash = Flash::new(controller).ok()?;
+    let flash = Flash::new(controller);
 
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let console = Serial(Console(console));

@@ -6,6 +6,7 @@ use core::fmt;
 use embassy_rp::uart::BufferedUart;
 use embedded_io_async::{Read, Write};
 use heapless::String;
+use ripple_app::{ERASE, Event, Input, Line, Typed};
 
 /// A terminal at the other end of a UART.
 pub struct Console(BufferedUart);
@@ -17,21 +18,22 @@ impl Console {
     }
 
     /// Writes text.
-    pub async fn write(&mut self, text: &str) {
+    pub async fn write(&mut self, text: &[u8]) {
         // A UART has nobody to report to.
-        _ = self.0.write_all(text.as_bytes()).await;
+        _ = self.0.write_all(text).await;
     }
 
-    /// Writes a message of at most 256 bytes; a longer one is cut.
-    pub async fn say(&mut self, message: fmt::Arguments<'_>) {
+    /// Tells `event` in at most 256 bytes, on a line of its own; a longer one is cut.
+    pub async fn say(&mut self, event: Event<'_>) {
         let mut text = String::<256>::new();
-        _ = fmt::write(&mut text, message);
-        self.write(&text).await;
+        _ = fmt::write(&mut text, format_args!("{event}"));
+        self.write(text.as_bytes()).await;
+        self.write(b"\r\n").await;
     }
 
-    /// Reads one line, echoing it. What is not UTF-8 or does not fit is an empty one.
-    pub async fn line<'l>(&mut self, line: &'l mut [u8]) -> &'l str {
-        let mut len = 0;
+    /// Reads one line into `line`, echoing it, and says what it is.
+    pub async fn line<'l>(&mut self, line: &'l mut [u8]) -> Input<'l> {
+        let mut line = Line::new(line);
         loop {
             let mut byte = [0];
             // Noise on the line is passed over.
@@ -39,17 +41,15 @@ impl Console {
                 continue;
             }
             let [got] = byte;
-            if got == b'\r' || got == b'\n' {
-                break;
+            match line.push(got) {
+                Typed::Kept(byte) => self.write(&[byte]).await,
+                Typed::Erased => self.write(ERASE).await,
+                Typed::Ignored => {}
+                Typed::Whole => break,
+                Typed::End => return Input::End,
             }
-            if let Some(place) = line.get_mut(len) {
-                *place = got;
-            }
-            len += 1;
-            _ = self.0.write_all(&[got]).await;
         }
-        self.write("\r\n").await;
-        let line: &'l [u8] = line;
-        line.get(..len).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or_default()
+        self.write(b"\r\n").await;
+        line.finish()
     }
 }

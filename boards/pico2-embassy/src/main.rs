@@ -20,12 +20,13 @@ use embassy_rp::{bind_interrupts, dma};
 use embassy_time::{Delay, Instant, Timer};
 #[cfg(not(feature = "defmt"))]
 use panic_halt as _;
-use ripple_app::{Fat, Storage, board::PICO2_EMBASSY as BOARD};
-use ripple_hal::{ExtentError, Micros, Polled, SpiCard, SpiCardError, calibrate};
+use ripple_app::board::PICO2_EMBASSY as BOARD;
+use ripple_app::{Command, Desk, Event, Fat, Input, Mounted, Storage};
+use ripple_hal::{ErrorKind, Micros, Polled, SpiCard, calibrate};
+use ripple_kernel::image::FILE_NAME;
 use ripple_kernel::tokenizer::Tokenizer;
-use ripple_kernel::{Decoder, Memory};
+use ripple_kernel::{Decoder, Memory, OpenError, StepError};
 use static_cell::ConstStaticCell;
-use story::Why;
 #[cfg(feature = "defmt")]
 use {defmt_rtt as _, panic_probe as _};
 
@@ -47,9 +48,6 @@ const CALIBRATION: Micros = Micros(100_000);
 
 /// The card: the async driver, polled where the kernel reads, so that the DMA runs meanwhile.
 type Card = Polled<SpiCard<Spi<'static, SPI0, Async>, Output<'static>, Delay>>;
-
-/// What its file fails with.
-type Fault = ExtentError<SpiCardError>;
 
 /// Microseconds since reset.
 struct BoardClock;
@@ -100,31 +98,52 @@ async fn main(spawner: Spawner) {
         Irqs,
         spi::Config::default(),
     );
+    // The card drives MISO only while it is selected; the driver takes the pull-up away.
+    embassy_rp::pac::PADS_BANK0.gpio(16).modify(|pad| pad.set_pue(true));
     let select = Output::new(p.PIN_17, Level::High);
     let card = SpiCard::new(bus, select, Delay, Spi::set_frequency, CARD_HERTZ);
-    let mut storage = Fat::new(Polled::new(card), "RIPPLE.IMG");
+    let mut storage = Fat::new(Polled::new(card), FILE_NAME);
 
-    let (mut memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
+    console.say(Event::Start { board: BOARD.name }).await;
+    let (mut memory, mut desk) = ripple_app::lend!(PLAN, BOARD.line);
+    let mut waiting = false;
     loop {
-        let why = serve(&mut console, &mut storage, &mut memory, desk.line, desk.ids).await;
-        console.say(format_args!("{why}: again in a second\r\n")).await;
-        Timer::after_secs(1).await;
+        let failed = serve(&mut console, &mut storage, &mut memory, &mut desk, waiting).await;
+        if failed == Some(ErrorKind::NoCard) {
+            if !waiting {
+                console.say(Event::Waiting).await;
+            }
+            waiting = true;
+            Timer::after_secs(1).await;
+        } else {
+            waiting = false;
+            console.say(Event::Note("press Enter to try again")).await;
+            _ = console.line(desk.line).await;
+        }
     }
 }
 
-/// Opens the image and answers prompts, a line each, until the card fails for good: why.
+/// Mounts and opens the image, then answers prompts, a line each, until the card fails for good: what
+/// is wrong is said, and the kind of the device's error given, if it was one. Another missing card is
+/// not worth a word while one is being waited for.
 async fn serve(
     console: &mut Console,
     storage: &mut Fat<Card>,
     memory: &mut Memory<'static>,
-    line: &mut [u8],
-    ids: &mut [u32],
-) -> Why<Fault> {
-    let mut mounted = match storage.mount(memory.staging) {
+    desk: &mut Desk<'static>,
+    waiting: bool,
+) -> Option<ErrorKind> {
+    let Mounted { mut device, pieces } = match storage.mount(memory.staging) {
         Ok(mounted) => mounted,
-        Err(error) => return Why::Mount(error),
+        Err(error) => {
+            let kind = error.kind();
+            if !(waiting && kind == ErrorKind::NoCard) {
+                console.say(Event::Fault { doing: "mount", error: &error }).await;
+            }
+            return Some(kind);
+        }
     };
-    let calibration = calibrate(&mut mounted.device, &BoardClock, memory.staging, CALIBRATION);
+    let calibration = calibrate(&mut device, &BoardClock, memory.staging, CALIBRATION);
     let memory = Memory {
         work: &mut *memory.work,
         staging: &mut *memory.staging,
@@ -132,24 +151,50 @@ async fn serve(
         index: &mut *memory.index,
         kv: &mut *memory.kv,
     };
-    let mut decoder = match Decoder::open(mounted.device, MAPPED, memory, &BOARD.options, ()) {
+    let mut decoder = match Decoder::open(device, MAPPED, memory, &BOARD.options, ()) {
         Ok(decoder) => decoder,
-        Err(error) => return Why::Open(error),
+        Err(error) => {
+            let error = error.kinds();
+            console.say(Event::Fault { doing: "open", error: &error }).await;
+            return match error {
+                OpenError::Device { source, .. } => Some(source),
+                _ => None,
+            };
+        }
     };
+    let header = *decoder.header();
+    let (context, mapped) = (decoder.context(), MAPPED.len());
+    let model = &header.geometry.config;
+    console.say(Event::Open { model, context, mapped, blocks: header.blocks, pieces }).await;
+    console.say(Event::Plan(&decoder.plan())).await;
     if let Ok(calibration) = calibration {
+        console.say(Event::Card(&calibration)).await;
         decoder.set_collapse_gap(calibration.gap());
     }
     let Some(Ok(tokenizer)) = decoder.image().tokenizer().map(Tokenizer::parse) else {
-        return Why::Tokenizer;
+        console.say(Event::Note("the image has no tokenizer in its front")).await;
+        return None;
     };
     loop {
-        console.say(format_args!("> ")).await;
-        let text = console.line(line).await;
-        let started = Instant::now();
-        if let Err(error) = story::tell(&mut decoder, &tokenizer, text, ids, console).await {
-            return Why::Step(error);
+        console.write(b"> ").await;
+        match console.line(desk.line).await {
+            Input::Prompt(text) => {
+                let told =
+                    story::tell(&mut decoder, &tokenizer, text, desk.ids, console, &BoardClock);
+                if let Err(error) = told.await {
+                    let error = error.kinds();
+                    console.say(Event::Fault { doing: "step", error: &error }).await;
+                    return match error {
+                        StepError::Device { source, .. } => Some(source),
+                        _ => None,
+                    };
+                }
+            }
+            Input::Command(Command::Gap(gap)) => decoder.set_collapse_gap(gap),
+            Input::Command(_) | Input::Unusable => {
+                console.say(Event::Note("a text to go on from, or /gap BLOCKS")).await;
+            }
+            Input::End => {}
         }
-        let (tokens, took) = (decoder.position(), started.elapsed().as_millis());
-        console.say(format_args!("\r\n# {tokens} tokens in {took} ms\r\n")).await;
     }
 }

@@ -4,87 +4,68 @@
 //! always taken: the text is the same as on every other board.
 
 use crate::console::Console;
-use core::fmt;
 use embassy_futures::yield_now;
-use ripple_app::MountError;
-use ripple_hal::{BlockDevice, DeviceError};
-use ripple_kernel::sample::{Sampler, SamplerOptions};
-use ripple_kernel::tokenizer::{EncodeError, EncodeOptions, Tokenizer, Utf8Decoder};
-use ripple_kernel::{Decoder, OpenError, StepError};
+use ripple_app::{Event, prompt_tokens};
+use ripple_hal::{BlockDevice, Clock};
+use ripple_kernel::sample::likeliest;
+use ripple_kernel::tokenizer::{Tokenizer, Utf8Decoder};
+use ripple_kernel::{Decoder, StepError};
 
-/// Times that a step is repeated when the card fails in passing.
-const ATTEMPTS: u32 = 3;
-
-/// Why there is no text, or no more of it.
-pub enum Why<E> {
-    /// The image was not found.
-    Mount(MountError),
-    /// It cannot be opened.
-    Open(OpenError<E>),
-    /// Its tokenizer is not in its mapped front.
-    Tokenizer,
-    /// A step failed.
-    Step(StepError<E>),
-}
-
-impl<E: DeviceError> fmt::Display for Why<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mount(error) => error.fmt(f),
-            Self::Open(error) => error.fmt(f),
-            Self::Tokenizer => f.write_str("the image has no tokenizer in its front"),
-            Self::Step(error) => error.fmt(f),
-        }
-    }
-}
+/// Times that a pass is tried when the card fails in passing.
+const ATTEMPTS: u32 = 4;
 
 /// Tells a text that begins with `prompt`, up to the end that the model gives it or that of the
-/// context.
+/// context. `ids`: room for the prompt's tokens.
 ///
 /// # Errors
-/// When a step failed and failed again.
+/// When a pass failed and failed again.
 pub async fn tell<D: BlockDevice>(
     decoder: &mut Decoder<'_, D>,
     tokenizer: &Tokenizer<'_>,
     prompt: &str,
     ids: &mut [u32],
     console: &mut Console,
+    clock: &impl Clock,
 ) -> Result<(), StepError<D::Error>> {
     let config = decoder.header().geometry.config;
-    let Ok(mut sampler) = Sampler::new(SamplerOptions::GREEDY, &mut []) else { return Ok(()) };
-    let Some((first, rest)) = ids.split_first_mut() else { return Ok(()) };
-    *first = config.bos;
-    let count = match tokenizer.encode(prompt, EncodeOptions::default(), rest) {
-        Ok(count) => count,
-        Err(EncodeError::OutputFull { .. }) => {
-            console.say(format_args!("the prompt is too long\r\n")).await;
-            return Ok(());
-        }
+    let Some(fed) = prompt_tokens(tokenizer, prompt, config.bos, ids) else {
+        console.say(Event::Note("the prompt is too long")).await;
+        return Ok(());
     };
+    let started = clock.now();
     decoder.rewind(0);
-    console.write(prompt).await;
+    console.write(prompt.as_bytes()).await;
     let batch = decoder.batch().max(1) as usize;
-    let mut chunks = ids.get(..=count).unwrap_or_default().chunks(batch).peekable();
+    let mut chunks = fed.chunks(batch).peekable();
     while let Some(chunk) = chunks.next() {
         pass(decoder, chunk).await?;
         if chunks.peek().is_some() {
             decoder.commit();
         }
     }
-    let mut text = Utf8Decoder::new();
+    let prompted = clock.now();
+    let (mut text, mut tokens) = (Utf8Decoder::new(), 0);
     loop {
-        let token = sampler.sample(decoder.logits()?);
-        if token == config.eos || decoder.position() >= decoder.context() {
-            return Ok(());
+        let token = likeliest(decoder.logits()?);
+        if token == config.eos {
+            break;
         }
+        tokens += 1;
         // Longer than any token of the vocabularies there are; what were longer would be left out.
         let mut arrived = heapless::String::<256>::new();
         text.push(tokenizer.bytes(token).unwrap_or_default(), |piece| {
             _ = arrived.push_str(piece);
         });
-        console.write(&arrived).await;
+        console.write(arrived.as_bytes()).await;
+        if decoder.position() >= decoder.context() {
+            break;
+        }
         pass(decoder, &[token]).await?;
     }
+    console.write(b"\r\n").await;
+    let (prompt, rest) = (prompted.since(started), clock.now().since(prompted));
+    console.say(Event::Time { prompt, rest, tokens }).await;
+    Ok(())
 }
 
 /// Feeds `tokens`, yielding between layers; begins again when the card fails in passing.

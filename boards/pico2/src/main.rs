@@ -14,6 +14,7 @@ use panic_halt as _;
 use ripple_app::{Fat, Port, board::PICO2 as BOARD};
 use ripple_cortex_m::{ram, serial::Serial};
 use ripple_hal::{Micros, Polled, SpiCard};
+use ripple_kernel::image::FILE_NAME;
 use rp235x_hal::clocks::{Clock, init_clocks_and_plls};
 use rp235x_hal::dma::DMAExt;
 use rp235x_hal::fugit::HertzU32;
@@ -107,7 +108,7 @@ fn start() -> Option<()> {
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let port =
         Port { board: &BOARD, console: Serial(console), clock: BoardClock(timer), ram: ram::used };
-    let storage = Fat::new(Polled::new(card), "RIPPLE.IMG");
+    let storage = Fat::new(Polled::new(card), FILE_NAME);
     ripple_app::run(port, storage, MAPPED, memory, desk, &BOARD.options);
     Some(())
 }

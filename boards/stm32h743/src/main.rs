@@ -6,8 +6,8 @@
 #![no_main]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
-mod cache;
 mod card;
+mod memory;
 
 use card::Card;
 use embassy_stm32::rcc::{
@@ -19,11 +19,14 @@ use embassy_stm32::time::{Hertz, mhz};
 use embassy_stm32::usart::{self, BufferedUart};
 use embassy_stm32::{Config, bind_interrupts, peripherals};
 use embassy_time::Instant;
+use memory::Registers;
 #[cfg(not(feature = "defmt"))]
 use panic_halt as _;
-use ripple_app::{Fat, Port, board::STM32H743 as BOARD};
+use ripple_app::{Fat, Port, Ram, board::STM32H743 as BOARD};
 use ripple_cortex_m::{ram, serial::Serial};
 use ripple_hal::{Micros, Polled};
+use ripple_kernel::image::FILE_NAME;
+use ripple_kernel::{MemoryPlan, Region};
 use static_cell::{ConstStaticCell, StaticCell};
 #[cfg(feature = "defmt")]
 use {defmt_rtt as _, panic_probe as _};
@@ -37,6 +40,9 @@ bind_interrupts!(
         USART3 => usart::BufferedInterruptHandler<peripherals::USART3>;
     }
 );
+
+/// The regions in AXI SRAM: all but the neuron cache.
+const STATICS: MemoryPlan = MemoryPlan { cache: 0, ..PLAN };
 
 /// What every card takes on any wiring. `mhz(50)` asks the card for high speed.
 const CARD_CLOCK: Hertz = mhz(25);
@@ -83,9 +89,21 @@ fn config() -> Config {
     config
 }
 
+/// The most RAM that was used, the neuron cache in DTCM among it.
+fn used() -> Ram {
+    let ram = ram::used();
+    Ram { statics: ram.statics + PLAN.region_bytes(Region::Cache) as u32, ..ram }
+}
+
 /// Brings the board up and runs the main loop; returns when there is no more to do.
 fn start() -> Option<()> {
-    cache::enable(&mut cortex_m::Peripherals::take()?);
+    memory::work_around_axi();
+    let mut core = cortex_m::Peripherals::take()?;
+    // Statics, not the stack: the DMA writes the registers.
+    static REGISTERS: ConstStaticCell<Registers> = ConstStaticCell::new(Registers(CmdBlock::new()));
+    static CONTROLLER: StaticCell<Sdmmc> = StaticCell::new();
+    let registers = REGISTERS.try_take()?;
+    memory::enable_caches(&mut core, registers);
     let p = embassy_stm32::init(config());
 
     static SENT: ConstStaticCell<[u8; 256]> = ConstStaticCell::new([0; 256]);
@@ -102,9 +120,6 @@ fn start() -> Option<()> {
     )
     .ok()?;
 
-    // Statics, not the stack: the DMA writes the registers.
-    static CONTROLLER: StaticCell<Sdmmc> = StaticCell::new();
-    static REGISTERS: ConstStaticCell<CmdBlock> = ConstStaticCell::new(CmdBlock::new());
     let controller = CONTROLLER.try_init(Sdmmc::new_4bit(
         p.SDMMC1,
         Irqs,
@@ -116,11 +131,15 @@ fn start() -> Option<()> {
         p.PC11,
         sdmmc::Config::default(),
     ))?;
-    let card = Card::new(controller, REGISTERS.try_take()?, CARD_CLOCK);
+    let card = Card::new(controller, &mut registers.0, CARD_CLOCK, core.SCB);
 
-    let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
-    let port = Port { board: &BOARD, console: Serial(console), clock: BoardClock, ram: ram::used };
-    let storage = Fat::new(Polled::new(card), "RIPPLE.IMG");
+    let (mut memory, desk) = ripple_app::lend!(STATICS, BOARD.line);
+    #[allow(unsafe_code, reason = "memory in a section of its own")]
+    // SAFETY: the peripherals were taken above, which succeeds once.
+    let neurons = unsafe { memory::neurons() };
+    memory.cache = neurons;
+    let port = Port { board: &BOARD, console: Serial(console), clock: BoardClock, ram: used };
+    let storage = Fat::new(Polled::new(card), FILE_NAME);
     ripple_app::run(port, storage, MAPPED, memory, desk, &BOARD.options);
     Some(())
 }
