@@ -6,6 +6,9 @@
 use crate::import::tokenizer::TokenizerSpec;
 use anyhow::Result;
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::image::Lossy;
+use ripple_kernel::math::activation::coefficient;
+
 
 /// A table of `rows * cols` values, row after row.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +101,21 @@ pub struct Model {
     pub final_norm: NormWeights,
     /// The layers, in order.
     pub layers: Vec<Layer>,
+    /// Which neurons of a lossy activation are active; `None`: all of them, or there is no such.
+    pub sparsity: Option<Sparsity>,
     /// Text to tokens and back.
     pub tokenizer: TokenizerSpec,
+    /// How a conversation is written down: a Jinja template.
+    pub chat_template: Option<String>,
+}
+
+/// Thresholds of a model whose activation has no zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sparsity {
+    /// A neuron is active when its activation is further from 0: one for each layer.
+    pub thresholds: Vec<f32>,
+    /// What they cost.
+    pub cost: Lossy,
 }
 
 /// The weights of a model, before they get a name and a tokenizer.
@@ -190,7 +206,33 @@ impl Model {
         tokenizer: TokenizerSpec,
     ) -> Self {
         let Weights { embed, positions, head, final_norm, layers } = weights;
-        Self { name, config, rope_theta, embed, positions, head, final_norm, layers, tokenizer }
+        Self {
+            name,
+            config,
+            rope_theta,
+            embed,
+            positions,
+            head,
+            final_norm,
+            layers,
+            sparsity: None,
+            tokenizer,
+            chat_template: None,
+        }
+    }
+
+    /// What makes a neuron of `layer` active; see [`coefficient`].
+    pub fn threshold(&self, layer: usize) -> f32 {
+        match &self.sparsity {
+            _ if !self.config.activation.lossy() => self.config.threshold,
+            Some(sparsity) => sparsity.thresholds[layer],
+            None => -1.0,
+        }
+    }
+
+    /// What a neuron of `layer` with first-layer output `pre` is multiplied by, if it is active.
+    pub fn coefficient(&self, layer: usize, pre: f32) -> Option<f32> {
+        coefficient(self.config.activation, self.threshold(layer), pre)
     }
 
     /// Every tensor under the name that [`build`] asks for.

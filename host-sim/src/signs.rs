@@ -114,8 +114,8 @@ pub fn calibrate(
     let empty = || vec![vec![Vec::<Event>::new(); neurons]; layers];
     let events = each_window(model, tokens, done, empty, |events, layer, pre, input| {
         scorer.scores(layer, input, |neuron, score| {
-            if pre[neuron] > model.config.threshold {
-                events[layer][neuron].push((score, pre[neuron]));
+            if let Some(activation) = model.coefficient(layer, pre[neuron]) {
+                events[layer][neuron].push((score, activation.abs()));
             }
         });
     });
@@ -174,14 +174,16 @@ pub fn evaluate(
     }
     let sums = each_window(model, tokens, done, Sums::default, |sums, layer, pre, input| {
         scorer.scores(layer, input, |neuron, score| {
-            let active = pre[neuron] > model.config.threshold;
+            let activation = model.coefficient(layer, pre[neuron]);
+            let active = activation.is_some();
             let predicted = score >= thresholds.layers[layer][neuron];
             sums.quality.active += u64::from(active);
             sums.quality.predicted += u64::from(predicted);
             sums.quality.both += u64::from(active && predicted);
-            if active {
-                sums.all += f64::from(pre[neuron]);
-                sums.kept += if predicted { f64::from(pre[neuron]) } else { 0.0 };
+            if let Some(activation) = activation {
+                let size = f64::from(activation.abs());
+                sums.all += size;
+                sums.kept += if predicted { size } else { 0.0 };
             }
         });
     });

@@ -6,19 +6,21 @@
 use crate::active::ActiveSets;
 use crate::fetch::{FetchError, Inputs, Io, Row};
 use crate::image::{Geometry, Predictor, Table};
-use crate::math;
+use crate::math::{self, activation::coefficient};
 use crate::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 
 /// What a predictor looks at: the inputs of all positions of a pass.
 pub(crate) struct Search<'a> {
+    /// The layer's.
+    pub threshold: f32,
     pub inputs: Inputs<'a>,
     /// `(positions, planes, dim / 32)` bits of the inputs, as [`slice()`] makes them.
     pub planes: &'a [u32],
 }
 
-/// Adds the active neurons among `slots` to `sets`, with `w_first . x + b` if [`Predictor::Exact`].
+/// Adds the active neurons among `slots` to `sets`, with `act(w_first . x + b)` if [`Predictor::Exact`].
 pub(crate) fn predict<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
     geometry: &Geometry,
@@ -27,8 +29,8 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     search: Search<'_>,
     sets: &mut ActiveSets<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Search { inputs, planes } = search;
-    let threshold = geometry.config.threshold;
+    let Search { threshold, inputs, planes } = search;
+    let activation = geometry.config.activation();
     let cols = table.layout.cols;
     let positions = inputs.scales.len() as u32;
     match geometry.predictor {
@@ -37,8 +39,7 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
                 let row = Row::of(&record, 0);
                 let mut active = false;
                 for (position, x) in inputs.enumerate() {
-                    let value = row.dot(x);
-                    if value > threshold {
+                    if let Some(value) = coefficient(activation, threshold, row.dot(x)) {
                         sets.mark(position, value);
                         active = true;
                     }
