@@ -26,4 +26,5 @@ pub mod report;
 pub mod signs;
 pub mod simulate;
 pub mod text;
+pub mod threshold;
 pub mod trace;

@@ -4,11 +4,10 @@
 //! nothing of files or of where a tensor's values come from.
 
 use crate::import::tokenizer::TokenizerSpec;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
 use ripple_kernel::image::Lossy;
 use ripple_kernel::math::activation::coefficient;
-
 
 /// A table of `rows * cols` values, row after row.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,6 +218,24 @@ impl Model {
             tokenizer,
             chat_template: None,
         }
+    }
+
+    /// Keeps the model within `context` positions.
+    ///
+    /// # Errors
+    /// When it has fewer.
+    pub fn limit_context(&mut self, context: u32) -> Result<()> {
+        let most = self.config.context;
+        ensure!(
+            (1..=most).contains(&context),
+            "a context of {context}: expected 1 to {most}, as many positions as the model has"
+        );
+        self.config.context = context;
+        if let Some(positions) = &mut self.positions {
+            positions.rows = context as usize;
+            positions.data.truncate(positions.rows * positions.cols);
+        }
+        Ok(())
     }
 
     /// What makes a neuron of `layer` active; see [`coefficient`].

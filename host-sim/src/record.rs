@@ -69,11 +69,7 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
 }
 
 /// Runs one window from an empty KV cache and reports the active sets to `probe`.
-pub fn observe(
-    reference: &mut Reference<'_>,
-    window: &[u32],
-    probe: &mut impl Probe,
-) {
+pub fn observe(reference: &mut Reference<'_>, window: &[u32], probe: &mut impl Probe) {
     reference.reset();
     let model = reference.model();
     let mut active = Vec::new();

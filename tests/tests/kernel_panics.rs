@@ -11,8 +11,8 @@ use ripple_kernel::image::{
     Bundle, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
 };
 use ripple_kernel::{
-    Activation, Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options, Position,
-    Region, StepError,
+    Activation, Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options,
+    Position, Region, StepError,
 };
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};

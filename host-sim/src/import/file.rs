@@ -208,7 +208,11 @@ impl Model {
                 config.layers
             );
         }
-        Ok(Self { sparsity, chat_template, ..Self::new(name, config, rope_theta, weights, tokenizer) })
+        Ok(Self {
+            sparsity,
+            chat_template,
+            ..Self::new(name, config, rope_theta, weights, tokenizer)
+        })
     }
 }
 
