@@ -167,6 +167,9 @@ impl AddedToken {
 pub(super) struct Bpe {
     pub vocab: BTreeMap<String, u32>,
     pub merges: Vec<Pair>,
+    /// What stands for a byte without a token.
+    #[serde(skip)]
+    pub unknown: Option<u32>,
 }
 
 /// A merge, in the files of `tokenizers` from 0.20 on and before.
@@ -191,7 +194,9 @@ fn spec(file: File) -> Result<TokenizerSpec> {
     check_model(&file.model)?;
     check_added(&file.added_tokens)?;
     let digits = cuts_digits(&file.pre_tokenizer);
-    let bpe: Bpe = serde_json::from_value(file.model).context("model")?;
+    let unknown = file.model["unk_token"].as_str().map(str::to_owned);
+    let mut bpe: Bpe = serde_json::from_value(file.model).context("model")?;
+    bpe.unknown = unknown.and_then(|token| bpe.vocab.get(&token).copied());
     byte_level(&bpe, &file.added_tokens, digits)
 }
 
@@ -201,13 +206,15 @@ pub(super) fn byte_level(bpe: &Bpe, added: &[AddedToken], digits: bool) -> Resul
     let tokens = token_bytes(&bpe.vocab, added, &bytes)?;
     let mut byte_ids = vec![0; 256];
     for (&char, &byte) in &bytes {
-        let id = bpe.vocab.get(&char.to_string()).with_context(|| {
+        let id = bpe.vocab.get(&char.to_string()).copied().or(bpe.unknown);
+        // Bytes that no text in UTF-8 has need no token.
+        let id = id.or(matches!(byte, 0xc0 | 0xc1 | 0xf5..).then_some(0)).with_context(|| {
             format!(
-                "model.vocab has no token {char:?} for the byte {byte:#04x}, expected one for each \
-                 of the 256; train with initial_alphabet=ByteLevel.alphabet()"
+                "model.vocab has no token {char:?} for the byte {byte:#04x}, nor an unknown token, \
+                 expected one for each byte; train with initial_alphabet=ByteLevel.alphabet()"
             )
         })?;
-        byte_ids[usize::from(byte)] = *id;
+        byte_ids[usize::from(byte)] = id;
     }
     let (special, added): (Vec<_>, Vec<_>) = added.iter().partition(|t| t.special);
     let ids = |tokens: Vec<&AddedToken>| tokens.into_iter().map(|token| token.id).collect();
@@ -298,7 +305,6 @@ fn check_model(model: &Value) -> Result<()> {
             model[field]
         );
     }
-    // An unknown token is harmless: each byte has a token, so nothing is unknown.
     Ok(())
 }
 

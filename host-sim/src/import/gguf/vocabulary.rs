@@ -73,7 +73,9 @@ fn bytes(file: &Gguf, tokens: &[&str], kind: impl Fn(usize) -> i128) -> Result<T
         .map(|(id, text)| AddedToken::new(id, text, kind(id as usize) != NAMED))
         .collect();
     let merges = merges.into_iter().map(|pair| Pair::Spaced(pair.to_owned())).collect();
-    byte_level(&Bpe { vocab, merges }, &added, digits)
+    let unknown = file.whole("tokenizer.ggml.unknown_token_id")?;
+    let bpe = Bpe { vocab, merges, unknown };
+    byte_level(&bpe, &added, digits)
 }
 
 fn pieces(file: &Gguf, tokens: &[&str], kind: impl Fn(usize) -> i128) -> Result<TokenizerSpec> {
