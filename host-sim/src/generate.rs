@@ -91,7 +91,8 @@ pub fn generate<D: BlockDevice, P: Probe>(
     let mut recent = [0; RECENT];
     let mut sampler = Sampler::new(request.sampler, &mut recent)
         .map_err(|e| anyhow!("{}: expected {}, found {}", e.field, e.expected, e.found))?;
-    let mut prompt = vec![0; request.prompt.len() + 1];
+    // A space may come in front of the text, and of what follows each special token.
+    let mut prompt = vec![0; 2 * request.prompt.len() + 2];
     prompt[0] = config.bos;
     let count = tokenizer
         .encode(&request.prompt, EncodeOptions::default(), &mut prompt[1..])

@@ -27,4 +27,5 @@ pub mod report;
 
 pub mod simulate;
 pub mod text;
+pub mod threshold;
 pub mod trace;

@@ -4,8 +4,10 @@
 //! nothing of files or of where a tensor's values come from.
 
 use crate::import::tokenizer::TokenizerSpec;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::image::Lossy;
+use ripple_kernel::math::activation::coefficient;
 
 /// A table of `rows * cols` values, row after row.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +100,21 @@ pub struct Model {
     pub final_norm: NormWeights,
     /// The layers, in order.
     pub layers: Vec<Layer>,
+    /// Which neurons of a lossy activation are active; `None`: all of them, or there is no such.
+    pub sparsity: Option<Sparsity>,
     /// Text to tokens and back.
     pub tokenizer: TokenizerSpec,
+    /// How a conversation is written down: a Jinja template.
+    pub chat_template: Option<String>,
+}
+
+/// Thresholds of a model whose activation has no zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sparsity {
+    /// A neuron is active when its activation is further from 0: one for each layer.
+    pub thresholds: Vec<f32>,
+    /// What they cost.
+    pub cost: Lossy,
 }
 
 /// The weights of a model, before they get a name and a tokenizer.
@@ -190,7 +205,51 @@ impl Model {
         tokenizer: TokenizerSpec,
     ) -> Self {
         let Weights { embed, positions, head, final_norm, layers } = weights;
-        Self { name, config, rope_theta, embed, positions, head, final_norm, layers, tokenizer }
+        Self {
+            name,
+            config,
+            rope_theta,
+            embed,
+            positions,
+            head,
+            final_norm,
+            layers,
+            sparsity: None,
+            tokenizer,
+            chat_template: None,
+        }
+    }
+
+    /// Keeps the model within `context` positions.
+    ///
+    /// # Errors
+    /// When it has fewer.
+    pub fn limit_context(&mut self, context: u32) -> Result<()> {
+        let most = self.config.context;
+        ensure!(
+            (1..=most).contains(&context),
+            "a context of {context}: expected 1 to {most}, as many positions as the model has"
+        );
+        self.config.context = context;
+        if let Some(positions) = &mut self.positions {
+            positions.rows = context as usize;
+            positions.data.truncate(positions.rows * positions.cols);
+        }
+        Ok(())
+    }
+
+    /// What makes a neuron of `layer` active; see [`coefficient`].
+    pub fn threshold(&self, layer: usize) -> f32 {
+        match &self.sparsity {
+            _ if !self.config.activation.lossy() => self.config.threshold,
+            Some(sparsity) => sparsity.thresholds[layer],
+            None => -1.0,
+        }
+    }
+
+    /// What a neuron of `layer` with first-layer output `pre` is multiplied by, if it is active.
+    pub fn coefficient(&self, layer: usize, pre: f32) -> Option<f32> {
+        coefficient(self.config.activation, self.threshold(layer), pre)
     }
 
     /// Every tensor under the name that [`build`] asks for.

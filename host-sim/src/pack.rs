@@ -110,6 +110,10 @@ pub fn pack_as(
     }
     let builder = HeaderBuilder::new(geometry, u32::try_from(tokenizer.len())?)
         .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
+    let builder = match &model.sparsity {
+        Some(sparsity) => builder.with_lossy(sparsity.cost),
+        None => builder,
+    };
     let bytes = usize::try_from(builder.blocks().bytes())?;
     let mut image = vec![0u8; bytes];
 
@@ -181,6 +185,9 @@ fn write_part(
             floats.extend(vectors(&weights.ffn_norm));
             if model.config.ffn_bias {
                 floats.extend(weights.down.bias.as_deref().context("FFN output bias")?);
+            }
+            if model.config.activation.lossy() {
+                floats.push(model.threshold(layer));
             }
             writer.put(part, 0, &[&floats], 0.0);
         }

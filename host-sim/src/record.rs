@@ -52,7 +52,7 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
             || Reference::new(model),
             |reference, window| {
                 let mut recorder = Recorder::default();
-                observe(reference, window, config.threshold, &mut recorder);
+                observe(reference, window, &mut recorder);
                 done(window.len() as u64);
                 recorder
             },
@@ -69,19 +69,18 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
 }
 
 /// Runs one window from an empty KV cache and reports the active sets to `probe`.
-pub fn observe(
-    reference: &mut Reference<'_>,
-    window: &[u32],
-    threshold: f32,
-    probe: &mut impl Probe,
-) {
+pub fn observe(reference: &mut Reference<'_>, window: &[u32], probe: &mut impl Probe) {
     reference.reset();
+    let model = reference.model();
     let mut active = Vec::new();
     for (position, &token) in (0..).zip(window) {
         reference.forward_with(token, &mut |layer, pre_activation: &[f32], _input: &[f32]| {
             active.clear();
             active.extend(
-                (0u16..).zip(pre_activation).filter(|(_, x)| **x > threshold).map(|(i, _)| i),
+                (0u16..)
+                    .zip(pre_activation)
+                    .filter(|(_, x)| model.coefficient(layer, **x).is_some())
+                    .map(|(i, _)| i),
             );
             probe.active(layer as u32, position, &active);
         });

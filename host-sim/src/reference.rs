@@ -53,6 +53,11 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// The model.
+    pub const fn model(&self) -> &'a Model {
+        self.model
+    }
+
     /// Begins another text.
     pub const fn reset(&mut self) {
         self.position = 0;
@@ -168,10 +173,10 @@ impl<'a> Reference<'a> {
             None => self.projected.fill(0.0),
         }
         for (neuron, &pre) in self.pre_activation.iter().enumerate() {
-            if pre > self.model.config.threshold {
+            if let Some(active) = self.model.coefficient(index, pre) {
                 let hidden = match layer.gate {
-                    Some(_) => pre * dot(layer.up.weight.row(neuron), &self.normed),
-                    None => pre,
+                    Some(_) => active * dot(layer.up.weight.row(neuron), &self.normed),
+                    None => active,
                 };
                 add_scaled(&mut self.projected, hidden, self.down[index].row(neuron));
             }

@@ -16,7 +16,8 @@ use std::path::Path;
 pub fn tokens(model: &Model, text: &str) -> Result<Vec<u32>> {
     let section = model.tokenizer.pack()?;
     let tokenizer = Tokenizer::parse(&section).map_err(|e| anyhow!("tokenizer: {e}"))?;
-    let mut out = vec![0; text.len() + 1];
+    // Ids are at most as many as bytes, but for a space in front of what follows a special token.
+    let mut out = vec![0; 2 * text.len() + 2];
     out[0] = model.config.bos;
     let options = EncodeOptions { parse_special: true };
     let count = tokenizer

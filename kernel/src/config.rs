@@ -27,14 +27,35 @@ pub enum Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Ffn {
-    /// `y += relu(gate . x) * (up . x) * down`: three vectors (Llama).
+    /// `y += act(gate . x) * (up . x) * down`: three vectors (Llama).
     Gated,
     /// `y += relu(up . x + b) * down`: two vectors (OPT).
     Plain,
 }
 
+/// What becomes of a neuron's first-layer output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Activation {
+    /// `max(x, 0)`, or `x` where it is above a threshold and else 0 (FATReLU). Inactive neurons add
+    /// nothing: leaving them out is exact.
+    Relu,
+    /// `x / (1 + exp(-x))`. Neurons of which this is small are left out, which is lossy.
+    Silu,
+    /// GELU by the hyperbolic tangent (`gelu_pytorch_tanh`). As lossy as [`Silu`](Self::Silu).
+    GeluTanh,
+}
+
+impl Activation {
+    /// Whether an inactive neuron may have added something; its threshold is then its layer's.
+    pub const fn lossy(self) -> bool {
+        !matches!(self, Self::Relu)
+    }
+}
+
 const LLAMA: bool = cfg!(feature = "llama");
 const OPT: bool = cfg!(feature = "opt");
+const GATED: bool = cfg!(feature = "gated");
 
 /// What a model has of two families' variants: `found`, or, where one family alone is compiled in, its
 /// variant. The header was refused if that is another, and the compiler drops the code for the other.
@@ -74,6 +95,8 @@ pub struct ModelConfig {
     pub position: Position,
     /// Shape of a neuron.
     pub ffn: Ffn,
+    /// What is done to a neuron's first-layer output; other than ReLU in gated neurons only.
+    pub activation: Activation,
     /// Whether the query, key, value and output projections have biases.
     pub attention_bias: bool,
     /// Whether neurons and the FFN output have biases.
@@ -81,6 +104,7 @@ pub struct ModelConfig {
     /// Whether the output head is the embedding table.
     pub tied_head: bool,
     /// A neuron is active when its first-layer output is above this; 0 for ReLU, more for FATReLU.
+    /// Without meaning for other activations: each layer has its own, in its record of vectors.
     pub threshold: f32,
     /// Token that begins a text.
     pub bos: u32,
@@ -135,6 +159,11 @@ impl ModelConfig {
         variant(self.ffn, Ffn::Gated, Ffn::Plain)
     }
 
+    /// The activation that this build computes.
+    pub(crate) const fn activation(&self) -> Activation {
+        if GATED { self.activation } else { Activation::Relu }
+    }
+
     /// The feature of this crate that the model needs and this build lacks.
     pub const fn missing_feature(&self) -> Option<&'static str> {
         let llama = matches!(self.norm, Norm::Rms)
@@ -147,6 +176,8 @@ impl ModelConfig {
             Some("llama")
         } else if opt && !OPT {
             Some("opt")
+        } else if self.activation.lossy() && !GATED {
+            Some("gated")
         } else {
             None
         }
@@ -210,6 +241,9 @@ impl ModelConfig {
         if self.eos >= self.vocab {
             return err("eos", self.eos, "less than vocab");
         }
+        if self.activation.lossy() && !matches!(self.ffn, Ffn::Gated) {
+            return err("activation", self.activation as u32, "ReLU where neurons are plain");
+        }
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return err("norm_eps", self.norm_eps.to_bits(), "between 0 and 1");
         }
@@ -238,6 +272,7 @@ mod tests {
             norm_eps: 1e-5,
             position,
             ffn,
+            activation: Activation::Relu,
             attention_bias: false,
             ffn_bias: false,
             tied_head: true,

@@ -10,12 +10,15 @@ use crate::config::Ffn;
 use crate::fetch::{Corrupt, FetchError, Inputs, Io};
 use crate::image::{Bundle, Geometry, Page, Predictor, Record, Table};
 use crate::math::accumulate::Accumulators;
+use crate::math::activation::coefficient;
 use crate::probe::{Probe, Stage};
 use crate::row::Row;
 use ripple_hal::BlockDevice;
 
 /// The active neurons of a layer and what they are applied to.
 pub(crate) struct Active<'a> {
+    /// The layer's.
+    pub threshold: f32,
     pub sets: &'a ActiveSets<'a>,
     /// `(neurons,)` scratch.
     pub misses: &'a mut [u32],
@@ -36,8 +39,8 @@ pub(crate) fn apply<D: BlockDevice, P: Probe>(
     active: Active<'_>,
     sums: &mut Accumulators<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Active { sets, misses, page, inputs } = active;
-    let neuron = Neuron { geometry, inputs };
+    let Active { threshold, sets, misses, page, inputs } = active;
+    let neuron = Neuron { geometry, threshold, inputs };
     let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
     let source = Source { layer, start, stride, mapped, page };
     let mut positions = sets.positions();
@@ -58,6 +61,7 @@ pub(crate) fn apply<D: BlockDevice, P: Probe>(
 /// What every neuron of a layer is applied to.
 struct Neuron<'a> {
     geometry: &'a Geometry,
+    threshold: f32,
     inputs: Inputs<'a>,
 }
 
@@ -65,7 +69,7 @@ impl Neuron<'_> {
     /// Adds one neuron: `y += act(gate . x) * (up . x) * down`, or `y += act(up . x + b) * down`, at
     /// each position where it is active.
     ///
-    /// `active`: positions, and the first-layer outputs there, if the predictor knows them. Returns
+    /// `active`: positions, and the activations there, if the predictor knows them. Returns
     /// the multiply-accumulates.
     ///
     /// Row-column bundling: Alizadeh et al., "LLM in a flash", 2023.
@@ -90,16 +94,14 @@ impl Neuron<'_> {
         let mut work = 0;
         for (position, value) in active {
             let x = self.inputs.at(position);
-            let mut hidden = match &first {
+            let hidden = match &first {
                 Some(row) => {
                     work += config.dim;
-                    row.dot(x)
+                    coefficient(config.activation(), self.threshold, row.dot(x))
                 }
-                None => value,
+                None => Some(value),
             };
-            if hidden <= config.threshold {
-                continue;
-            }
+            let Some(mut hidden) = hidden else { continue };
             if let Some(row) = &up {
                 work += config.dim;
                 hidden *= row.dot(x);

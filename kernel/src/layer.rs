@@ -166,6 +166,7 @@ struct SparseFfn<'a, 'm> {
     /// `(positions, dim)`.
     x: &'a mut [f32],
     vectors: &'a [f32],
+    threshold: f32,
     inputs: Inputs<'a>,
     planes: &'a [u32],
     #[cfg(feature = "low-rank")]
@@ -237,6 +238,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             cache,
             x,
             vectors,
+            threshold: threshold(geometry, vectors),
             inputs,
             planes,
             #[cfg(feature = "low-rank")]
@@ -256,16 +258,19 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         &mut self,
         io: &mut Io<'_, D, P>,
     ) -> Result<bool, FetchError<D::Error>> {
-        let Self { geometry, rows, sets, .. } = self;
+        let Self { geometry, rows, threshold, inputs, planes, sets, .. } = self;
+        #[cfg(feature = "low-rank")]
+        let codes = &self.codes;
         sets.clear();
         let before = self.seen;
         while self.seen < rows.count && !sets.are_nearly_full() {
             let end = self.seen.saturating_add(sets.neurons_that_fit().max(1)).min(rows.count);
             let search = Search {
-                inputs: self.inputs,
-                planes: self.planes,
+                threshold: *threshold,
+                inputs: *inputs,
+                planes,
                 #[cfg(feature = "low-rank")]
-                codes: self.codes,
+                codes: *codes,
             };
             predict(io, geometry, rows, self.seen..end, search, sets)?;
             self.seen = end;
@@ -278,14 +283,14 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         &mut self,
         io: &mut Io<'_, D, P>,
     ) -> Result<(), FetchError<D::Error>> {
-        let Self { geometry, layer, page, sets, misses, inputs, .. } = self;
-        let (page, inputs) = (*page, *inputs);
+        let Self { geometry, layer, page, threshold, sets, misses, inputs, .. } = self;
+        let (page, threshold, inputs) = (*page, *threshold, *inputs);
         let scratch = <[u16]>::mut_from_bytes(misses.as_mut_bytes()).unwrap_or_default();
         for (i, at) in (self.position..).enumerate().take(inputs.scales.len()) {
             io.probe.active(*layer, at, sets.of(i, scratch));
         }
         io.probe.enter(Stage::Ffn, *layer);
-        let active = Active { sets, misses, page, inputs };
+        let active = Active { threshold, sets, misses, page, inputs };
         ffn::apply(io, geometry, &self.bundles, self.cache, *layer, active, &mut self.sums)
     }
 
@@ -304,6 +309,15 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             });
             x.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
         }
+    }
+}
+
+/// What makes a neuron active: the model's or, last of the layer's vectors, the layer's.
+fn threshold(geometry: &Geometry, vectors: &[f32]) -> f32 {
+    if geometry.config.activation().lossy() {
+        vectors.last().copied().unwrap_or(0.0)
+    } else {
+        geometry.config.threshold
     }
 }
 

@@ -62,7 +62,7 @@ pub mod sample;
 pub mod speculate;
 pub mod tokenizer;
 
-pub use config::{ConfigError, Ffn, ModelConfig, Norm, Position};
+pub use config::{Activation, ConfigError, Ffn, ModelConfig, Norm, Position};
 pub use decode::{Decoder, Usage};
 pub use error::{OpenError, StepError};
 pub use fetch::Collapse;

@@ -220,7 +220,7 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Ffn, Norm, Position};
+    use crate::config::{Activation, Ffn, Norm, Position};
     use crate::image::{Bundle, FourBits, Predictor};
 
     /// The largest model that a header may describe.
@@ -238,6 +238,7 @@ mod tests {
             norm_eps: 1e-5,
             position: Position::Learned,
             ffn: Ffn::Gated,
+            activation: Activation::Relu,
             attention_bias: true,
             ffn_bias: true,
             tied_head: true,

@@ -6,7 +6,7 @@
 use crate::active::ActiveSets;
 use crate::fetch::{FetchError, Inputs, Io};
 use crate::image::{Geometry, Predictor, Table};
-use crate::math;
+use crate::math::{self, activation::coefficient};
 use crate::probe::{Probe, Stage};
 use crate::row::Row;
 use core::ops::Range;
@@ -14,6 +14,8 @@ use ripple_hal::BlockDevice;
 
 /// What a predictor looks at: the inputs of all positions of a pass.
 pub(crate) struct Search<'a> {
+    /// The layer's.
+    pub threshold: f32,
     pub inputs: Inputs<'a>,
     /// `(positions, planes, dim / 32)` bits of the inputs, as [`slice()`] makes them.
     pub planes: &'a [u32],
@@ -22,7 +24,7 @@ pub(crate) struct Search<'a> {
     pub codes: Inputs<'a>,
 }
 
-/// Adds the active neurons among `slots` to `sets`, with `w_first . x + b` if [`Predictor::Exact`].
+/// Adds the active neurons among `slots` to `sets`, with `act(w_first . x + b)` if [`Predictor::Exact`].
 pub(crate) fn predict<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
     geometry: &Geometry,
@@ -31,8 +33,8 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     search: Search<'_>,
     sets: &mut ActiveSets<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Search { inputs, planes, .. } = search;
-    let threshold = geometry.config.threshold;
+    let Search { threshold, inputs, planes, .. } = search;
+    let activation = geometry.config.activation();
     let cols = table.layout.cols;
     let positions = inputs.scales.len() as u32;
     match geometry.predictor {
@@ -41,8 +43,7 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
                 let row = Row::of(&record, 0);
                 let mut active = false;
                 for (position, x) in inputs.enumerate() {
-                    let value = row.dot(x);
-                    if value > threshold {
+                    if let Some(value) = coefficient(activation, threshold, row.dot(x)) {
                         sets.mark(position, value);
                         active = true;
                     }

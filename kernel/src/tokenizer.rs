@@ -1,18 +1,19 @@
-//! Byte-level BPE, worked in place on the bytes of an image section.
+//! Byte-level BPE and SentencePiece's BPE, worked in place on the bytes of an image section.
 //!
 //! In: the tokenizer section of an image, text. Out: token ids, and the bytes of a token id. Knows
 //! nothing of the model, the image around the section, or where it is stored.
 //!
 //! The ids are those of a Hugging Face `tokenizers` BPE model behind its `ByteLevel` pre-tokenizer
 //! (`use_regex`, no prefix space), as in GPT-2: Radford et al., "Language models are unsupervised
-//! multitask learners", 2019.
+//! multitask learners", 2019. Or those of a SentencePiece BPE model, whose pieces are merged from
+//! characters, the best score first: a score is a rank, and a piece the merge of any two that make it.
 
 mod pretoken;
 mod section;
 mod utf8;
 
 pub use pretoken::{Class, ClassRun};
-pub use section::{Merge, TokenizerError, TokenizerRepr};
+pub use section::{Merge, Split, TokenizerError, TokenizerRepr};
 pub use utf8::Utf8Decoder;
 
 use pretoken::Pretokens;
@@ -79,7 +80,8 @@ impl<'m> Tokenizer<'m> {
 
     /// Writes the ids of `text` to the front of `out` and returns how many there are.
     ///
-    /// Never more ids than bytes. A pre-token (a word, a run of spaces) longer than 48 bytes is
+    /// Never more ids than bytes, and one more where the tokenizer puts a space in front of a text, or of
+    /// what follows a special token. A pre-token (a word, a run of spaces) longer than 48 bytes is
     /// merged in `out` and needs one free place a byte there, however few ids come of it.
     ///
     /// Time, per pre-token of `n` bytes in which `d` different merges apply: `O(n d log merges)`.
@@ -124,30 +126,49 @@ impl<'m> Tokenizer<'m> {
     ) -> Result<(), EncodeError> {
         let mut at = from;
         let plain = text.get(from..to).unwrap_or_default();
-        for piece in Pretokens::new(plain, self.sections.classes) {
+        let mut prefix = self.sections.prefix();
+        for piece in Pretokens::new(plain, self.sections.cut(), self.sections.classes) {
             let mut short = [0; SHORT];
-            if let Some(ids) = short.get_mut(..piece.len()) {
-                let len = self.encode_piece(piece, ids);
+            let most = piece.len() + usize::from(prefix);
+            if let Some(ids) = short.get_mut(..most) {
+                let len = self.encode_piece(piece, prefix, ids);
                 output.append(ids.get(..len).unwrap_or_default(), at)?;
             } else {
-                let len = self.encode_piece(piece, output.free(piece.len(), at)?);
+                let len = self.encode_piece(piece, prefix, output.free(most, at)?);
                 output.len += len;
             }
             at += piece.len();
+            prefix = false;
         }
         Ok(())
     }
 
-    /// Writes the ids of one pre-token to the front of `ids`, which has a place for each byte.
-    fn encode_piece(&self, piece: &str, ids: &mut [u32]) -> usize {
-        for (id, &byte) in ids.iter_mut().zip(piece.as_bytes()) {
-            *id = self.sections.byte_id(byte);
-        }
+    /// Writes the ids of one pre-token, after a space if there is a `prefix`, to the front of `ids`,
+    /// which has a place for each byte.
+    fn encode_piece(&self, piece: &str, prefix: bool, ids: &mut [u32]) -> usize {
+        let bytes = piece.as_bytes().iter().map(|&byte| self.sections.byte_id(byte));
+        let given = if self.sections.characters() {
+            let space = prefix.then(|| self.sections.byte_id(b' '));
+            fill(ids, space.into_iter().chain(self.characters(piece)))
+        } else {
+            fill(ids, bytes)
+        };
+        let ids = ids.get_mut(..given).unwrap_or_default();
         let (mut len, mut rank) = self.merge_pass(ids, None);
         while rank.is_some() {
             (len, rank) = self.merge_pass(ids.get_mut(..len).unwrap_or_default(), rank);
         }
         len
+    }
+
+    /// The ids of the characters of a piece, or of the bytes of those that are no token.
+    fn characters<'a>(&'a self, piece: &'a str) -> impl Iterator<Item = u32> + 'a {
+        piece.char_indices().flat_map(|(at, c)| {
+            let bytes = piece.as_bytes().get(at..at + c.len_utf8()).unwrap_or_default();
+            let whole = if c.is_ascii() { None } else { self.sections.character(bytes) };
+            let bytes = if whole.is_some() { &[] } else { bytes };
+            whole.into_iter().chain(bytes.iter().map(|&byte| self.sections.byte_id(byte)))
+        })
     }
 
     /// Merges the pairs of one rank from left to right; returns how many ids are left, and the
@@ -191,6 +212,16 @@ impl<'m> Tokenizer<'m> {
         }
         (write, lowest)
     }
+}
+
+/// Writes what fits to the front of `out`, and counts it.
+fn fill(out: &mut [u32], ids: impl Iterator<Item = u32>) -> usize {
+    let mut count = 0;
+    for (place, id) in out.iter_mut().zip(ids) {
+        *place = id;
+        count += 1;
+    }
+    count
 }
 
 /// The caller's ids, of which the first `len` are written.

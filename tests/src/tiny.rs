@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
 use ripple_host_sim::model::{Layer, Linear, Matrix, Model, NormWeights};
 use ripple_host_sim::models;
-use ripple_kernel::{Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::{Activation, Ffn, ModelConfig, Norm, Position};
 use std::sync::OnceLock;
 
 /// What a tiny model is like.
@@ -83,6 +83,7 @@ pub fn model(shape: Shape) -> Model {
         attention_bias: shape.opt,
         ffn_bias: shape.opt,
         tied_head: shape.tied_head,
+        activation: Activation::Relu,
         threshold: 0.0,
         bos: 0,
         eos: 0,
@@ -119,6 +120,8 @@ pub fn model(shape: Shape) -> Model {
         head: (!shape.tied_head).then(|| r(vocab as usize, dim, 1.0)),
         final_norm: norm(r),
         layers,
+        sparsity: None,
         tokenizer: tokenizer().clone(),
+        chat_template: None,
     }
 }

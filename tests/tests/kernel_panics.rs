@@ -11,8 +11,8 @@ use ripple_kernel::image::{
     Bundle, FourBits, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
 };
 use ripple_kernel::{
-    Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options, Position,
-    Region, StepError,
+    Activation, Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options,
+    Position, Region, StepError,
 };
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
@@ -67,6 +67,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
                 attention_bias: d,
                 ffn_bias: e,
                 tied_head: f,
+                activation: Activation::Relu,
                 threshold: 0.0,
                 bos: 0,
                 eos: 0,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
 use ripple_kernel::tokenizer::{
-    EncodeError, EncodeOptions, Merge, Tokenizer, TokenizerError, TokenizerRepr, Utf8Decoder,
+    EncodeError, EncodeOptions, Merge, Split, Tokenizer, TokenizerError, TokenizerRepr, Utf8Decoder,
 };
 use std::path::Path;
 use std::sync::LazyLock;
@@ -56,7 +56,7 @@ impl Vocabulary {
             merges: &self.merges,
             special: &self.special,
             added: &self.added,
-            classes: &[],
+            split: Split::Words { classes: &[], digits: false },
         };
         let mut section = vec![0; repr.encoded_bytes() as usize];
         repr.emit(&mut section).unwrap();
@@ -269,7 +269,7 @@ fn what_cannot_be_read_is_not_written() {
         merges: &[],
         special: &[],
         added: &[],
-        classes: &[],
+        split: Split::Words { classes: &[], digits: false },
     };
     let emit = |repr: TokenizerRepr<'_>| {
         let mut section = vec![0; repr.encoded_bytes() as usize];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::image::Crc32;
-use ripple_kernel::image::{FourBits, Header, Predictor, SectionKind};
+use ripple_kernel::image::{FourBits, Header, Image, Lossy, Predictor, SectionKind};
 use ripple_kernel::{MemoryPlan, Options};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -49,12 +49,26 @@ struct Shape {
     norm_eps: f32,
     position: String,
     ffn: String,
+    activation: String,
     threshold: f32,
+    /// What is lost by leaving neurons out; nothing where they add nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lossy: Option<Loss>,
     tied_head: bool,
     bundle: String,
     bundle_bytes: u32,
     predictor: String,
     rows: String,
+}
+
+/// As measured when the model was imported; perplexities are 0 where they were not.
+#[derive(Serialize)]
+struct Loss {
+    activity: f32,
+    dense_perplexity: f32,
+    perplexity: f32,
+    /// Activations further from 0 than this are active, by layer.
+    thresholds: Vec<f32>,
 }
 
 #[derive(Serialize)]
@@ -171,7 +185,9 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             norm_eps: c.norm_eps,
             position: lower(&c.position),
             ffn: lower(&c.ffn),
+            activation: lower(&c.activation),
             threshold: c.threshold,
+            lossy: c.activation.lossy().then(|| loss(image, header)),
             tied_head: c.tied_head,
             bundle: lower(&geometry.bundle),
             bundle_bytes: geometry.bundle_layout().stride(),
@@ -202,6 +218,18 @@ pub fn rows(four_bits: FourBits) -> String {
     format!("ffn {}, attn {}, head {}", bits(ffn), bits(attention), bits(head))
 }
 
+fn loss(image: &[u8], header: &Header) -> Loss {
+    let Lossy { activity, dense, sparse } = Header::lossy(image);
+    let view = Image::new(*header, image);
+    let threshold = |layer| {
+        let record = view.table(SectionKind::LayerVectors, layer).mapped(0);
+        let last = record.and_then(|record| record.words(0).last().copied());
+        last.map_or(f32::NAN, f32::from_le_bytes)
+    };
+    let thresholds = (0..header.geometry.config.layers).map(threshold).collect();
+    Loss { activity, dense_perplexity: dense, perplexity: sparse, thresholds }
+}
+
 fn print(report: &Report) -> String {
     let m = &report.model;
     let file = match report.file_bytes.checked_sub(report.bytes) {
@@ -220,13 +248,19 @@ fn print(report: &Report) -> String {
         ("shape", format!("{} layers, dim {}, context {}", m.layers, m.dim, m.context)),
         ("heads", format!("{} of {}, {} for keys and values", m.heads, m.head_dim, m.kv_heads)),
         ("norm", format!("{}, eps {:e}; position {}", m.norm, m.norm_eps, m.position)),
-        ("ffn", format!("{}, {} neurons a layer, active above {}", m.ffn, m.neurons, m.threshold)),
+        (
+            "ffn",
+            format!("{}, {}, {} neurons a layer, {}", m.ffn, m.activation, m.neurons, active(m)),
+        ),
         ("bundle", format!("{} bytes, {bundle}", m.bundle_bytes)),
         ("predictor", m.predictor.clone()),
         ("rows", m.rows.clone()),
         ("vocab", format!("{}; the head is {head}", m.vocab)),
     ] {
         out += &format!("  {name:<10} {value}\n");
+    }
+    if let Some(loss) = &m.lossy {
+        out += &format!("  {:<10} {}\n", "lossy", cost(loss));
     }
     let count = |n: u32| if n == 0 { "-".to_owned() } else { n.to_string() };
     let present = report.sections.iter().filter(|section| section.blocks > 0);
@@ -258,4 +292,26 @@ fn print(report: &Report) -> String {
         out += &format!("  {:<8} {:>10}\n", memory.region, bytes(memory.bytes as f64));
     }
     out
+}
+
+/// When a neuron is active.
+fn active(m: &Shape) -> String {
+    match &m.lossy {
+        None => format!("active above {}", m.threshold),
+        Some(_) => "active beyond their layer's threshold".to_owned(),
+    }
+}
+
+/// What is left out, and what that costs.
+fn cost(loss: &Loss) -> String {
+    let kept = format!("{} % of the neurons are active", 100.0 * loss.activity);
+    if loss.dense_perplexity > 0.0 {
+        let (dense, sparse) = (loss.dense_perplexity, loss.perplexity);
+        let more = 100.0 * (sparse / dense - 1.0);
+        format!("{kept}: perplexity {sparse:.3}, with all {dense:.3} ({more:+.2} %)")
+    } else if loss.activity >= 1.0 {
+        format!("{kept}: nothing is")
+    } else {
+        format!("{kept}: not measured")
+    }
 }

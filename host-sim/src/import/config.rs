@@ -4,7 +4,7 @@
 //! tensors.
 
 use anyhow::{Context, Result, anyhow, bail};
-use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,11 @@ pub(crate) fn read(path: &Path) -> Result<Parsed> {
         // Llama's shape but for the sliding window, 4096 where the field is absent.
         "MistralForCausalLM" | "mistral" => fields.llama(Some(4096))?,
         "OPTForCausalLM" | "opt" => fields.opt()?,
+        "GemmaForCausalLM" | "Gemma2ForCausalLM" | "Gemma3ForCausalLM" | "gemma" => bail!(
+            "{}: `architectures` is {architecture}: scaled embeddings and norms of 1 + w are not \
+             supported; GELU gates are, in a model of Llama's shape",
+            path.display()
+        ),
         other => bail!(fields.unsupported(
             "architectures",
             other,
@@ -139,37 +144,33 @@ impl Fields {
         )
     }
 
-    /// The threshold above which a neuron is active.
-    fn threshold(&self, field: &str) -> Result<f32> {
+    /// What neurons do, and the threshold above which one is active.
+    fn activation(&self, field: &str) -> Result<(Activation, f32)> {
         let value = self.get(field).ok_or_else(|| self.missing(field, "\"relu\""))?;
         let name = value.as_str().ok_or_else(|| self.wrong(field, value, "\"relu\""))?;
         match name {
-            "relu" => Ok(0.0),
+            "relu" => Ok((Activation::Relu, 0.0)),
+            // ProSparse's: x where x is above the threshold, else 0.
             "fatrelu" => {
                 let param = "hidden_act_param";
                 let threshold = self.number(param, f32::NAN)?;
                 if threshold.is_nan() {
                     bail!(self.missing(param, "the threshold of fatrelu"));
                 }
-                Ok(threshold)
+                Ok((Activation::Relu, threshold))
             }
-            _ if name.starts_with("gelu")
-                || ["silu", "swish", "swiglu", "quick_gelu", "mish", "tanh", "sigmoid"]
-                    .contains(&name) =>
-            {
-                bail!(
-                    "{}: `{field}` is `{name}`, which is never exactly zero, so there is nothing to \
-                     skip; use a checkpoint trained with ReLU (OPT, ReluLLaMA, ProSparse), or \
-                     replace the activation with ReLU and fine-tune",
-                    self.path.display()
-                )
-            }
-            other => bail!(self.unsupported(field, other, "relu, fatrelu")),
+            "silu" | "swish" => Ok((Activation::Silu, 0.0)),
+            "gelu_pytorch_tanh" | "gelu_new" => Ok((Activation::GeluTanh, 0.0)),
+            other => bail!(self.unsupported(
+                field,
+                other,
+                "relu, fatrelu; with --threshold: silu, gelu_pytorch_tanh"
+            )),
         }
     }
 
     fn llama(&self, default_window: Option<u32>) -> Result<Parsed> {
-        let threshold = self.threshold("hidden_act")?;
+        let (activation, threshold) = self.activation("hidden_act")?;
         self.only("mlp_bias", false, "gated neurons with biases are not supported")?;
         let context = self.required("max_position_embeddings")?;
         self.refuse_window(default_window, context)?;
@@ -192,6 +193,7 @@ impl Fields {
             norm_eps: self.number("rms_norm_eps", 1e-6)?,
             position: Position::Rope,
             ffn: Ffn::Gated,
+            activation,
             attention_bias: self.flag("attention_bias", false)?,
             ffn_bias: false,
             tied_head: self.flag("tie_word_embeddings", false)?,
@@ -203,7 +205,11 @@ impl Fields {
     }
 
     fn opt(&self) -> Result<Parsed> {
-        let threshold = self.threshold("activation_function")?;
+        let (activation, threshold) = self.activation("activation_function")?;
+        if activation.lossy() {
+            let found = self.get("activation_function").map(Value::to_string).unwrap_or_default();
+            bail!(self.unsupported("activation_function", &found, "relu: neurons without a gate"));
+        }
         let after = "normalisation after attention and FFN (OPT-350m) is not supported";
         self.only("do_layer_norm_before", true, after)?;
         self.only("_remove_final_layer_norm", false, "the final normalisation is needed")?;
@@ -232,6 +238,7 @@ impl Fields {
             norm_eps: 1e-5,
             position: Position::Learned,
             ffn: Ffn::Plain,
+            activation,
             attention_bias: bias,
             ffn_bias: bias,
             tied_head: self.flag("tie_word_embeddings", true)?,

@@ -5,11 +5,12 @@
 
 use super::checkpoint::Checkpoint;
 use super::tokenizer::TokenizerSpec;
-use crate::model::{self, Model};
+use crate::model::{self, Model, Sparsity};
 use crate::output;
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
-use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::image::Lossy;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Rises with every change of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The one metadata key: with several, their order in the file would change from run to run.
 const KEY: &str = "ripple";
 
@@ -28,7 +29,42 @@ struct Header {
     #[serde(with = "ConfigForm")]
     config: ModelConfig,
     rope_theta: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparsity: Option<SparsityForm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template: Option<String>,
     tokenizer: TokenizerSpec,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SparsityForm {
+    thresholds: Vec<f32>,
+    activity: f32,
+    dense_perplexity: f32,
+    sparse_perplexity: f32,
+}
+
+impl From<&Sparsity> for SparsityForm {
+    fn from(sparsity: &Sparsity) -> Self {
+        let Lossy { activity, dense, sparse } = sparsity.cost;
+        Self {
+            thresholds: sparsity.thresholds.clone(),
+            activity,
+            dense_perplexity: dense,
+            sparse_perplexity: sparse,
+        }
+    }
+}
+
+impl From<SparsityForm> for Sparsity {
+    fn from(form: SparsityForm) -> Self {
+        let cost = Lossy {
+            activity: form.activity,
+            dense: form.dense_perplexity,
+            sparse: form.sparse_perplexity,
+        };
+        Self { thresholds: form.thresholds, cost }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +85,8 @@ struct ConfigForm {
     position: Position,
     #[serde(with = "FfnForm")]
     ffn: Ffn,
+    #[serde(with = "ActivationForm")]
+    activation: Activation,
     attention_bias: bool,
     ffn_bias: bool,
     tied_head: bool,
@@ -78,6 +116,14 @@ enum FfnForm {
     Plain,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Activation", rename_all = "snake_case")]
+enum ActivationForm {
+    Relu,
+    Silu,
+    GeluTanh,
+}
+
 impl Model {
     /// Writes the model file, whole or not at all. Tensors that float16 can hold exactly are
     /// stored so, the others as float32: nothing is rounded.
@@ -90,6 +136,8 @@ impl Model {
             name: self.name.clone(),
             config: self.config,
             rope_theta: self.rope_theta,
+            sparsity: self.sparsity.as_ref().map(SparsityForm::from),
+            chat_template: self.chat_template.clone(),
             tokenizer: self.tokenizer.clone(),
         };
         let tensors = self.tensors();
@@ -141,7 +189,7 @@ impl Model {
             );
         }
         let header: Header = serde_json::from_value(header).with_context(damaged)?;
-        let Header { name, config, rope_theta, tokenizer, .. } = header;
+        let Header { name, config, rope_theta, sparsity, chat_template, tokenizer, .. } = header;
         config.check().map_err(|error| {
             anyhow!(
                 "{shown}: `{}` must be {}; import the checkpoint again",
@@ -150,7 +198,21 @@ impl Model {
             )
         })?;
         let weights = model::build(&config, &mut |name, shape| checkpoint.tensor(name, shape))?;
-        Ok(Self::new(name, config, rope_theta, weights, tokenizer))
+        let sparsity = sparsity.map(Sparsity::from);
+        if let Some(found) = sparsity.as_ref().map(|sparsity| sparsity.thresholds.len())
+            && found != config.layers as usize
+        {
+            bail!(
+                "{shown}: {found} thresholds, expected {}, one for each layer; import the \
+                 checkpoint again",
+                config.layers
+            );
+        }
+        Ok(Self {
+            sparsity,
+            chat_template,
+            ..Self::new(name, config, rope_theta, weights, tokenizer)
+        })
     }
 }
 

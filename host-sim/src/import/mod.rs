@@ -1,41 +1,40 @@
 //! Checkpoints of other programs.
 //!
-//! In: a Hugging Face directory (`config.json`, safetensors, `tokenizer.json`). Out: a [`Model`],
-//! or a sentence that says which file and field or tensor is at fault, what was expected, and what
-//! to do. Knows nothing of what the model is for.
+//! In: a Hugging Face directory (`config.json`, safetensors, `tokenizer.json`), a GGUF file, or a `.bin`
+//! of llama2.c and its tokenizer. Out: a [`Model`], or a sentence that says which file and field or
+//! tensor is at fault, what was expected, and what to do. Knows nothing of what the model is for.
 
 mod checkpoint;
 mod config;
+mod directory;
 mod file;
+mod gguf;
+mod llama2c;
+mod rotary;
+mod sentencepiece;
 pub mod tokenizer;
 
-use crate::model::{self, Model};
+use crate::model::Model;
 use crate::models;
 use anyhow::{Result, bail};
-use checkpoint::Checkpoint;
-use config::{Family, Parsed};
-use ripple_kernel::config::ModelConfig;
-use std::collections::BTreeSet;
+use ripple_kernel::config::Activation;
+use std::io::Read;
 use std::path::Path;
-use tokenizer::TokenizerSpec;
-
-/// Rows in front of OPT's table of positions that no position uses.
-const OPT_OFFSET: usize = 2;
 
 impl Model {
-    /// Reads `path`: a model file, or a Hugging Face directory, which is imported on the way.
+    /// Reads `path`: a model file, or a checkpoint of another program, which is imported on the way.
     ///
     /// # Errors
     /// As [`Model::read`] and [`import`].
     pub fn load(path: &Path) -> Result<Self> {
-        if path.is_dir() {
+        if path.is_dir() || begins_with(path, &gguf::file::MAGIC) {
             import(path)
         } else if path.exists() {
             Self::read(path)
         } else {
             bail!(
-                "{}: no such model; expected a file written by `ripple import` or the directory of \
-                 a Hugging Face checkpoint (demo models: {})",
+                "{}: no such model; expected a file written by `ripple import`, a GGUF file or \
+                 the directory of a Hugging Face checkpoint (demo models: {})",
                 path.display(),
                 models::list().join(", ")
             )
@@ -43,143 +42,62 @@ impl Model {
     }
 }
 
-/// Imports the Hugging Face checkpoint in `directory`.
+/// Imports a checkpoint whose neurons are inactive when they are 0, so that leaving them out loses
+/// nothing.
+///
+/// # Errors
+/// As [`import_dense`], and when the model is no such.
+pub fn import(path: &Path) -> Result<Model> {
+    let model = import_dense(path, None)?;
+    if model.config.activation.lossy() {
+        bail!("{}: {}", path.display(), lossy(model.config.activation));
+    }
+    Ok(model)
+}
+
+/// Why a model with such an activation is not imported as it is.
+pub(crate) fn lossy(activation: Activation) -> String {
+    format!(
+        "its activation is {activation:?}, which is never exactly zero, so there is nothing to skip without \
+         loss; say what share of the neurons to keep with `ripple import --threshold 0.3 --text FILE`, or \
+         use a checkpoint trained with ReLU (OPT, ReluLLaMA, ProSparse)"
+    )
+}
+
+/// Imports a checkpoint, all of whose neurons are active if its activation is never 0: a Hugging Face
+/// directory, a GGUF file, or a `.bin` of llama2.c with `tokenizer`, or else `tokenizer.bin` beside it.
 ///
 /// # Errors
 /// When a file is missing, damaged or contradicts another, and when the kernel cannot run such a
 /// model.
-pub fn import(directory: &Path) -> Result<Model> {
-    if !directory.is_dir() {
+pub fn import_dense(path: &Path, tokenizer: Option<&Path>) -> Result<Model> {
+    let is_bin = path.extension().is_some_and(|extension| extension == "bin");
+    if let Some(tokenizer) = tokenizer.filter(|_| !is_bin) {
         bail!(
-            "{}: not a directory; expected a Hugging Face checkpoint: config.json, \
-             model.safetensors and tokenizer.json",
-            directory.display()
+            "--tokenizer {}: expected with a llama2.c model (`.bin`) only; {} has its own",
+            tokenizer.display(),
+            path.display()
         );
     }
-    let Parsed { family, config, rope_theta } = config::read(&directory.join("config.json"))?;
-    let checkpoint = Checkpoint::open_directory(directory)?;
-    let tokenizer = read_tokenizer(&directory.join("tokenizer.json"), &config)?;
-    let names = Names { family, prefix: prefix(family, &checkpoint)? };
-    let mut used = BTreeSet::new();
-    let weights = model::build(&config, &mut |name, shape| {
-        let theirs = names.translate(name);
-        let values = if family == Family::Opt && name == "positions.weight" {
-            let (rows, cols) = (shape[0], shape[1]);
-            let mut values = checkpoint.tensor(&theirs, &[rows + OPT_OFFSET, cols])?;
-            values.drain(..OPT_OFFSET * cols);
-            values
-        } else {
-            checkpoint.tensor(&theirs, shape)?
-        };
-        used.insert(theirs);
-        Ok(values)
-    })?;
-    if config.tied_head {
-        check_tied(&checkpoint, &weights.embed)?;
-        used.insert("lm_head.weight".to_owned());
-    }
-    refuse_unused(&checkpoint, &used)?;
-    let name = directory.canonicalize().ok();
-    let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
-    Ok(Model::new(name.to_string_lossy().into_owned(), config, rope_theta, weights, tokenizer))
-}
-
-/// A smaller vocabulary than the embedding table is common: tables are padded.
-fn read_tokenizer(path: &Path, config: &ModelConfig) -> Result<TokenizerSpec> {
-    let tokenizer = tokenizer::read(path)?;
-    let tokens = tokenizer.len();
-    if tokens > config.vocab as usize {
+    if path.is_dir() {
+        directory::import(path)
+    } else if begins_with(path, &gguf::file::MAGIC) {
+        gguf::import(path)
+    } else if is_bin && path.exists() {
+        let beside = path.with_file_name("tokenizer.bin");
+        llama2c::import(path, tokenizer.unwrap_or(&beside))
+    } else {
         bail!(
-            "{}: {tokens} tokens, but `vocab_size` in config.json is {}; the tokenizer is of \
-             another model, or the embedding table was not resized after tokens were added",
-            path.display(),
-            config.vocab
-        );
-    }
-    Ok(tokenizer)
-}
-
-/// What stands before the names of all tensors but the output head; checkpoints differ in whether
-/// they were saved with it.
-fn prefix(family: Family, checkpoint: &Checkpoint) -> Result<&'static str> {
-    let known: &[&str] = match family {
-        Family::Llama => &["model.", ""],
-        Family::Opt => &["model.decoder.", "decoder.", ""],
-    };
-    let embed = |prefix: &str| format!("{prefix}embed_tokens.weight");
-    match known.iter().find(|prefix| checkpoint.has(&embed(prefix))) {
-        Some(prefix) => Ok(prefix),
-        None => bail!(
-            "{}: tensor `{}` is missing; the weights are not of the architecture in config.json",
-            checkpoint.file_of("").display(),
-            embed(known[0])
-        ),
+            "{}: not a checkpoint; expected a Hugging Face directory (config.json, model.safetensors, \
+             tokenizer.json), a GGUF file, or a `.bin` of llama2.c",
+            path.display()
+        )
     }
 }
 
-/// Translates the names of [`model::build`] to a checkpoint's.
-struct Names {
-    family: Family,
-    prefix: &'static str,
-}
-
-impl Names {
-    fn translate(&self, name: &str) -> String {
-        let prefix = self.prefix;
-        let (path, kind) = name.rsplit_once('.').unwrap_or((name, "weight"));
-        let layer = path.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
-        match layer {
-            Some((i, part)) => format!("{prefix}layers.{i}.{}.{kind}", self.part(part)),
-            None if path == "head" => format!("lm_head.{kind}"),
-            None => format!("{prefix}{}.{kind}", self.part(path)),
-        }
-    }
-
-    fn part<'a>(&self, part: &'a str) -> &'a str {
-        match (self.family, part) {
-            (_, "embed") => "embed_tokens",
-            (_, "query") => "self_attn.q_proj",
-            (_, "key") => "self_attn.k_proj",
-            (_, "value") => "self_attn.v_proj",
-            (Family::Llama, "output") => "self_attn.o_proj",
-            (Family::Llama, "attention_norm") => "input_layernorm",
-            (Family::Llama, "ffn_norm") => "post_attention_layernorm",
-            (Family::Llama, "gate") => "mlp.gate_proj",
-            (Family::Llama, "up") => "mlp.up_proj",
-            (Family::Llama, "down") => "mlp.down_proj",
-            (Family::Llama, "final_norm") => "norm",
-            (Family::Opt, "positions") => "embed_positions",
-            (Family::Opt, "output") => "self_attn.out_proj",
-            (Family::Opt, "attention_norm") => "self_attn_layer_norm",
-            (Family::Opt, "ffn_norm" | "final_norm") => "final_layer_norm",
-            (Family::Opt, "up") => "fc1",
-            (Family::Opt, "down") => "fc2",
-            (_, other) => other,
-        }
-    }
-}
-
-/// A tied head may be stored all the same; then it must be the embedding table.
-fn check_tied(checkpoint: &Checkpoint, embed: &model::Matrix) -> Result<()> {
-    let name = "lm_head.weight";
-    if checkpoint.has(name) && checkpoint.tensor(name, &[embed.rows, embed.cols])? != embed.data {
-        bail!(
-            "{}: tensor `{name}` differs from the embedding table, but `tie_word_embeddings` is \
-             true; set it to false in config.json if the head was trained apart",
-            checkpoint.file_of(name).display()
-        );
-    }
-    Ok(())
-}
-
-/// A tensor that nobody asked for is a part of the model that would silently be left out.
-fn refuse_unused(checkpoint: &Checkpoint, used: &BTreeSet<String>) -> Result<()> {
-    // Old checkpoints store the rotary frequencies, which follow from `rope_theta`.
-    let unused = |name: &&str| !used.contains(*name) && !name.ends_with("rotary_emb.inv_freq");
-    let Some(name) = checkpoint.names().find(unused) else { return Ok(()) };
-    bail!(
-        "{}: tensor `{name}` has no place in the model that config.json describes; the two are of \
-         different models, or a field (num_hidden_layers, attention_bias, ...) is wrong",
-        checkpoint.file_of(name).display()
-    )
+/// Whether there is a file that begins so.
+fn begins_with(path: &Path, magic: &[u8; 4]) -> bool {
+    let mut found = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut found));
+    read.is_ok() && found == *magic
 }

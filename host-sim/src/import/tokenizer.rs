@@ -1,12 +1,12 @@
-//! Hugging Face `tokenizer.json`, where it is byte-level BPE.
+//! A vocabulary in raw bytes and ids, and Hugging Face `tokenizer.json`, where it is byte-level BPE.
 //!
-//! In: the file. Out: [`TokenizerSpec`], which is the same vocabulary in raw bytes and ids, or a
-//! sentence that says what the file holds, what was expected, and what to do. Knows nothing of
-//! models; which token begins or ends a text is the model configuration's.
+//! In: the file. Out: [`TokenizerSpec`], or a sentence that says what the file holds, what was
+//! expected, and what to do. Knows nothing of models; which token begins or ends a text is the model
+//! configuration's.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use regex_syntax::hir::{Class as Hir, HirKind};
-use ripple_kernel::tokenizer::{Class, ClassRun, Merge, TokenizerRepr};
+use ripple_kernel::tokenizer::{Class, ClassRun, Merge, Split, TokenizerRepr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -22,10 +22,31 @@ pub struct TokenizerSpec {
     pub byte_ids: Vec<u32>,
     /// (left, right, result), the first learned first.
     pub merges: Vec<(u32, u32, u32)>,
+    /// The rank of each merge, where several have the same; empty: each ranks after the one before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<u32>,
     /// Added tokens that a text names only where its author may, such as `<|endoftext|>`.
     pub special: Vec<u32>,
     /// Added tokens that any text may name.
     pub added: Vec<u32>,
+    /// What is merged, and within what.
+    pub kind: Kind,
+}
+
+/// What a tokenizer merges, and within what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Bytes, within GPT-2's words.
+    ByteLevel {
+        /// Whether every digit is a word of its own.
+        digits: bool,
+    },
+    /// Characters, as SentencePiece does.
+    SentencePiece {
+        /// Whether a space is put in front of a text.
+        prefix: bool,
+    },
 }
 
 impl TokenizerSpec {
@@ -48,23 +69,44 @@ impl TokenizerSpec {
         let byte_ids = self.byte_ids.as_slice().try_into().with_context(|| {
             format!("tokenizer: {} byte tokens, expected 256", self.byte_ids.len())
         })?;
+        let rank = |at: u32| self.ranks.get(at as usize).copied().unwrap_or(at);
         let mut merges: Vec<Merge> = (0..)
             .zip(&self.merges)
-            .map(|(rank, &(left, right, result))| Merge { left, right, rank, result })
+            .map(|(at, &(left, right, result))| Merge { left, right, rank: rank(at), result })
             .collect();
         merges.sort_unstable_by_key(|merge| (merge.left, merge.right));
+        let (classes, characters) = (classes()?, self.characters());
         let repr = TokenizerRepr {
             tokens: &tokens,
             byte_ids,
             merges: &merges,
             special: &self.special,
             added: &self.added,
-            classes: &classes()?,
+            split: match self.kind {
+                Kind::ByteLevel { digits } => Split::Words { classes: &classes, digits },
+                Kind::SentencePiece { prefix } => Split::Characters { ids: &characters, prefix },
+            },
         };
         let mut section = vec![0; usize::try_from(repr.encoded_bytes())?];
         repr.emit(&mut section)
             .map_err(|e| anyhow!("tokenizer: {e:?}; import tokenizer.json again"))?;
         Ok(section)
+    }
+
+    /// Tokens of one character beyond ASCII that text can be made of, ascending by their bytes.
+    fn characters(&self) -> Vec<u32> {
+        let single = |bytes: &[u8]| {
+            let mut chars = std::str::from_utf8(bytes).unwrap_or_default().chars();
+            chars.next().is_some_and(|c| !c.is_ascii()) && chars.next().is_none()
+        };
+        let named = |id: &u32| self.special.contains(id) || self.added.contains(id);
+        let mut ids: Vec<u32> = (0..)
+            .zip(&self.tokens)
+            .filter(|(id, bytes)| single(bytes) && !named(id))
+            .map(|(id, _)| id)
+            .collect();
+        ids.sort_by(|&a, &b| self.tokens[a as usize].cmp(&self.tokens[b as usize]));
+        ids
     }
 }
 
@@ -97,8 +139,8 @@ struct File {
     model: Value,
 }
 
-#[derive(Deserialize)]
-struct AddedToken {
+#[derive(Default, Deserialize)]
+pub(super) struct AddedToken {
     id: u32,
     content: String,
     #[serde(default)]
@@ -113,16 +155,27 @@ struct AddedToken {
     special: bool,
 }
 
+impl AddedToken {
+    /// One that is found wherever its `content` is.
+    pub(super) fn new(id: u32, content: &str, special: bool) -> Self {
+        Self { id, content: content.to_owned(), special, ..Self::default() }
+    }
+}
+
+/// Tokens and merges, both written in GPT-2's characters for bytes.
 #[derive(Deserialize)]
-struct Bpe {
-    vocab: BTreeMap<String, u32>,
-    merges: Vec<Pair>,
+pub(super) struct Bpe {
+    pub vocab: BTreeMap<String, u32>,
+    pub merges: Vec<Pair>,
+    /// What stands for a byte without a token.
+    #[serde(skip)]
+    pub unknown: Option<u32>,
 }
 
 /// A merge, in the files of `tokenizers` from 0.20 on and before.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Pair {
+pub(super) enum Pair {
     Two(String, String),
     Spaced(String),
 }
@@ -140,28 +193,49 @@ fn spec(file: File) -> Result<TokenizerSpec> {
     check_pipeline(&file)?;
     check_model(&file.model)?;
     check_added(&file.added_tokens)?;
-    let bpe: Bpe = serde_json::from_value(file.model).context("model")?;
+    let digits = cuts_digits(&file.pre_tokenizer);
+    let unknown = file.model["unk_token"].as_str().map(str::to_owned);
+    let mut bpe: Bpe = serde_json::from_value(file.model).context("model")?;
+    bpe.unknown = unknown.and_then(|token| bpe.vocab.get(&token).copied());
+    byte_level(&bpe, &file.added_tokens, digits)
+}
+
+/// Makes a vocabulary of byte-level BPE.
+pub(super) fn byte_level(bpe: &Bpe, added: &[AddedToken], digits: bool) -> Result<TokenizerSpec> {
     let bytes = byte_chars();
-    let tokens = token_bytes(&bpe.vocab, &file.added_tokens, &bytes)?;
+    let tokens = token_bytes(&bpe.vocab, added, &bytes)?;
     let mut byte_ids = vec![0; 256];
     for (&char, &byte) in &bytes {
-        let id = bpe.vocab.get(&char.to_string()).with_context(|| {
+        let id = bpe.vocab.get(&char.to_string()).copied().or(bpe.unknown);
+        // Bytes that no text in UTF-8 has need no token.
+        let id = id.or(matches!(byte, 0xc0 | 0xc1 | 0xf5..).then_some(0)).with_context(|| {
             format!(
-                "model.vocab has no token {char:?} for the byte {byte:#04x}, expected one for each \
-                 of the 256; train with initial_alphabet=ByteLevel.alphabet()"
+                "model.vocab has no token {char:?} for the byte {byte:#04x}, nor an unknown token, \
+                 expected one for each byte; train with initial_alphabet=ByteLevel.alphabet()"
             )
         })?;
-        byte_ids[usize::from(byte)] = *id;
+        byte_ids[usize::from(byte)] = id;
     }
-    let (special, added): (Vec<_>, Vec<_>) = file.added_tokens.iter().partition(|t| t.special);
+    let (special, added): (Vec<_>, Vec<_>) = added.iter().partition(|t| t.special);
     let ids = |tokens: Vec<&AddedToken>| tokens.into_iter().map(|token| token.id).collect();
     Ok(TokenizerSpec {
         tokens,
         byte_ids,
-        merges: merges(&bpe)?,
+        merges: merges(bpe)?,
+        ranks: Vec::new(),
         special: ids(special),
         added: ids(added),
+        kind: Kind::ByteLevel { digits },
     })
+}
+
+/// Whether `pre_tokenizer` is digits apart, one by one, and then something else.
+fn cuts_digits(pre: &Value) -> bool {
+    let stages = pre["pretokenizers"].as_array().filter(|stages| stages.len() == 2);
+    let digits = |stages: &Vec<Value>| {
+        stages[0]["type"] == "Digits" && stages[0]["individual_digits"] == true
+    };
+    pre["type"] == "Sequence" && stages.is_some_and(digits)
 }
 
 /// Refuses stages around the model that the kernel does not have.
@@ -172,9 +246,11 @@ fn check_pipeline(file: &File) -> Result<()> {
         kind(&file.normalizer)
     );
     let pre = &file.pre_tokenizer;
+    let pre = if cuts_digits(pre) { &pre["pretokenizers"][1] } else { pre };
     ensure!(
         pre["type"] == "ByteLevel",
-        "pre_tokenizer is {}, expected ByteLevel alone; only GPT-2's can be imported",
+        "pre_tokenizer is {}, expected ByteLevel, alone or after Digits that are cut one by one; only \
+         these can be imported",
         kind(pre)
     );
     ensure!(
@@ -229,7 +305,6 @@ fn check_model(model: &Value) -> Result<()> {
             model[field]
         );
     }
-    // An unknown token is harmless: each byte has a token, so nothing is unknown.
     Ok(())
 }
 

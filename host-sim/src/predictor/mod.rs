@@ -113,10 +113,9 @@ pub fn thresholds(
     let empty = || vec![vec![Vec::<Event>::new(); neurons]; layers];
     let events = each_window(model, tokens, done, empty, |events, layer, pre, input| {
         scores.scores(layer, input, &mut |neuron, score| {
-            let activation = pre[neuron];
-            if activation > model.config.threshold {
+            if let Some(activation) = model.coefficient(layer, pre[neuron]) {
                 let weight = match goal {
-                    Goal::Activation(_) => activation,
+                    Goal::Activation(_) => activation.abs(),
                     Goal::Recall(_) => 1.0,
                 };
                 events[layer][neuron].push((score, weight));
@@ -168,14 +167,16 @@ pub fn judge(
     let parts = each_window(model, tokens, done, empty, |sums, layer, pre, input| {
         let sum = &mut sums[layer];
         scores.scores(layer, input, &mut |neuron, score| {
-            let active = pre[neuron] > model.config.threshold;
+            let activation = model.coefficient(layer, pre[neuron]);
+            let active = activation.is_some();
             let predicted = score >= thresholds[layer][neuron];
             sum.active += u64::from(active);
             sum.predicted += u64::from(predicted);
             sum.both += u64::from(active && predicted);
-            if active {
-                sum.activation += f64::from(pre[neuron]);
-                sum.kept += if predicted { f64::from(pre[neuron]) } else { 0.0 };
+            if let Some(activation) = activation {
+                let size = f64::from(activation.abs());
+                sum.activation += size;
+                sum.kept += if predicted { size } else { 0.0 };
             }
         });
     });

@@ -252,9 +252,11 @@ impl Geometry {
         }
     }
 
-    /// Floats of a layer's record: attention norm, FFN norm, bias of the FFN's output.
+    /// Floats of a layer's record: attention norm, FFN norm, bias of the FFN's output; last, where the
+    /// activation is lossy, the layer's threshold.
     pub const fn layer_floats(&self) -> u32 {
         self.config.dim * (2 * self.norm_vectors() + self.config.ffn_bias as u32)
+            + self.config.activation().lossy() as u32
     }
 
     /// Floats of the final record: final norm, rotary frequencies.

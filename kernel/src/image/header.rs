@@ -7,7 +7,7 @@
 use super::crc::crc32;
 use super::error::ImageError;
 use super::geometry::{Bundle, FourBits, Geometry, Predictor, SectionKind};
-use crate::config::{Ffn, ModelConfig, Norm, Position};
+use crate::config::{Activation, Ffn, ModelConfig, Norm, Position};
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -39,6 +39,19 @@ pub struct LayerInfo {
     pub hot: u32,
     /// Mean active neurons a token on the profiling text.
     pub active: u32,
+}
+
+/// What the thresholds of a model with a lossy [`Activation`] cost, as measured when it was imported; all
+/// 0 where nothing is lost or nothing was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Lossy {
+    /// Share of the neurons that the thresholds were to leave active.
+    pub activity: f32,
+    /// Perplexity of a text with all neurons.
+    pub dense: f32,
+    /// Perplexity of the same text with the active neurons.
+    pub sparse: f32,
 }
 
 /// A checked header.
@@ -90,6 +103,15 @@ struct RawGeometry {
     tokenizer_bytes: U32,
     page_blocks: U32,
     blocks: U32,
+    lossy: RawLossy,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawLossy {
+    activity: F32,
+    dense: F32,
+    sparse: F32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -113,6 +135,9 @@ const LAYERS_AT: usize =
 const ATTENTION_BIAS: u8 = 1;
 const FFN_BIAS: u8 = 2;
 const TIED_HEAD: u8 = 4;
+/// At most one of these two.
+const SILU: u8 = 8;
+const GELU_TANH: u8 = 16;
 /// Rows of integers with `f16` scales, of 8 bits; with these added, some of 4 bits.
 const QUANT: u8 = 1;
 const ATTENTION_Q4: u8 = 2;
@@ -194,6 +219,19 @@ impl Header {
         match bytes.get(at..).and_then(|bytes| RawLayer::ref_from_prefix(bytes).ok()) {
             Some((raw, _)) => LayerInfo { hot: raw.hot.get(), active: raw.active.get() },
             None => LayerInfo::default(),
+        }
+    }
+
+    /// What the thresholds cost, in the `bytes` that were parsed.
+    pub fn lossy(bytes: &[u8]) -> Lossy {
+        let body = bytes.get(size_of::<RawStart>()..).unwrap_or(&[]);
+        match RawGeometry::ref_from_prefix(body) {
+            Ok((RawGeometry { lossy, .. }, _)) => Lossy {
+                activity: lossy.activity.get(),
+                dense: lossy.dense.get(),
+                sparse: lossy.sparse.get(),
+            },
+            Err(_) => Lossy::default(),
         }
     }
 
@@ -287,11 +325,13 @@ impl RawGeometry {
             _ => None,
         };
         let flags = self.flags;
-        code(
-            "flags",
-            flags,
-            (flags & !(ATTENTION_BIAS | FFN_BIAS | TIED_HEAD) == 0).then_some(()),
-        )?;
+        let activation = match flags & !(ATTENTION_BIAS | FFN_BIAS | TIED_HEAD) {
+            0 => Some(Activation::Relu),
+            SILU => Some(Activation::Silu),
+            GELU_TANH => Some(Activation::GeluTanh),
+            _ => None,
+        };
+        let activation = code("flags", flags, activation)?;
         let quant = self.quant;
         let known = quant & !(ATTENTION_Q4 | FFN_Q4 | HEAD_Q4) == QUANT;
         code("quant", quant, known.then_some(()))?;
@@ -316,6 +356,7 @@ impl RawGeometry {
             norm_eps: self.norm_eps.get(),
             position: code("position", self.position, position)?,
             ffn: code("ffn", self.ffn, ffn)?,
+            activation,
             attention_bias: flags & ATTENTION_BIAS != 0,
             ffn_bias: flags & FFN_BIAS != 0,
             tied_head: flags & TIED_HEAD != 0,
@@ -339,6 +380,7 @@ pub struct HeaderBuilder {
     geometry: Geometry,
     tokenizer_bytes: u32,
     plan: Plan,
+    lossy: Lossy,
 }
 
 impl HeaderBuilder {
@@ -353,7 +395,13 @@ impl HeaderBuilder {
         }
         let plan = Plan::new(&geometry, tokenizer_bytes)
             .ok_or(ImageError::Code { field: "size", found: u32::MAX })?;
-        Ok(Self { geometry, tokenizer_bytes, plan })
+        Ok(Self { geometry, tokenizer_bytes, plan, lossy: Lossy::default() })
+    }
+
+    /// Says what the model's thresholds cost.
+    #[must_use]
+    pub fn with_lossy(self, lossy: Lossy) -> Self {
+        Self { lossy, ..self }
     }
 
     /// Blocks of the whole image.
@@ -407,7 +455,9 @@ impl HeaderBuilder {
             ffn: c.ffn as u8,
             flags: flag(ATTENTION_BIAS, c.attention_bias)
                 | flag(FFN_BIAS, c.ffn_bias)
-                | flag(TIED_HEAD, c.tied_head),
+                | flag(TIED_HEAD, c.tied_head)
+                | flag(SILU, c.activation == Activation::Silu)
+                | flag(GELU_TANH, c.activation == Activation::GeluTanh),
             quant: QUANT
                 | flag(ATTENTION_Q4, self.geometry.four_bits.attention)
                 | flag(FFN_Q4, self.geometry.four_bits.ffn)
@@ -430,6 +480,11 @@ impl HeaderBuilder {
             tokenizer_bytes: self.tokenizer_bytes.into(),
             page_blocks: self.geometry.page_blocks.0.into(),
             blocks: self.plan.blocks.0.into(),
+            lossy: RawLossy {
+                activity: self.lossy.activity.into(),
+                dense: self.lossy.dense.into(),
+                sparse: self.lossy.sparse.into(),
+            },
         };
         let bytes = Header::bytes(c.layers) as usize;
         let (start, body) = image.split_at_mut(size_of::<RawStart>());
@@ -473,6 +528,7 @@ mod tests {
             norm_eps: 1e-5,
             position: if cfg!(feature = "llama") { Position::Rope } else { Position::Learned },
             ffn: if cfg!(feature = "llama") { Ffn::Gated } else { Ffn::Plain },
+            activation: Activation::Relu,
             attention_bias: false,
             ffn_bias: false,
             tied_head: true,

@@ -22,7 +22,7 @@ mod view;
 pub use crc::Crc32;
 pub use error::ImageError;
 pub use geometry::{Bundle, FourBits, Geometry, Predictor, SectionKind};
-pub use header::{Header, HeaderBuilder, LayerInfo, Section};
+pub use header::{Header, HeaderBuilder, LayerInfo, Lossy, Section};
 pub use page::Page;
 pub use record::{Quant, Record, RecordLayout};
 pub use view::{Image, Table};

@@ -6,6 +6,7 @@
 //! one file for an instruction set, of which `build.rs` chooses.
 
 pub mod accumulate;
+pub mod activation;
 #[cfg(feature = "q4")]
 pub mod groups;
 pub mod norm;

@@ -108,35 +108,74 @@ pub(super) fn write_run(run: ClassRun) -> ([u8; 4], usize) {
     (bytes, len)
 }
 
-/// The matches of GPT-2's expression, which together are all of the text:
-/// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+/// Where text is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Into the matches of GPT-2's expression, which together are all of the text:
+    /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+    Words,
+    /// Around each `\p{N}`, then what is between as [`Words`](Self::Words).
+    WordsAndDigits,
+    /// In front of spaces: a piece is some spaces and what follows up to the next.
+    BeforeSpaces,
+}
+
+/// The pieces of a text.
 pub(super) struct Pretokens<'t, 'm> {
     rest: &'t str,
+    /// Bytes of `rest` up to the next cut around a digit, or 0 where that is not known.
+    part: usize,
+    cut: Cut,
     classes: Classes<'m>,
 }
 
 impl<'t, 'm> Pretokens<'t, 'm> {
-    pub(super) const fn new(text: &'t str, classes: Classes<'m>) -> Self {
-        Self { rest: text, classes }
+    pub(super) const fn new(text: &'t str, cut: Cut, classes: Classes<'m>) -> Self {
+        Self { rest: text, part: 0, cut, classes }
     }
 
-    /// Bytes of the first match in `rest`, which is not empty.
-    fn first_len(&self) -> usize {
+    /// Bytes of the first piece of `rest`, which is not empty.
+    fn first_len(&mut self) -> usize {
+        match self.cut {
+            Cut::Words => self.first_match(self.rest),
+            Cut::WordsAndDigits => {
+                if self.part == 0 {
+                    let number = |c| self.classes.of(c) == Class::Number;
+                    self.part = match self.rest.find(number) {
+                        Some(0) => self.rest.chars().next().map_or(0, char::len_utf8),
+                        Some(at) => at,
+                        None => self.rest.len(),
+                    };
+                }
+                let len = self.first_match(self.rest.get(..self.part).unwrap_or(self.rest));
+                self.part = self.part.saturating_sub(len);
+                len
+            }
+            Cut::BeforeSpaces => {
+                let word = self.rest.trim_start_matches(' ');
+                let end = word.find(' ').unwrap_or(word.len());
+                self.rest.len() - word.len() + end
+            }
+        }
+    }
+
+    /// Bytes of the first match in `text`, which is not empty.
+    fn first_match(&self, text: &str) -> usize {
         const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
-        if let Some(contraction) = CONTRACTIONS.iter().find(|c| self.rest.starts_with(**c)) {
+        if let Some(contraction) = CONTRACTIONS.iter().find(|c| text.starts_with(**c)) {
             return contraction.len();
         }
-        let word = self.rest.strip_prefix(' ').unwrap_or(self.rest);
+        let word = text.strip_prefix(' ').unwrap_or(text);
         if let Some(class) = word.chars().next().map(|c| self.classes.of(c))
             && class != Class::Space
         {
-            return self.rest.len() - word.len() + self.run_len(word, class);
+            return text.len() - word.len() + self.run_len(word, class);
         }
-        let spaces = self.run_len(self.rest, Class::Space);
-        let last = self.rest.get(..spaces).and_then(|run| run.chars().next_back());
+        let spaces = self.run_len(text, Class::Space);
+        let last = text.get(..spaces).and_then(|run| run.chars().next_back());
         let last = last.map_or(0, char::len_utf8);
         // `\s+(?!\S)` leaves the last space to the word that follows, `\s+` takes a lone one.
-        if spaces == self.rest.len() || spaces == last { spaces } else { spaces - last }
+        if spaces == text.len() || spaces == last { spaces } else { spaces - last }
     }
 
     /// Bytes of the longest front of `text` that is of one class.

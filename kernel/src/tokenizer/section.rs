@@ -13,18 +13,27 @@
 //! | merges  | merges * 3 `I`             | left, right, result; ascending by (left, right)     |
 //! | ranks   | merges * 4, if flag 0 set  | the rank of each merge                              |
 //! | added   | added * `I`                | ids of added tokens, the special ones first         |
-//! | classes | class bytes                | runs of Unicode classes                             |
+//! | classes | class bytes                | runs of Unicode classes, or `I` each, with flag 1,  |
+//! |         |                            | ids of the characters beyond ASCII, by their bytes  |
 //! | text    | text bytes                 | the tokens' bytes, joined                           |
 //!
-//! `I` is 2 up to 65535 tokens, else 4; `T` is 2 up to 65535 text bytes, else 4. Without stored
+//! Flag 1: pieces are merged from characters, not from bytes; flag 2: numbers are cut into digits; flag 3:
+//! a space is put in front of a text. `I` is 2 up to 65535 tokens, else 4; `T` is 2 up to 65535 text bytes, else 4. Without stored
 //! ranks a merge ranks as its result's id: trainers number tokens in the order they learn them.
 
-use super::pretoken::{Class, ClassRun, Classes, write_run};
+use super::pretoken::{Class, ClassRun, Classes, Cut, write_run};
 use core::cmp::Ordering;
 
 const VERSION: u16 = 1;
 const HEADER_BYTES: u64 = 28;
 const RANKS_STORED: u16 = 1;
+const CHARACTERS: u16 = 2;
+const DIGITS: u16 = 4;
+const PREFIX: u16 = 8;
+/// The flags that this build has code for.
+const KNOWN: u16 = RANKS_STORED
+    | if cfg!(feature = "scores") { CHARACTERS | PREFIX } else { 0 }
+    | if cfg!(feature = "digits") { DIGITS } else { 0 };
 /// As many as a model may have.
 const MOST_TOKENS: u32 = 1 << 20;
 const MOST_TEXT: u32 = 1 << 28;
@@ -47,8 +56,8 @@ pub enum TokenizerError {
         /// What the header says; this kernel reads 1.
         found: u16,
     },
-    /// Flags that this kernel does not know.
-    #[error("tokenizer section with unknown flags {found:#x}")]
+    /// Flags that this kernel does not know, or was built without: the features `scores` and `digits`.
+    #[error("tokenizer section with flags {found:#x}, not known or left out of this build")]
     Flags {
         /// The header's flags.
         found: u16,
@@ -91,8 +100,8 @@ pub enum TokenizerError {
         /// Its place in the list.
         at: u32,
     },
-    /// Runs of Unicode classes that end inside a run.
-    #[error("the character classes end inside a run")]
+    /// Runs of Unicode classes that end inside a run, or a character of no token.
+    #[error("the table of characters ends inside an entry or is of no token")]
     Classes,
 }
 
@@ -192,6 +201,10 @@ impl Counts {
 pub(super) struct Sections<'m> {
     pub(super) tokens: u32,
     pub(super) classes: Classes<'m>,
+    flags: u16,
+    /// Empty unless pieces are merged from characters.
+    characters: Table<'m>,
+    character_count: usize,
     merge_count: usize,
     added_count: usize,
     special_count: usize,
@@ -224,7 +237,7 @@ impl<'m> Sections<'m> {
             return Err(TokenizerError::Version { found });
         }
         let flags = u16::from_le_bytes([low, high]);
-        if flags & !RANKS_STORED != 0 {
+        if flags & !KNOWN != 0 {
             return Err(TokenizerError::Flags { found: flags });
         }
         let count = |at| header.get(at).ok_or(short);
@@ -247,9 +260,15 @@ impl<'m> Sections<'m> {
         }
         let [ends, byte_ids, merges, ranks, added, classes, text] = parts;
         let ids = |bytes| Table { bytes, wide: counts.wide_ids() };
+        let flags = flags & KNOWN;
+        let (classes, characters) =
+            if flags & CHARACTERS == 0 { (classes, &[][..]) } else { (&[][..], classes) };
         let sections = Self {
             tokens: counts.tokens,
             classes: Classes::parse(classes).ok_or(TokenizerError::Classes)?,
+            flags,
+            characters: ids(characters),
+            character_count: characters.len() / if counts.wide_ids() { 4 } else { 2 },
             merge_count: counts.merges as usize,
             added_count: counts.added as usize,
             special_count: counts.special as usize,
@@ -272,6 +291,11 @@ impl<'m> Sections<'m> {
         for byte in 0..=u8::MAX {
             if self.byte_id(byte) >= self.tokens {
                 return Err(TokenizerError::ByteToken { byte });
+            }
+        }
+        for at in 0..self.character_count {
+            if self.characters.get(at).is_none_or(|id| id >= self.tokens) {
+                return Err(TokenizerError::Classes);
             }
         }
         let mut previous = None;
@@ -306,6 +330,42 @@ impl<'m> Sections<'m> {
     /// The id of a byte; the table was measured at `parse`.
     pub(super) fn byte_id(&self, byte: u8) -> u32 {
         self.byte_ids.get(usize::from(byte)).unwrap_or(0)
+    }
+
+    /// Where text is cut into the pieces that are merged apart.
+    pub(super) const fn cut(&self) -> Cut {
+        if self.characters() {
+            Cut::BeforeSpaces
+        } else if cfg!(feature = "digits") && self.flags & DIGITS != 0 {
+            Cut::WordsAndDigits
+        } else {
+            Cut::Words
+        }
+    }
+
+    /// Whether pieces are merged from characters rather than from bytes.
+    pub(super) const fn characters(&self) -> bool {
+        cfg!(feature = "scores") && self.flags & CHARACTERS != 0
+    }
+
+    /// Whether a space is put in front of a text.
+    pub(super) const fn prefix(&self) -> bool {
+        cfg!(feature = "scores") && self.flags & PREFIX != 0
+    }
+
+    /// The id of a character beyond ASCII that is a token.
+    pub(super) fn character(&self, character: &[u8]) -> Option<u32> {
+        let (mut from, mut to) = (0, self.character_count);
+        while from < to {
+            let middle = from.midpoint(to);
+            let id = self.characters.get(middle)?;
+            match self.token(id)?.cmp(character) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => return Some(id),
+            }
+        }
+        None
     }
 
     fn merge_at(&self, at: usize) -> Option<Merge> {
@@ -381,8 +441,29 @@ pub struct TokenizerRepr<'a> {
     pub special: &'a [u32],
     /// Added tokens that are not special.
     pub added: &'a [u32],
-    /// The Unicode classes from U+0080 on.
-    pub classes: &'a [ClassRun],
+    /// What is merged, and within what.
+    pub split: Split<'a>,
+}
+
+/// What a tokenizer merges, and where text is cut before it does.
+#[derive(Clone, Copy, Debug)]
+pub enum Split<'a> {
+    /// Bytes, within GPT-2's words.
+    Words {
+        /// The Unicode classes from U+0080 on.
+        classes: &'a [ClassRun],
+        /// Whether every digit is a word of its own.
+        digits: bool,
+    },
+    /// Characters, within words that begin with their spaces; bytes where a character is no token
+    /// (SentencePiece: Kudo and Richardson, 2018).
+    Characters {
+        /// Tokens of one character beyond ASCII, ascending by their bytes. Those within are the
+        /// tokens of their bytes.
+        ids: &'a [u32],
+        /// Whether a space is put in front of a text.
+        prefix: bool,
+    },
 }
 
 impl TokenizerRepr<'_> {
@@ -405,7 +486,15 @@ impl TokenizerRepr<'_> {
             added: count(self.special.len() + self.added.len()),
             special: count(self.special.len()),
             text: count(text),
-            classes: count(self.classes.iter().map(|&run| write_run(run).1).sum()),
+            classes: match self.split {
+                Split::Words { classes, .. } => {
+                    count(classes.iter().map(|&run| write_run(run).1).sum())
+                }
+                Split::Characters { ids, .. } => {
+                    let wide = self.tokens.len() >= 1 << 16;
+                    count(ids.len().saturating_mul(if wide { 4 } else { 2 }))
+                }
+            },
         }
     }
 
@@ -422,7 +511,12 @@ impl TokenizerRepr<'_> {
             return Err(TokenizerError::Size { needed: counts.bytes(), given });
         }
         let mut writer = Writer { rest: &mut *out };
-        let flags = if counts.ranks_stored { RANKS_STORED } else { 0 };
+        let flag = |set, flag| if set { flag } else { 0 };
+        let flags = flag(counts.ranks_stored, RANKS_STORED)
+            | match self.split {
+                Split::Words { digits, .. } => flag(digits, DIGITS),
+                Split::Characters { prefix, .. } => CHARACTERS | flag(prefix, PREFIX),
+            };
         writer.bytes(&VERSION.to_le_bytes());
         writer.bytes(&flags.to_le_bytes());
         let Counts { tokens, merges, added, special, text, classes, .. } = counts;
@@ -455,9 +549,16 @@ impl TokenizerRepr<'_> {
         for &id in self.special.iter().chain(self.added) {
             writer.number(id, counts.wide_ids());
         }
-        for &run in self.classes {
-            let (bytes, len) = write_run(run);
-            writer.bytes(bytes.get(..len).unwrap_or_default());
+        match self.split {
+            Split::Words { classes, .. } => {
+                for &run in classes {
+                    let (bytes, len) = write_run(run);
+                    writer.bytes(bytes.get(..len).unwrap_or_default());
+                }
+            }
+            Split::Characters { ids, .. } => {
+                ids.iter().for_each(|&id| writer.number(id, counts.wide_ids()));
+            }
         }
         for token in self.tokens {
             writer.bytes(token);

@@ -1,0 +1,313 @@
+//! The container: metadata by key, tensors by name.
+//!
+//! In: a path. Out: [`Gguf`]: typed metadata, and tensors as float32, checked. Knows nothing of what
+//! they mean.
+//!
+//! The format is that of `docs/gguf.md` in ggml's repository, versions 2 and 3, little-endian.
+
+use super::quants::Type;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use memmap2::Mmap;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The first bytes of every file.
+pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
+
+/// A metadata value; whole numbers of all widths are one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Whole(i128),
+    Number(f64),
+    Flag(bool),
+    Text(String),
+    List(Vec<Value>),
+}
+
+struct Tensor {
+    kind: u32,
+    /// Rows first.
+    shape: Vec<usize>,
+    /// From the start of the data.
+    offset: usize,
+}
+
+/// An open file.
+pub(crate) struct Gguf {
+    path: PathBuf,
+    bytes: Mmap,
+    /// Where tensor data begins.
+    data: usize,
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Gguf {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let file = File::open(path).with_context(|| format!("{shown}: cannot be opened"))?;
+        // SAFETY: the map is private to this value and only read as bytes, so no bit pattern is
+        // invalid. Another process that shortens the file meanwhile would end this one by SIGBUS;
+        // checkpoints are not edited in place.
+        #[allow(unsafe_code, reason = "reading a checkpoint larger than RAM without a copy")]
+        let bytes =
+            unsafe { Mmap::map(&file) }.with_context(|| format!("{shown}: cannot be mapped"))?;
+        let (metadata, tensors, data) = parse(&bytes).with_context(|| shown.to_string())?;
+        Ok(Self { path: path.to_owned(), bytes, data, metadata, tensors })
+    }
+
+    /// The path, for messages.
+    pub(crate) fn shown(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> anyhow::Error {
+        match self.get(key) {
+            Some(Value::List(list)) => anyhow!(
+                "{}: `{key}` is a list of {}, expected {expected}; convert the model again",
+                self.shown(),
+                list.len()
+            ),
+            Some(found) => anyhow!(
+                "{}: `{key}` is {found:?}, expected {expected}; convert the model again",
+                self.shown()
+            ),
+            None => anyhow!(
+                "{}: `{key}` is missing, expected {expected}; convert the model again",
+                self.shown()
+            ),
+        }
+    }
+
+    /// A whole number, if the key is there.
+    pub(crate) fn whole(&self, key: &str) -> Result<Option<u32>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Whole(number)) => u32::try_from(*number)
+                .map(Some)
+                .map_err(|_| self.wrong(key, "a whole number of 32 bits")),
+            Some(_) => Err(self.wrong(key, "a whole number")),
+        }
+    }
+
+    pub(crate) fn required(&self, key: &str) -> Result<u32> {
+        self.whole(key)?.ok_or_else(|| self.wrong(key, "a whole number"))
+    }
+
+    /// A number, if the key is there.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f32>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Number(number)) => Ok(Some(*number as f32)),
+            Some(Value::Whole(number)) => Ok(Some(*number as f32)),
+            Some(_) => Err(self.wrong(key, "a number")),
+        }
+    }
+
+    /// A text, if the key is there.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(key, "a text")),
+        }
+    }
+
+    /// A list; empty where the key is missing.
+    pub(crate) fn list(&self, key: &str) -> Result<&[Value]> {
+        match self.get(key) {
+            None => Ok(&[]),
+            Some(Value::List(list)) => Ok(list),
+            Some(_) => Err(self.wrong(key, "a list")),
+        }
+    }
+
+    pub(crate) fn has(&self, tensor: &str) -> bool {
+        self.tensors.contains_key(tensor)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Rows of a tensor of two dimensions.
+    pub(crate) fn rows(&self, tensor: &str) -> Option<usize> {
+        self.tensors.get(tensor)?.shape.first().copied()
+    }
+
+    /// The values of tensor `name`, which must have `shape` and be finite.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let path = self.shown();
+        let tensor = self.tensors.get(name).with_context(|| {
+            format!(
+                "{path}: tensor `{name}` is missing, expected with shape {shape:?}; there are {} other \
+                 tensors: is this a whole model, not a split, adapter or projector?",
+                self.tensors.len()
+            )
+        })?;
+        ensure!(
+            tensor.shape == shape,
+            "{path}: tensor `{name}` has shape {:?}, expected {shape:?} from the metadata; convert the \
+             model again",
+            tensor.shape
+        );
+        let kind = Type::of_code(tensor.kind).with_context(|| {
+            format!(
+                "{path}: tensor `{name}` is of type {}, expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, \
+                 Q8_0 or Q2_K to Q6_K; take another quantisation of the model",
+                tensor.kind
+            )
+        })?;
+        let (values, size) = kind.block();
+        let count: usize = shape.iter().product();
+        let cols = shape.last().copied().unwrap_or(0);
+        ensure!(
+            cols.is_multiple_of(values),
+            "{path}: tensor `{name}` has rows of {cols} values, expected whole blocks of {values} for \
+             {kind:?}; the file is damaged"
+        );
+        let start = self.data.checked_add(tensor.offset);
+        let end = start.and_then(|start| start.checked_add(count / values * size));
+        let bytes = start.zip(end).and_then(|(start, end)| self.bytes.get(start..end));
+        let bytes = bytes.with_context(|| {
+            format!("{path}: tensor `{name}` lies beyond the end of the file; download it again")
+        })?;
+        let values = kind.values(bytes);
+        if let Some(i) = values.iter().position(|value| !value.is_finite()) {
+            bail!(
+                "{path}: tensor `{name}` holds {} at element {i} of {}, expected finite values; the file \
+                 is damaged: download it again",
+                values[i],
+                values.len()
+            );
+        }
+        Ok(values)
+    }
+}
+
+type Parsed = (BTreeMap<String, Value>, BTreeMap<String, Tensor>, usize);
+
+fn parse(bytes: &[u8]) -> Result<Parsed> {
+    let mut reader = Reader { bytes, at: 0 };
+    ensure!(
+        reader.take(4)? == MAGIC,
+        "does not begin with `GGUF`; expected a GGUF file, fetched whole (not a Git LFS pointer)"
+    );
+    let version = reader.u32()?;
+    ensure!(
+        version == 2 || version == 3,
+        "GGUF of version {version}, expected 2 or 3, little-endian; convert the model again"
+    );
+    let (tensor_count, key_count) = (reader.u64()?, reader.u64()?);
+    let mut metadata = BTreeMap::new();
+    for _ in 0..key_count {
+        let key = reader.text()?;
+        let kind = reader.u32()?;
+        let value = reader.value(kind, true).with_context(|| format!("metadata `{key}`"))?;
+        metadata.insert(key, value);
+    }
+    let mut tensors = BTreeMap::new();
+    for _ in 0..tensor_count {
+        let name = reader.text()?;
+        let dimensions = reader.u32()?;
+        ensure!(
+            (1..=4).contains(&dimensions),
+            "tensor `{name}` has {dimensions} dimensions, expected 1 to 4; the file is damaged"
+        );
+        let mut shape = Vec::new();
+        for _ in 0..dimensions {
+            shape.push(usize::try_from(reader.u64()?)?);
+        }
+        let all = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+        ensure!(
+            all.is_some_and(|all| all <= bytes.len() * 8),
+            "tensor `{name}` has shape {shape:?}, more than the file holds; download it again"
+        );
+        shape.reverse();
+        let (kind, offset) = (reader.u32()?, usize::try_from(reader.u64()?)?);
+        tensors.insert(name, Tensor { kind, shape, offset });
+    }
+    let alignment = match metadata.get("general.alignment") {
+        Some(Value::Whole(number)) => usize::try_from(*number).ok().filter(|&n| n > 0),
+        Some(_) => None,
+        None => Some(32),
+    };
+    let alignment = alignment.context("`general.alignment` is no positive number")?;
+    let data = reader.at.checked_next_multiple_of(alignment).context("`general.alignment`")?;
+    Ok((metadata, tensors, data))
+}
+
+/// Reads forward in bytes that may be anything.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let end = self.at.checked_add(count);
+        let taken = end.and_then(|end| self.bytes.get(self.at..end)).with_context(|| {
+            format!(
+                "ends at byte {} in the middle of its header, {count} more bytes expected from {}; \
+                 download it again",
+                self.bytes.len(),
+                self.at
+            )
+        })?;
+        self.at += count;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        Ok(self.take(N)?.try_into()?)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let length = usize::try_from(self.u64()?)?;
+        let at = self.at;
+        let bytes = self.take(length)?;
+        String::from_utf8(bytes.to_vec())
+            .with_context(|| format!("the text at byte {at} is not UTF-8; download it again"))
+    }
+
+    fn value(&mut self, kind: u32, lists: bool) -> Result<Value> {
+        Ok(match kind {
+            0 => Value::Whole(u8::from_le_bytes(self.array()?).into()),
+            1 => Value::Whole(i8::from_le_bytes(self.array()?).into()),
+            2 => Value::Whole(u16::from_le_bytes(self.array()?).into()),
+            3 => Value::Whole(i16::from_le_bytes(self.array()?).into()),
+            4 => Value::Whole(self.u32()?.into()),
+            5 => Value::Whole(i32::from_le_bytes(self.array()?).into()),
+            6 => Value::Number(f32::from_le_bytes(self.array()?).into()),
+            7 => Value::Flag(self.array::<1>()? != [0]),
+            8 => Value::Text(self.text()?),
+            9 if lists => {
+                let kind = self.u32()?;
+                // Every element takes a byte at least: a count that lies ends the file, not the memory.
+                let count = self.u64()?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(self.value(kind, false)?);
+                }
+                Value::List(list)
+            }
+            10 => Value::Whole(self.u64()?.into()),
+            11 => Value::Whole(i64::from_le_bytes(self.array()?).into()),
+            12 => Value::Number(f64::from_le_bytes(self.array()?)),
+            _ => bail!("a value of type {kind}, expected 0 to 12; the file is damaged"),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! SentencePiece BPE vocabularies: pieces with scores, as GGUF and llama2.c files have them.
+//!
+//! In: pieces. Out: [`TokenizerSpec`], with a merge for every two pieces that make a third. Knows
+//! nothing of files.
+//!
+//! SentencePiece merges the two neighbours that make the piece of the best score, the leftmost of
+//! several. So a score is a rank, and pieces of one score have one rank.
+
+use super::tokenizer::{Kind, TokenizerSpec};
+use anyhow::{Result, ensure};
+use std::collections::HashMap;
+
+/// What SentencePiece writes for a space.
+const SPACE: char = '\u{2581}';
+
+/// What a piece is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A part of text.
+    Normal,
+    /// A byte of what is no piece: `<0x0A>`.
+    Byte,
+    /// Stands for what cannot be said, begins or ends a text: `<unk>`, `<s>`.
+    Control,
+    /// A part of text that is looked for before anything is merged.
+    Named,
+    /// Nothing.
+    Unused,
+}
+
+/// One piece.
+pub(super) struct Piece {
+    pub text: Vec<u8>,
+    pub score: f32,
+    pub kind: Use,
+}
+
+impl Piece {
+    /// A piece whose use is only told by what it is called.
+    pub(super) fn by_name(text: &[u8], score: f32) -> Self {
+        let control = [&b"<unk>"[..], b"<s>", b"</s>", b"<pad>"].contains(&text);
+        let kind = match byte_of(text) {
+            Some(_) => Use::Byte,
+            None if control => Use::Control,
+            None => Use::Normal,
+        };
+        Self { text: text.to_vec(), score, kind }
+    }
+}
+
+/// The byte that a byte piece stands for.
+fn byte_of(text: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(text).ok()?.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// Makes a vocabulary of `pieces`. `prefix`: whether a space is put in front of a text.
+///
+/// # Errors
+/// When a byte has no piece, or a piece has a space after something else: text is cut in front of
+/// spaces before it is merged.
+pub(super) fn spec(pieces: &[Piece], prefix: bool) -> Result<TokenizerSpec> {
+    let mut tokens = Vec::with_capacity(pieces.len());
+    let mut ids: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut byte_ids: Vec<Option<u32>> = vec![None; 256];
+    let (mut special, mut added, mut unknown) = (Vec::new(), Vec::new(), None);
+    for (id, piece) in (0u32..).zip(pieces) {
+        let bytes = match piece.kind {
+            Use::Byte => byte_of(&piece.text).map_or(piece.text.clone(), |byte| vec![byte]),
+            Use::Normal | Use::Named => with_spaces(&piece.text),
+            Use::Control | Use::Unused => piece.text.clone(),
+        };
+        match piece.kind {
+            Use::Byte => {
+                ensure!(
+                    bytes.len() == 1,
+                    "token {id} is the byte {:?}, expected <0x00> to <0xFF>; convert the model again",
+                    String::from_utf8_lossy(&piece.text)
+                );
+                byte_ids[usize::from(bytes[0])].get_or_insert(id);
+            }
+            Use::Normal => {
+                let word = bytes.trim_ascii_start();
+                ensure!(
+                    !word.contains(&b' '),
+                    "token {id} {:?} has a space after something else, expected spaces only in front; \
+                     vocabularies that cross words cannot be imported",
+                    String::from_utf8_lossy(&bytes)
+                );
+                ids.entry(bytes.clone()).or_insert(id);
+            }
+            Use::Control => {
+                if piece.text == b"<unk>" {
+                    unknown = Some(id);
+                }
+                if !bytes.is_empty() && std::str::from_utf8(&bytes).is_ok() {
+                    special.push(id);
+                }
+            }
+            Use::Named => added.push(id),
+            Use::Unused => {}
+        }
+        tokens.push(bytes);
+    }
+    // What stands for an ASCII character is its piece; only without one, its byte.
+    let byte_ids = (0..=u8::MAX).map(|byte| {
+        let piece = if byte.is_ascii() { ids.get(&[byte][..]).copied() } else { None };
+        piece.or(byte_ids[usize::from(byte)]).or(unknown).ok_or_else(|| {
+            anyhow::anyhow!(
+                "no token for the byte {byte:#04x}, nor <unk>; train with byte_fallback=true"
+            )
+        })
+    });
+    let byte_ids = byte_ids.collect::<Result<_>>()?;
+    let (merges, ranks) = merges(pieces, &tokens, &ids);
+    Ok(TokenizerSpec {
+        tokens,
+        byte_ids,
+        merges,
+        ranks,
+        special,
+        added,
+        kind: Kind::SentencePiece { prefix },
+    })
+}
+
+/// The bytes of a piece as they are in a text.
+fn with_spaces(text: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(text) {
+        Ok(text) => text.replace(SPACE, " ").into_bytes(),
+        Err(_) => text.to_vec(),
+    }
+}
+
+/// Every two pieces that make a third, the best first, and their ranks.
+fn merges(
+    pieces: &[Piece],
+    tokens: &[Vec<u8>],
+    ids: &HashMap<Vec<u8>, u32>,
+) -> (Vec<(u32, u32, u32)>, Vec<u32>) {
+    let mut merges = Vec::new();
+    for (bytes, &id) in ids {
+        let Ok(text) = std::str::from_utf8(bytes) else { continue };
+        for (at, _) in text.char_indices().skip(1) {
+            let (left, right) = bytes.split_at(at);
+            if let (Some(&left), Some(&right)) = (ids.get(left), ids.get(right)) {
+                merges.push((left, right, id));
+            }
+        }
+    }
+    debug_assert_eq!(pieces.len(), tokens.len());
+    let score = |id: u32| pieces[id as usize].score;
+    merges.sort_unstable_by(|a, b| score(b.2).total_cmp(&score(a.2)).then(a.cmp(b)));
+    // A rank is the first id of its score, so that ranks need no room where scores follow the ids.
+    let mut scores: Vec<u32> = merges.iter().map(|merge| merge.2).collect();
+    scores.dedup();
+    let mut first: HashMap<u32, u32> = HashMap::new();
+    for (rank, id) in (0..).zip(&scores) {
+        first.entry(score(*id).to_bits()).or_insert(rank);
+    }
+    let ranks = merges.iter().map(|merge| first[&score(merge.2).to_bits()]).collect();
+    (merges, ranks)
+}

@@ -1,0 +1,65 @@
+//! What a neuron's first-layer output becomes, and whether the neuron is active.
+//!
+//! In: a number, the layer's threshold. Out: the number that the neuron is multiplied by. `libm`'s
+//! exponential everywhere, so every target gives the same bits.
+
+use crate::config::Activation;
+
+/// `act(x)`, if that makes the neuron active: above `threshold`, for ReLU (which is then `x`); further
+/// from 0 than `threshold`, for the others (Lee et al., "CATS", 2024). Below 0 all neurons are active.
+#[inline]
+pub fn coefficient(activation: Activation, threshold: f32, x: f32) -> Option<f32> {
+    if activation.lossy() {
+        let y = gated(activation, x);
+        (y.abs() > threshold).then_some(y)
+    } else {
+        (x > threshold).then_some(x)
+    }
+}
+
+/// `x * sigmoid(s)`: `s` is `x` in SiLU, and in GELU `2 sqrt(2 / pi) (x + 0.044715 x^3)`, for
+/// `1 + tanh(z) = 2 sigmoid(2 z)`.
+#[inline(never)]
+fn gated(activation: Activation, x: f32) -> f32 {
+    let s = match activation {
+        Activation::GeluTanh => 1.595_769 * (x + 0.044_715 * (x * x * x)),
+        _ => x,
+    };
+    x / (1.0 + libm::expf(-s))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_are_those_of_the_papers() {
+        for i in -800..=800 {
+            let x = i as f32 / 50.0;
+            let wide = f64::from(x);
+            let silu = wide / (1.0 + libm::exp(-wide));
+            let z = (2.0 / core::f64::consts::PI).sqrt() * (wide + 0.044715 * wide * wide * wide);
+            let gelu = 0.5 * wide * (1.0 + libm::tanh(z));
+            for (activation, expected) in [(Activation::Silu, silu), (Activation::GeluTanh, gelu)] {
+                let found = coefficient(activation, -1.0, x).unwrap();
+                let error = (f64::from(found) - expected).abs();
+                assert!(error <= 1e-6 * wide.abs().max(1e-3), "{activation:?} {x}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_neuron_is_active_beyond_the_threshold_on_either_side() {
+        let silu = |threshold, x| coefficient(Activation::Silu, threshold, x).is_some();
+        assert!(silu(0.2, -1.2) && silu(0.2, 1.0));
+        assert!(!silu(0.2, 0.1) && !silu(0.2, -8.0));
+        assert!(silu(-1.0, 0.0));
+        // Far out: 0 or x, never infinite or no number.
+        for activation in [Activation::Silu, Activation::GeluTanh] {
+            assert_eq!(coefficient(activation, -1.0, -1e30), Some(0.0));
+            assert_eq!(coefficient(activation, -1.0, 1e10), Some(1e10));
+        }
+        assert_eq!(coefficient(Activation::Relu, 0.5, 0.5), None);
+        assert_eq!(coefficient(Activation::Relu, 0.5, 0.6), Some(0.6));
+    }
+}
