@@ -43,7 +43,11 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
                 let row = Row::of(&record, 0);
                 let mut active = false;
                 for (position, x) in inputs.enumerate() {
-                    if let Some(value) = coefficient(activation, threshold, row.dot(x)) {
+                    // Only a ReLU's threshold is never below 0.
+                    let output =
+                        if activation.lossy() { Some(row.dot(x)) } else { row.dot_above_zero(x) };
+                    let value = output.and_then(|x| coefficient(activation, threshold, x));
+                    if let Some(value) = value {
                         sets.mark(position, value);
                         active = true;
                     }

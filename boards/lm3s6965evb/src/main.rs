@@ -10,6 +10,7 @@ mod halt;
 mod register;
 mod spi;
 mod uart;
+mod vectors;
 
 use cortex_m_rt::entry;
 use embedded_sdmmc::sdcard::spi::{AcquireOpts, SdCard};

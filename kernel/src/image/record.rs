@@ -11,7 +11,7 @@
 
 #[cfg(feature = "q4")]
 use crate::math::groups::{self, Groups};
-use crate::math::quant;
+use crate::math::{self, quant};
 use half::f16;
 use zerocopy::FromBytes;
 
@@ -72,6 +72,14 @@ pub struct RecordLayout {
     pub bias: bool,
 }
 
+/// Bytes of a record's parts.
+#[derive(Clone, Copy)]
+pub(super) struct RecordSizes {
+    header: u32,
+    row: u32,
+    pub stride: u32,
+}
+
 impl RecordLayout {
     /// Bytes before the first row.
     #[inline]
@@ -91,12 +99,28 @@ impl RecordLayout {
         self.header_bytes() + self.rows * self.quant.row_bytes(self.cols)
     }
 
+    /// The sizes that follow, computed once for all records of a table.
+    #[inline]
+    pub(super) const fn sizes(&self) -> RecordSizes {
+        RecordSizes {
+            header: self.header_bytes(),
+            row: self.quant.row_bytes(self.cols),
+            stride: self.stride(),
+        }
+    }
+
     /// A view of the record at the start of `bytes`; `None` when they are too few.
     #[inline]
     pub fn view<'a>(&self, bytes: &'a [u8]) -> Option<Record<'a>> {
-        let bytes = bytes.get(..self.stride() as usize)?;
-        let (header, rows) = bytes.split_at_checked(self.header_bytes() as usize)?;
-        Some(Record { header, rows, row_bytes: self.quant.row_bytes(self.cols), layout: *self })
+        self.view_sized(self.sizes(), bytes)
+    }
+
+    /// The same with its [`sizes`](Self::sizes).
+    #[inline]
+    pub(super) fn view_sized<'a>(&self, sizes: RecordSizes, bytes: &'a [u8]) -> Option<Record<'a>> {
+        let bytes = bytes.get(..sizes.stride as usize)?;
+        let (header, rows) = bytes.split_at_checked(sizes.header as usize)?;
+        Some(Record { header, rows, row_bytes: sizes.row, layout: *self })
     }
 
     /// Writes a record of `rows` (each `(cols,)`), its `bias` and its check into `out`.
@@ -198,13 +222,13 @@ impl<'a> Record<'a> {
     /// The scale of row `i` (the threshold, for signs); meaningless in 4 bits.
     #[inline]
     pub fn scale(&self, i: usize) -> f32 {
-        self.half(1 + i).to_f32()
+        widen(self.half(1 + i))
     }
 
     /// The bias; 0 where the layout has none.
     #[inline]
     pub fn bias(&self) -> f32 {
-        if self.layout.bias { self.half(1 + self.layout.scales() as usize).to_f32() } else { 0.0 }
+        if self.layout.bias { widen(self.half(1 + self.layout.scales() as usize)) } else { 0.0 }
     }
 
     /// Row `i` as 8-bit numbers, `(cols,)`.
@@ -272,6 +296,16 @@ impl<'a> Record<'a> {
     fn row_at(&self, i: usize) -> &'a [u8] {
         let size = self.row_bytes as usize;
         self.rows.get(i * size..).and_then(|rows| rows.get(..size)).unwrap_or(&[])
+    }
+}
+
+/// `f16` to `f32`. All but the smallest scales need no arithmetic but on integers.
+#[inline]
+fn widen(half: f16) -> f32 {
+    let bits = u32::from(half.to_bits());
+    match bits >> 10 & 0x1F {
+        0 => math::half_to_f32(half.to_bits()),
+        _ => f32::from_bits((bits >> 15 << 31) | (((bits & 0x7FFF) << 13) + (112 << 23))),
     }
 }
 

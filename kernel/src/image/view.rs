@@ -7,7 +7,7 @@ use super::crc::Crc32;
 use super::error::ImageError;
 use super::geometry::SectionKind;
 use super::header::Header;
-use super::record::{Record, RecordLayout, identity};
+use super::record::{Record, RecordLayout, RecordSizes, identity};
 use ripple_hal::{BlockCount, BlockIdx};
 
 /// An open image.
@@ -27,6 +27,7 @@ pub struct Table<'m> {
     pub layout: RecordLayout,
     /// Block of the image where the first record starts.
     pub start: BlockIdx,
+    sizes: RecordSizes,
     mapped: &'m [u8],
     /// Records that lie in the mapped prefix as a whole: the first ones.
     pub mapped_records: u32,
@@ -48,10 +49,10 @@ impl<'m> Image<'m> {
         let section = self.header.section(kind);
         let start = section.start.0.saturating_add(section.part.0.saturating_mul(layer));
         let mapped = from_block(self.mapped, start).unwrap_or(&[]);
-        let stride = layout.stride().max(1);
-        let mapped_records = count.min((mapped.len() / stride as usize) as u32);
+        let sizes = layout.sizes();
+        let mapped_records = count.min((mapped.len() / sizes.stride.max(1) as usize) as u32);
         let identity = identity(kind.index() as u32, layer, 0);
-        Table { count, layout, start: BlockIdx(start), mapped, mapped_records, identity }
+        Table { count, layout, start: BlockIdx(start), sizes, mapped, mapped_records, identity }
     }
 
     /// The tokenizer section, if it lies in the mapped prefix.
@@ -116,8 +117,8 @@ impl<'m> Table<'m> {
         if slot >= self.mapped_records {
             return None;
         }
-        let at = slot as usize * self.layout.stride() as usize;
-        self.layout.view(self.mapped.get(at..)?)
+        let at = slot as usize * self.sizes.stride as usize;
+        self.layout.view_sized(self.sizes, self.mapped.get(at..)?)
     }
 
     /// The record of `slot` at the start of `bytes`; its check is verified.
@@ -125,7 +126,7 @@ impl<'m> Table<'m> {
     /// `None` when the bytes are not that record.
     #[inline]
     pub fn arrived<'a>(&self, slot: u32, bytes: &'a [u8]) -> Option<Record<'a>> {
-        let record = self.layout.view(bytes)?;
+        let record = self.layout.view_sized(self.sizes, bytes)?;
         record.is(self.identity ^ slot).then_some(record)
     }
 

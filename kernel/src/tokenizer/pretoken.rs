@@ -120,6 +120,9 @@ pub(super) enum Cut {
     BeforeSpaces,
 }
 
+/// Whether this build knows more than [`Cut::Words`].
+const OTHER_CUTS: bool = cfg!(any(feature = "scores", feature = "digits"));
+
 /// The pieces of a text.
 pub(super) struct Pretokens<'t, 'm> {
     rest: &'t str,
@@ -137,6 +140,7 @@ impl<'t, 'm> Pretokens<'t, 'm> {
     /// Bytes of the first piece of `rest`, which is not empty.
     fn first_len(&mut self) -> usize {
         match self.cut {
+            _ if !OTHER_CUTS => self.first_match(self.rest),
             Cut::Words => self.first_match(self.rest),
             Cut::WordsAndDigits => {
                 if self.part == 0 {
