@@ -40,6 +40,11 @@ pub enum Core {
 }
 
 impl Core {
+    /// What it is called on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Picoseconds of one multiply-accumulate.
     pub const fn picoseconds(self) -> u64 {
         match self {
@@ -198,7 +203,7 @@ impl Machine {
             let front = Image::new(header, &image[..tokenizer_end]);
             front.verify_mapped().map_err(|error| anyhow!("{error}"))?;
         }
-        let meter = Meter::new(clock, self.core);
+        let meter = Meter::new(clock, self.core).with_timing(self.preset.timing());
         Decoder::open(card, mapped, memory.lend(), &self.options, meter).map_err(
             |error| match error {
                 OpenError::Corrupt { table, slot } => damaged(&header, table, slot),

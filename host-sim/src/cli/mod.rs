@@ -10,9 +10,11 @@ mod perplexity;
 mod place;
 mod plan;
 mod prepare;
+mod report;
 mod run;
 mod stages;
 mod summary;
+mod texts;
 
 use crate::bench::policy::Policy;
 use anyhow::Result;
@@ -41,6 +43,7 @@ enum Command {
     Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
+    Report(report::ReportArgs),
     Perplexity(perplexity::Perplexity),
     Image(board::Image),
     Console(board::ConsoleArgs),
@@ -67,6 +70,7 @@ pub fn main() -> Result<()> {
             let names = Policy::ALL.map(|policy| policy.name);
             c.run(&names, crate::bench::rows)
         }
+        Some(Command::Report(c)) => c.run(),
         Some(Command::Perplexity(c)) => c.run(),
         Some(Command::Image(c)) => c.run(),
         Some(Command::Console(c)) => c.run(),
