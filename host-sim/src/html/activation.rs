@@ -32,7 +32,6 @@ pub fn section(study: &Study, command: &str) -> Section {
                 are active, and how unequal they are, decides what a cache can hold."
             .to_owned(),
         figures: vec![ranks(study, command), layers(study, command)],
-        three: false,
         tables: vec![table("", "Active neurons, share of a layer", &header, &rows.collect::<Vec<_>>())],
     }
 }

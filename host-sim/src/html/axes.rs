@@ -9,7 +9,7 @@ use crate::svg::{Anchor, Svg};
 pub const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 22.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 42.0;
 

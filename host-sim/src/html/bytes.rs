@@ -11,7 +11,7 @@ const NAMES: f64 = 108.0;
 const AFTER: f64 = 70.0;
 const ROW: f64 = 32.0;
 const BAR: f64 = 18.0;
-const TOP: f64 = 28.0;
+const TOP: f64 = 38.0;
 
 /// The section.
 pub fn section(study: &Study, command: &str) -> Section {
@@ -46,7 +46,6 @@ pub fn section(study: &Study, command: &str) -> Section {
                 bytes along that nobody asked for, because a second command would cost more than they do."
             .to_owned(),
         figures: vec![bars(study, command)],
-        three: false,
         tables: vec![table("", &caption, &header, &rows)],
     }
 }
@@ -75,9 +74,9 @@ fn bars(study: &Study, command: &str) -> String {
         svg.text("value", Anchor::Start, (x + 6.0, y + 13.5), &text);
     }
     let bottom = TOP + ROW * b.policies.len() as f64;
-    for (name, bytes, y) in [("bound", b.bound, 12.0), ("active", b.active, 12.0)] {
+    for (name, bytes, y) in [("bound", b.bound, 12.0), ("active", b.active, 25.0)] {
         let x = NAMES + scale(bytes);
-        svg.line("mark", (x, 16.0), (x, bottom - 6.0));
+        svg.line("mark", (x, y + 4.0), (x, bottom - 6.0));
         svg.text("tick", Anchor::Middle, (x, y), name);
     }
     Figure {

@@ -32,7 +32,6 @@ pub fn section(study: &Study, command: &str) -> Section {
             study.about.card
         ),
         figures: vec![time(study, command), hit_rate(study, command)],
-        three: false,
         tables: vec![
             table("", "Card time, ms a token, by cache size (simulated)", &header, &times),
             table("", "Active neurons found in memory, %, by cache size", &header, &hits),
@@ -103,7 +102,7 @@ fn sizes_axis(study: &Study) -> Axis {
 
 fn points(study: &Study, policy: &str, value: fn(&Row) -> f64) -> Vec<(f64, f64)> {
     let rows = of(study, policy).into_iter().map(|row| (100.0 * row.cache_ratio, value(row)));
-    rows.filter(|(_, y)| y.is_finite() && *y > 0.0).collect()
+    rows.filter(|(_, y)| y.is_finite()).collect()
 }
 
 fn of<'s>(study: &'s Study, policy: &str) -> Vec<&'s Row> {

@@ -14,8 +14,6 @@ pub struct Section {
     pub words: String,
     /// Figures, as [`Figure::html`] gives them.
     pub figures: Vec<String>,
-    /// Whether three figures go beside each other.
-    pub three: bool,
     /// Tables, as [`table`] gives them.
     pub tables: Vec<String>,
 }
@@ -23,10 +21,9 @@ pub struct Section {
 impl Section {
     /// The section as HTML.
     pub fn html(&self) -> String {
-        let Self { id, title, words, figures, three, tables } = self;
-        let class = if *three { "figures three" } else { "figures" };
+        let Self { id, title, words, figures, tables } = self;
         format!(
-            "<section id=\"{id}\">\n<h2>{}</h2>\n<p>{}</p>\n<div class=\"{class}\">\n{}</div>\n{}</section>\n",
+            "<section id=\"{id}\">\n<h2>{}</h2>\n<p>{}</p>\n<div class=\"figures\">\n{}</div>\n{}</section>\n",
             escaped(title),
             escaped(words),
             figures.concat(),

@@ -36,7 +36,6 @@ pub fn section(study: &Study, command: &str) -> Result<Section> {
             study.about.layer
         ),
         figures,
-        three: false,
         tables: vec![table("", &caption, &header, &rows)],
     })
 }
@@ -54,9 +53,11 @@ fn heat(study: &Study, matrix: &Matrix, brightest: f32, command: &str) -> Result
         reading: format!(
             "{cell}, in the order of the card: the brighter, the more often both fire for the same token \
              (pairs over the root of both frequencies). {}",
-            match after {
-                "before" => "Brightness all over: partners lie anywhere.",
-                _ => "Brightness along the diagonal: partners lie side by side.",
+            match matrix.order.as_str() {
+                "checkpoint" => "Brightness all over: partners lie anywhere.",
+                "co-activation" => "Brightness on the diagonal: partners lie side by side.",
+                _ =>
+                    "Brightness in a band: partners lie within what one merged read of this card brings.",
             }
         ),
         title,
@@ -88,8 +89,9 @@ fn distances(study: &Study, command: &str) -> String {
         legend,
         svg: plot.finish(title, "One curve for each order"),
         reading: "Where a neuron is active, how often is the one so many slots on active too? The curve \
-                  at distance 1 decides how many reads there are: one read brings 1 / (1 - share) neurons \
-                  on average."
+                  at distance 1 decides how many reads there are: one read brings about 1 / (1 - share) \
+                  neurons. The order for the card lifts whole neighbourhoods instead, which \
+                  reads that are merged across gaps bring together."
             .to_owned(),
         commands: (command, "ripple orders PROFILE.trace HELD_OUT.trace (mean runs)".to_owned()),
     }

@@ -27,7 +27,6 @@ pub fn section(study: &Study, command: &str) -> Section {
                 across gaps and without pages: what the order alone does, on held-out text."
             .to_owned(),
         figures: vec![histogram(study, command), neurons(study, command)],
-        three: false,
         tables: vec![table(
             "",
             "Reads a token, all of them and by length in neurons",

@@ -3,28 +3,27 @@
 use super::axes::WIDTH;
 use super::figure::{Figure, Section, table};
 use crate::bench::columns::digits;
-use crate::study::{PresetTime, Study};
+use crate::study::{PartTime, PresetTime, Study};
 use crate::svg::{Anchor, Svg};
 
 const NAMES: f64 = 108.0;
-const AFTER: f64 = 66.0;
+const AFTER: f64 = 74.0;
 const ROW: f64 = 30.0;
 const BAR: f64 = 18.0;
 
 /// The section.
 pub fn section(study: &Study, command: &str) -> Section {
-    let stages: Vec<&str> = study.parts.first().map_or_else(Vec::new, |preset| {
-        preset.parts.iter().map(|part| part.stage.as_str()).collect()
-    });
+    let shown = shown(study);
     let mut header = vec!["card".to_owned(), "token".to_owned()];
-    header.extend(stages.iter().map(|stage| format!("card: {stage}")));
-    header.extend(stages.iter().map(|stage| format!("core: {stage}")));
+    header.extend(shown.iter().map(|(who, stage)| format!("{}: {stage}", who.name())));
     header.extend(["overlap", "all weights streamed, card"].map(str::to_owned));
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let rows = study.parts.iter().map(|preset| {
         let mut cells = vec![preset.preset.clone(), digits(preset.ms_per_token)];
-        cells.extend(preset.parts.iter().map(|part| digits(part.card_ms)));
-        cells.extend(preset.parts.iter().map(|part| digits(part.core_ms)));
+        cells.extend(shown.iter().map(|(who, stage)| {
+            let part = preset.parts.iter().find(|part| part.stage == *stage);
+            digits(part.map_or(0.0, |part| who.ms(part)))
+        }));
         cells.push(digits((busy(preset) - preset.ms_per_token).max(0.0)));
         cells.push(digits(preset.dense_card_ms));
         cells
@@ -38,7 +37,6 @@ pub fn section(study: &Study, command: &str) -> Section {
             study.about.card, study.about.generated
         ),
         figures: vec![shares(study, command), milliseconds(study, command)],
-        three: false,
         tables: vec![table(
             "",
             "Milliseconds a token (simulated)",
@@ -46,6 +44,52 @@ pub fn section(study: &Study, command: &str) -> Section {
             &rows.collect::<Vec<_>>(),
         )],
     }
+}
+
+/// Who is busy.
+#[derive(Clone, Copy)]
+enum Who {
+    Card,
+    Core,
+}
+
+impl Who {
+    const BOTH: [Self; 2] = [Self::Card, Self::Core];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::Core => "core",
+        }
+    }
+
+    /// The CSS class of its boxes.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Card => "fill",
+            Self::Core => "pale",
+        }
+    }
+
+    fn ms(self, part: &PartTime) -> f64 {
+        match self {
+            Self::Card => part.card_ms,
+            Self::Core => part.core_ms,
+        }
+    }
+}
+
+/// The parts that take time on any card.
+fn shown(study: &Study) -> Vec<(Who, &str)> {
+    let stages = study.parts.first().into_iter().flat_map(|preset| &preset.parts);
+    let all = Who::BOTH.into_iter().flat_map(|who| stages.clone().map(move |part| (who, part)));
+    let takes_time = |who: Who, stage: &str| {
+        let parts = study.parts.iter().flat_map(|preset| &preset.parts);
+        parts.filter(|part| part.stage == stage).any(|part| who.ms(part) > 0.0)
+    };
+    all.filter(|(who, part)| takes_time(*who, &part.stage))
+        .map(|(who, part)| (who, part.stage.as_str()))
+        .collect()
 }
 
 /// Card and core together.
@@ -94,37 +138,27 @@ fn bars(
         let y = 6.0 + ROW * row as f64;
         svg.text("", Anchor::End, (NAMES - 8.0, y + 13.5), &preset.preset);
         let mut x = NAMES;
-        let mut part = |class: &str, who: &str, stage: &str, ms: f64| {
+        let parts =
+            Who::BOTH.into_iter().flat_map(|who| preset.parts.iter().map(move |p| (who, p)));
+        for (who, part) in parts {
+            let (ms, stage) = (who.ms(part), &part.stage);
             let width = room * ms / full(preset).max(f64::MIN_POSITIVE);
-            let title = format!("{}, {who}, {stage}: {} ms", preset.preset, digits(ms));
+            let title = format!("{}, {}, {stage}: {} ms", preset.preset, who.name(), digits(ms));
             if width > 0.05 {
-                svg.bar(&format!("{class} {stage}"), (x, y), (width, BAR), &title);
+                svg.bar(&format!("{} {stage}", who.class()), (x, y), (width, BAR), &title);
             }
             x += width;
-        };
-        for stage in &preset.parts {
-            part("fill", "card", &stage.stage, stage.card_ms);
-        }
-        for stage in &preset.parts {
-            part("pale", "core", &stage.stage, stage.core_ms);
         }
         let text = format!("{} ms", digits(preset.ms_per_token));
         svg.text("value", Anchor::Start, (x + 6.0, y + 13.5), &text);
     }
     let height = 8.0 + ROW * study.parts.len() as f64;
-    let mut legend = Vec::new();
-    for (who, class, of) in [
-        ("card", "fill", (|part| part.card_ms) as fn(&crate::study::PartTime) -> f64),
-        ("core", "pale", |part| part.core_ms),
-    ] {
-        let first = study.parts.first().into_iter().flat_map(|preset| &preset.parts);
-        for part in first.filter(|part| of(part) > 0.0) {
-            legend.push((format!("{who}: {}", part.stage), format!("{class} {}", part.stage)));
-        }
-    }
+    let key = |(who, stage): (Who, &str)| {
+        (format!("{}: {stage}", who.name()), format!("{} {stage}", who.class()))
+    };
     Figure {
         title: title.to_owned(),
-        legend,
+        legend: shown(study).into_iter().map(key).collect(),
         svg: svg.inline(WIDTH, height, title, "A bar for each card"),
         reading: reading.to_owned(),
         commands: (command, "ripple run IMAGE --card CARD --speculate 0".to_owned()),

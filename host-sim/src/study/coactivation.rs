@@ -71,7 +71,8 @@ pub struct Distances {
     pub slots: Vec<usize>,
     /// Share of active neurons at any distance: what chance would give.
     pub chance: f64,
-    /// By order: the share at each distance. At distance 1 it is `1 - 1 / mean run`.
+    /// By order: at each distance, the share of the active neurons with a neuron that far on whose
+    /// neighbour is active. At distance 1 it is `1 - 1 / mean run`, but for the last slots.
     pub orders: Vec<(String, Vec<f64>)>,
 }
 
@@ -81,7 +82,7 @@ pub fn distances(trace: &Trace, placed: &[Placed]) -> Distances {
     let slots: Vec<usize> = DISTANCES.into_iter().filter(|slots| *slots < neurons).collect();
     let mut all = 0_u64;
     let orders = placed.iter().map(|placed| {
-        let mut together = vec![0_u64; slots.len()];
+        let mut together = vec![(0_u64, 0_u64); slots.len()];
         let mut active = vec![false; neurons];
         all = 0;
         for (layer, order) in placed.placement.layers().iter().enumerate() {
@@ -91,14 +92,17 @@ pub fn distances(trace: &Trace, placed: &[Placed]) -> Distances {
                     trace.active(token, layer).map(|n| slot_of[usize::from(n)].into()).collect();
                 here.iter().for_each(|&slot| active[slot] = true);
                 all += here.len() as u64;
-                for (count, distance) in together.iter_mut().zip(&slots) {
-                    let next = |slot: &&usize| active.get(*slot + distance) == Some(&true);
-                    *count += here.iter().filter(next).count() as u64;
+                for ((with, both), distance) in together.iter_mut().zip(&slots) {
+                    let there = here.iter().filter_map(|slot| active.get(slot + distance));
+                    there.for_each(|active| {
+                        *with += 1;
+                        *both += u64::from(*active);
+                    });
                 }
                 here.iter().for_each(|&slot| active[slot] = false);
             }
         }
-        let shares = together.iter().map(|&count| count as f64 / all.max(1) as f64);
+        let shares = together.iter().map(|&(with, both)| both as f64 / with.max(1) as f64);
         (placed.name.to_owned(), shares.collect())
     });
     let orders = orders.collect();
