@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
@@ -57,12 +58,30 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Prints `value` as JSON.
+/// Version of all JSON that the command writes: raised when a field changes its meaning or goes;
+/// `host-sim/README.md` has the fields.
+pub const JSON_VERSION: u32 = 1;
+
+/// `value` as JSON, a field `version` before its own.
+///
+/// # Errors
+/// When `value` is not written as an object.
+pub fn json(value: &impl Serialize) -> Result<String> {
+    #[derive(Serialize)]
+    struct Versioned<'v, T> {
+        version: u32,
+        #[serde(flatten)]
+        value: &'v T,
+    }
+    Ok(serde_json::to_string_pretty(&Versioned { version: JSON_VERSION, value })? + "\n")
+}
+
+/// Prints `value` as [`json`].
 ///
 /// # Errors
 /// As [`print()`].
-pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&json(value)?)
 }
 
 /// Writes `path` through a temporary file beside it and renames at the end, so that a failure (a
@@ -89,6 +108,7 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         .prefix(".ripple-")
         .tempfile_in(folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
+    let _unfinished = crate::interrupt::unfinished(file.path());
     fill(file.as_file()).with_context(|| format!("{}: not written", path.display()))?;
     file.as_file().sync_all().with_context(|| format!("{}: not written", path.display()))?;
     #[cfg(unix)]
@@ -114,7 +134,7 @@ pub fn progress(total: u64, what: &str) -> ProgressBar {
     };
     let bar = ProgressBar::with_draw_target(Some(total), target);
     if let Ok(style) = ProgressStyle::with_template(
-        "{msg:>12} [{bar:32}] {human_pos}/{human_len} {elapsed} eta {eta}",
+        "{msg:>12} [{bar:32}] {human_pos}/{human_len} {per_sec} {elapsed} eta {eta}",
     ) {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -3,6 +3,8 @@
 //! In: an image and tokens. Out: perplexity, exactly as the goldens were taken: windows of the full
 //! context, no overlap, losses averaged over windows.
 
+use crate::failure::Interrupted;
+use crate::interrupt;
 use crate::memory::HostMemory;
 use crate::model::Model;
 use crate::reference::{Reference, window_loss};
@@ -26,6 +28,7 @@ pub fn reference_loss(
         .map_init(
             || Reference::new(model),
             |reference, window| {
+                uninterrupted()?;
                 let loss = window_loss(window, |begins, token| {
                     if begins {
                         reference.reset();
@@ -54,6 +57,7 @@ pub fn image_loss(
     let losses = full_windows(tokens, context, most)
         .into_par_iter()
         .map(|window| {
+            uninterrupted()?;
             let mut memory = HostMemory::new(&plan);
             let options = Options { verify: false, ..*options };
             let mut decoder = Decoder::open(Slice::new(image), image, memory.lend(), &options, ())
@@ -66,6 +70,11 @@ pub fn image_loss(
         })
         .collect::<Result<Vec<f64>>>()?;
     mean(&losses, tokens, context)
+}
+
+/// An error where the user stops the command.
+fn uninterrupted() -> Result<()> {
+    if interrupt::requested() { Err(Interrupted.into()) } else { Ok(()) }
 }
 
 fn full_windows(tokens: &[u32], context: u32, most: usize) -> Vec<&[u32]> {

@@ -7,7 +7,9 @@ use super::args::PAGE_MIB;
 use super::texts::{Texts, Traced};
 use crate::bench::{Case, Row, Settings, chart, csv, json, markdown, table};
 use crate::card::Preset;
-use crate::output::{self, check_path, progress, write_whole};
+use crate::failure::Interrupted;
+use crate::interrupt;
+use crate::output::{self, check_path, note, progress, write_whole};
 use crate::simulate::Core;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -113,11 +115,15 @@ impl Bench {
             some => some,
         };
         let traced = self.texts.traced(&self.models)?;
+        interrupt::listen();
         let bar = progress((traced.len() * ratios.len() * presets.len()) as u64, "bench");
         let mut rows = Vec::new();
         for case in traced.iter().map(Traced::case) {
             for &ratio in &ratios {
                 for &preset in &presets {
+                    if interrupt::requested() {
+                        continue;
+                    }
                     let more = replay(&case, &settings, preset, ratio).with_context(|| {
                         format!("{} on {} with a cache of {ratio}", case.name, preset.name)
                     })?;
@@ -128,8 +134,15 @@ impl Bench {
         }
         bar.finish_and_clear();
         let about = self.about(&traced);
+        let all = format!("{about}\n\n{}", table(&rows));
+        if interrupt::requested() {
+            output::print(&all)?;
+            let cases = traced.len() * ratios.len() * presets.len();
+            note(&format!("these are {} of {cases} cases; no file was written", bar.position()));
+            return Err(Interrupted.into());
+        }
         self.files.write(&rows, charted, &about)?;
-        Ok(format!("{about}\n\n{}", table(&rows)))
+        Ok(all)
     }
 
     fn settings(&self, known: &[&str]) -> Result<Settings> {

@@ -90,7 +90,7 @@ impl Perplexity {
         }
         bar.finish_and_clear();
         if self.json {
-            return output::print_json(&rows);
+            return output::print_json(&serde_json::json!({ "rows": rows }));
         }
         let text = self.text.file_name().unwrap_or_default().to_string_lossy();
         let windows = most.min(tokens.len() / c.context as usize);

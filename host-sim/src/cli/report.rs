@@ -8,7 +8,7 @@ use crate::bench::policy::Policy;
 use crate::bench::{Settings, run::bundles};
 use crate::card::Preset;
 use crate::html::page;
-use crate::output::{check_path, note, progress, write_whole};
+use crate::output::{self, check_path, note, progress, write_whole};
 use crate::pack::{PredictorChoice, pack};
 use crate::placement::PlaceOptions;
 use crate::simulate::{Machine, Mapped, header};
@@ -68,7 +68,7 @@ impl ReportArgs {
         let html = page(&study, &command())?;
         write_whole(&self.output, |out| Ok(out.write_all(html.as_bytes())?))?;
         if let Some(path) = &self.json {
-            let json = serde_json::to_string_pretty(&study)? + "\n";
+            let json = output::json(&study)?;
             write_whole(path, |out| Ok(out.write_all(json.as_bytes())?))?;
         }
         note(&format!(

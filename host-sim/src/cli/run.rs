@@ -2,7 +2,9 @@
 
 use super::args::{MachineArgs, RequestArgs};
 use super::summary::summary;
+use crate::failure::{Interrupted, bad_input};
 use crate::generate::{End, Generated, Request, generate};
+use crate::interrupt;
 use crate::output;
 use crate::report::{Report, report};
 use crate::simulate::{Machine, header};
@@ -43,9 +45,9 @@ impl Run {
 
 /// Reads an image file.
 pub fn read_image(path: &Path) -> Result<Arc<[u8]>> {
-    let bytes = std::fs::read(path)
-        .with_context(|| format!("{}: the image cannot be read", path.display()))?;
-    Ok(bytes.into())
+    let bytes = std::fs::read(path);
+    let bytes = bytes.with_context(|| format!("{}: the image cannot be read", path.display()));
+    Ok(bytes.map_err(bad_input)?.into())
 }
 
 /// What came of a run.
@@ -89,7 +91,7 @@ impl Stream {
 impl Outcome {
     fn parts(&self) -> Parts {
         let (generated, report) = (&self.generated, &self.report);
-        let prompt = generated.prompt.len() as f64;
+        let prompt = generated.prompt.len().max(1) as f64;
         let all = report.bytes_per_token * report.tokens as f64;
         let decoded = report.tokens as f64 - prompt;
         Parts {
@@ -134,7 +136,8 @@ impl Outcome {
     pub fn print(&self, image: &str, machine: &Machine, json: bool) -> Result<()> {
         if !json {
             let text = summary(&self.report, machine, &self.generated, &self.parts());
-            return output::print(&format!("\n{text}"));
+            output::print(&format!("\n{text}"))?;
+            return self.whole();
         }
         output::print_json(&Json {
             image,
@@ -144,7 +147,13 @@ impl Outcome {
             end: self.generated.end,
             parts: self.parts(),
             simulated: &self.report,
-        })
+        })?;
+        self.whole()
+    }
+
+    /// An error where the user stopped the run.
+    fn whole(&self) -> Result<()> {
+        if self.generated.end == End::Interrupted { Err(Interrupted.into()) } else { Ok(()) }
     }
 }
 
@@ -165,6 +174,7 @@ pub fn stream(
         .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
+    interrupt::listen();
     let terminal = to != Stream::Nothing && std::io::stderr().is_terminal();
     let mut text = String::new();
     let mut printed = Ok(());

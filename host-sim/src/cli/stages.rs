@@ -1,5 +1,7 @@
 //! The offline stages, one subcommand each: import, trace, orders, pack.
 
+use crate::failure::{Interrupted, bad_input};
+use crate::interrupt;
 use crate::model::Model;
 use crate::output::{self, check_path, note, progress, write_whole};
 use crate::pack::{PredictorChoice, pack};
@@ -26,7 +28,7 @@ pub struct Import {
 impl Import {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
-        let model = crate::import::import(&self.directory)?;
+        let model = crate::import::import(&self.directory).map_err(bad_input)?;
         model.write(&self.output)?;
         let c = &model.config;
         note(&format!(
@@ -64,6 +66,14 @@ impl TraceArgs {
         check_path(&self.output)?;
         let model = Model::load(&self.model)?;
         let trace = trace_text(&model, &self.text, self.tokens)?;
+        if interrupt::requested() {
+            note(&format!(
+                "traced {} tokens of {} before the interrupt; nothing was written",
+                trace.tokens(),
+                self.text.display()
+            ));
+            return Err(Interrupted.into());
+        }
         trace.write(&self.output)?;
         let density: Vec<String> =
             (0..trace.layers()).map(|l| format!("{:.1}", 100.0 * trace.density(l))).collect();
@@ -82,6 +92,7 @@ impl TraceArgs {
 fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
     let tokens = read_tokens(model, path)?;
     let tokens = &tokens[..tokens.len().min(most.map_or(usize::MAX, |most| most as usize))];
+    interrupt::listen();
     let bar = progress(tokens.len() as u64, "trace");
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let trace = record(model, &name, tokens, &|n| bar.inc(n));

@@ -9,6 +9,7 @@ mod config;
 mod file;
 pub mod tokenizer;
 
+use crate::failure::bad_input;
 use crate::model::{self, Model};
 use crate::models;
 use anyhow::{Result, bail};
@@ -28,6 +29,10 @@ impl Model {
     /// # Errors
     /// As [`Model::read`] and [`import`].
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_unmarked(path).map_err(bad_input)
+    }
+
+    fn load_unmarked(path: &Path) -> Result<Self> {
         if path.is_dir() {
             import(path)
         } else if path.exists() {

@@ -23,9 +23,6 @@ use ripple_hal::BlockCount;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Version of the study as JSON.
-pub const VERSION: u32 = 1;
-
 /// What is studied, besides the case.
 pub struct Plan<'a> {
     /// Policies, core, pages: as `ripple bench` has them.
@@ -45,8 +42,6 @@ pub struct Plan<'a> {
 /// Everything that is shown. Times are simulated, in milliseconds a token.
 #[derive(Debug, Serialize)]
 pub struct Study {
-    /// Version of these fields.
-    pub version: u32,
     /// What was studied.
     pub about: About,
     /// How often neurons fire, layer by layer.
@@ -150,17 +145,7 @@ impl Study {
             layer: plan.layer,
             generated: generate,
         };
-        Ok(Self {
-            version: VERSION,
-            about,
-            activation,
-            orders,
-            distances,
-            matrices,
-            cache,
-            budget,
-            parts,
-        })
+        Ok(Self { about, activation, orders, distances, matrices, cache, budget, parts })
     }
 }
 
