@@ -22,6 +22,9 @@ const CHARTED: f64 = 0.1;
 
 /// Compare policies on held-out text: card and core time, reads, bytes. All times are simulated.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ripple bench story-nano --preset spi,uhs-sdr104 --cache 0,0.1\n  ripple bench my.model --profile profile.txt --held-out other.txt --svg card-time.svg"
+)]
 pub struct Bench {
     /// Model files, Hugging Face directories or names of demo models; without any, all demo models.
     #[arg(conflicts_with = "profile_trace")]

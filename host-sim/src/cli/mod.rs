@@ -5,6 +5,7 @@ mod bench;
 mod board;
 mod card;
 mod demo;
+mod doctor;
 mod inspect;
 mod perplexity;
 mod place;
@@ -12,19 +13,30 @@ mod plan;
 mod prepare;
 mod report;
 mod run;
+mod shell;
 mod stages;
 mod summary;
 mod texts;
 
 use crate::bench::policy::Policy;
+use crate::failure::CODES;
+use crate::interrupt;
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// What to try first.
+const EXAMPLES: &str = "\
+Examples:
+  ripple                                  a demo model tells a story from a simulated card
+  ripple report story-nano -o story.html  what there is to see of a model, as a page
+  ripple bench story-nano                 every policy on every card
+  ripple doctor                           what the boards need on this machine";
 
 /// Runs language models larger than RAM: only the neurons a token needs leave the card.
 ///
 /// Without a subcommand it takes a demo model through every stage, from checkpoint to text.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "ripple", version, after_help = format!("{EXAMPLES}\n\n{CODES}"), args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,6 +60,9 @@ enum Command {
     Image(board::Image),
     Console(board::ConsoleArgs),
     Plan(plan::Plan),
+    Doctor(doctor::Doctor),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 /// Runs the command that the process was started with.
@@ -55,6 +70,7 @@ enum Command {
 /// # Errors
 /// Whatever the command could not do; to be printed.
 pub fn main() -> Result<()> {
+    interrupt::install();
     let cli = Cli::parse();
     match cli.command {
         None => cli.demo.run(),
@@ -75,5 +91,8 @@ pub fn main() -> Result<()> {
         Some(Command::Image(c)) => c.run(),
         Some(Command::Console(c)) => c.run(),
         Some(Command::Plan(c)) => c.run(),
+        Some(Command::Doctor(c)) => c.run(),
+        Some(Command::Completions(c)) => c.run(Cli::command()),
+        Some(Command::Man(c)) => c.run(Cli::command()),
     }
 }

@@ -22,6 +22,9 @@ const SIGNS: [(u32, f64); 3] = [(1, 0.999), (4, 0.99), (4, 0.999)];
 
 /// Perplexity of a text: float32 reference, 8-bit image, and image with the sign predictor.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  ripple perplexity my.model --text held-out.txt --calibrate profile.txt"
+)]
 pub struct Perplexity {
     /// Model file or Hugging Face directory.
     model: PathBuf,

@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// Generate text from an image on a simulated card.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  ripple run my.image --prompt \"Once\" --card sdio-hs --map dense --cache 0.1"
+)]
 pub struct Run {
     /// Image, as `ripple pack` writes it.
     image: PathBuf,

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Read a Hugging Face directory (config.json, model.safetensors, tokenizer.json) into one file.
 #[derive(Args)]
+#[command(after_help = "Example:\n  ripple import ./my-relu-llama -o my.model")]
 pub struct Import {
     /// The directory.
     directory: PathBuf,
@@ -47,6 +48,7 @@ impl Import {
 
 /// Record which neurons a text makes active.
 #[derive(Args)]
+#[command(after_help = "Example:\n  ripple trace my.model --text profile.txt -o my.trace")]
 pub struct TraceArgs {
     /// Model file or Hugging Face directory.
     model: PathBuf,
@@ -102,6 +104,7 @@ fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
 
 /// Compare orders: mean run length and reads a token on held-out text, without cache or collapse.
 #[derive(Args)]
+#[command(after_help = "Example:\n  ripple orders profile.trace held-out.trace")]
 pub struct Orders {
     /// Trace of profiling text.
     profile: PathBuf,
@@ -176,6 +179,9 @@ impl PredictorArgs {
 
 /// Write the image for the card.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  ripple pack my.model --placement my.placement --trace my.trace -o my.image"
+)]
 pub struct Pack {
     /// Model file or Hugging Face directory.
     model: PathBuf,
