@@ -103,8 +103,12 @@ pub fn generate<D: BlockDevice, P: Probe>(
         .map_err(|e| anyhow!("the prompt cannot be encoded: {e}"))?;
     prompt.truncate(1 + count);
     let too_long = |context: u32| {
+        let wider = match context < config.context {
+            true => format!(", or give it up to {} positions with --context", config.context),
+            false => String::new(),
+        };
         anyhow!(
-            "the prompt has {} tokens, the context is {context}; shorten the prompt",
+            "the prompt has {} tokens, the context is {context}; shorten the prompt{wider}",
             prompt.len()
         )
     };

@@ -19,6 +19,7 @@ pub fn install() {
     // Where it cannot be set up, Ctrl-C ends the process as it always did.
     let _ = ctrlc::set_handler(|| {
         if !LISTENS.load(Ordering::Relaxed) || REQUESTED.swap(true, Ordering::Relaxed) {
+            crate::output::note("error: interrupted; no file was half written");
             let unfinished = lock();
             unfinished.iter().for_each(|path| drop(std::fs::remove_file(path)));
             std::process::exit(INTERRUPTED.into());

@@ -109,8 +109,12 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         .tempfile_in(folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
     let _unfinished = crate::interrupt::unfinished(file.path());
-    fill(file.as_file()).with_context(|| format!("{}: not written", path.display()))?;
-    file.as_file().sync_all().with_context(|| format!("{}: not written", path.display()))?;
+    let written = fill(file.as_file()).and_then(|()| Ok(file.as_file().sync_all()?));
+    written.map_err(|error| {
+        let fix = if is_full(&error) { "; make room on the disk" } else { "" };
+        let path = path.display();
+        error.context(format!("{path}: not written, what was there before is as it was{fix}"))
+    })?;
     #[cfg(unix)]
     {
         // Temporary files are private (0600); an output is an ordinary file.
@@ -121,6 +125,13 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         format!("{}: the finished file could not be put in place", path.display())
     })?;
     Ok(())
+}
+
+/// Whether a file could not grow.
+fn is_full(error: &anyhow::Error) -> bool {
+    let full = [ErrorKind::StorageFull, ErrorKind::FileTooLarge, ErrorKind::QuotaExceeded];
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| full.contains(&cause.kind()))
 }
 
 /// A progress bar over `total` steps of `what`: drawn on standard error, only on a terminal, and

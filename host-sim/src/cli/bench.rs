@@ -117,10 +117,10 @@ impl Bench {
                 .collect::<Result<_>>()?,
             some => some,
         };
-        let traced = self.texts.traced(&self.models)?;
         interrupt::listen();
+        let traced = self.texts.traced(&self.models)?;
         let bar = progress((traced.len() * ratios.len() * presets.len()) as u64, "bench");
-        let mut rows = Vec::new();
+        let (mut rows, mut done) = (Vec::new(), 0);
         for case in traced.iter().map(Traced::case) {
             for &ratio in &ratios {
                 for &preset in &presets {
@@ -132,6 +132,7 @@ impl Bench {
                     })?;
                     rows.extend(more);
                     bar.inc(1);
+                    done += 1;
                 }
             }
         }
@@ -141,7 +142,7 @@ impl Bench {
         if interrupt::requested() {
             output::print(&all)?;
             let cases = traced.len() * ratios.len() * presets.len();
-            note(&format!("these are {} of {cases} cases; no file was written", bar.position()));
+            note(&format!("these are {done} of {cases} cases; no file was written"));
             return Err(Interrupted.into());
         }
         self.files.write(&rows, charted, &about)?;

@@ -66,6 +66,8 @@ struct Check {
     /// What it is for.
     purpose: &'static str,
     state: State,
+    /// Whether a board cannot be built or run without it.
+    needed: bool,
     /// Its version, where it has one.
     found: Option<String>,
     /// What puts it right; nothing where it is.
@@ -103,7 +105,7 @@ impl Doctor {
         } else {
             output::print(&text(&report.checks))?;
         }
-        let wrong = report.checks.iter().filter(|check| check.state != State::Ok);
+        let wrong = report.checks.iter().filter(|check| check.needed && check.state != State::Ok);
         let wrong: Vec<&str> = wrong.map(|check| check.name.as_str()).collect();
         if !self.boards.is_empty() && !wrong.is_empty() {
             bail!("{} cannot be built and run here: {}", self.boards.join(", "), wrong.join(", "));
@@ -133,6 +135,7 @@ fn checks(boards: &[&Board]) -> Vec<Check> {
             name: target.to_owned(),
             purpose: "Rust target",
             state: if there { State::Ok } else { State::Missing },
+            needed: true,
             found: None,
             install: (!there).then(|| format!("rustup target add {target}")),
             boards: names(&|board| board.target == target),
@@ -141,8 +144,9 @@ fn checks(boards: &[&Board]) -> Vec<Check> {
     let tools = sysroot_has(&["--print", "target-libdir"], "../bin/llvm-size");
     checks.push(Check {
         name: "llvm-tools".to_owned(),
-        purpose: "sizes of firmware",
+        purpose: "sizes of firmware, optional",
         state: if tools { State::Ok } else { State::Missing },
+        needed: true,
         found: None,
         install: (!tools).then(|| "rustup component add llvm-tools".to_owned()),
         boards: all(),
@@ -161,14 +165,14 @@ fn checks(boards: &[&Board]) -> Vec<Check> {
     let emulated = || names(&|board| board.qemu.is_some());
     checks.push(program(
         "mcopy",
-        "reads card images",
+        "looks into cards, optional",
         "mtools",
         "sudo apt-get install mtools",
         emulated(),
     ));
     checks.push(program(
         "fsck.fat",
-        "checks card images",
+        "checks cards, optional",
         "dosfstools",
         "sudo apt-get install dosfstools",
         emulated(),
@@ -180,6 +184,9 @@ fn checks(boards: &[&Board]) -> Vec<Check> {
         "cargo install probe-rs-tools --locked",
         names(&|board| board.qemu.is_none()),
     ));
+    for check in &mut checks {
+        check.needed &= !check.purpose.ends_with("optional");
+    }
     checks.retain(|check| !check.boards.is_empty());
     checks
 }
@@ -203,6 +210,7 @@ fn program(
         name: name.to_owned(),
         purpose,
         state: if output.is_some() { State::Ok } else { State::Missing },
+        needed: true,
         found,
         install: output.is_none().then(|| install.to_owned()),
         boards,

@@ -35,6 +35,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self) -> Result<()> {
+        interrupt::listen();
         let name = self.image.display();
         let image = read_image(&self.image)?;
         let header = header(&image).with_context(|| name.to_string())?;
@@ -177,7 +178,6 @@ pub fn stream(
         .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
-    interrupt::listen();
     let terminal = to != Stream::Nothing && std::io::stderr().is_terminal();
     let mut text = String::new();
     let mut printed = Ok(());

@@ -66,6 +66,7 @@ pub struct TraceArgs {
 impl TraceArgs {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
+        interrupt::listen();
         let model = Model::load(&self.model)?;
         let trace = trace_text(&model, &self.text, self.tokens)?;
         if interrupt::requested() {
@@ -94,7 +95,6 @@ impl TraceArgs {
 fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
     let tokens = read_tokens(model, path)?;
     let tokens = &tokens[..tokens.len().min(most.map_or(usize::MAX, |most| most as usize))];
-    interrupt::listen();
     let bar = progress(tokens.len() as u64, "trace");
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let trace = record(model, &name, tokens, &|n| bar.inc(n));
@@ -219,7 +219,8 @@ impl Pack {
             active.extend((0..layers).map(|l| trace.density(l) * neurons as f64));
         }
         let image = pack(&model, &placement, &self.predictor.choice(&model)?, &active)
-            .with_context(|| self.placement.display().to_string())?;
+            .with_context(|| self.placement.display().to_string())
+            .map_err(bad_input)?;
         write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
         if placement.model() != model.name {
             note(&format!(
