@@ -10,9 +10,9 @@ const ARGUMENTS: [&str; 12] = [
     "report",
     "story-nano",
     "--profile-tokens",
-    "1024",
+    "512",
     "--tokens",
-    "256",
+    "128",
     "--generate",
     "8",
     "-o",
@@ -110,7 +110,7 @@ fn two_runs_are_equal_byte_for_byte() {
 fn the_cache_curve_is_the_bench() {
     let folder = fresh("bench");
     let arguments = "bench story-nano --preset uhs-sdr104 --cache 0,0.05,0.1,0.2,0.4 \
-                     --profile-tokens 1024 --tokens 256 --json bench.json";
+                     --profile-tokens 512 --tokens 128 --json bench.json";
     ripple(&folder, &arguments.split_whitespace().collect::<Vec<_>>());
     let bench: Value = serde_json::from_str(&read(&folder, "bench.json")).unwrap();
     assert_eq!(numbers()["cache"], bench["rows"]);
@@ -126,7 +126,7 @@ fn the_cache_curve_is_the_bench() {
 fn the_runs_are_those_of_orders() {
     let folder = fresh("orders");
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/story-nano");
-    for (text, tokens) in [("profile", "1024"), ("held-out", "256")] {
+    for (text, tokens) in [("profile", "512"), ("held-out", "128")] {
         let file = format!("{model}/{text}.txt");
         let trace = format!("{text}.trace");
         ripple(&folder, &["trace", model, "--text", &file, "--tokens", tokens, "-o", &trace]);
@@ -145,7 +145,7 @@ fn the_runs_are_those_of_orders() {
         let layers = replay["layers"].as_array().unwrap();
         let sum = |field: &str| layers.iter().map(|l| l[field].as_u64().unwrap()).sum::<u64>();
         let (reads, bundles) = (sum("reads"), sum("bundles"));
-        assert!(close(&ours["reads_per_token"], &Value::from(reads as f64 / 256.0)));
+        assert!(close(&ours["reads_per_token"], &Value::from(reads as f64 / 128.0)));
         assert!(close(&ours["mean_run"], &Value::from(bundles as f64 / reads as f64)));
         let bins = ours["histogram"].as_array().unwrap().iter();
         let all: f64 = bins.map(|reads| reads.as_f64().unwrap()).sum();

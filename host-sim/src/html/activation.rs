@@ -72,7 +72,8 @@ fn layers(study: &Study, command: &str) -> String {
     let all = &study.activation;
     let most = all.iter().map(|a| 100.0 * a.profile.max(a.held_out)).fold(0.0, f64::max);
     let every = all.len().div_ceil(16).max(1);
-    let name = |layer: usize| if layer % every == 0 { layer.to_string() } else { String::new() };
+    let name =
+        |layer: usize| if layer.is_multiple_of(every) { layer.to_string() } else { String::new() };
     let x = Axis::names("layer", (0..all.len()).map(name));
     let mut plot = Plot::new(x, Axis::linear("active a token", most, " %"));
     for (layer, a) in all.iter().enumerate() {

@@ -64,7 +64,7 @@ fn histogram(study: &Study, command: &str) -> String {
     )
 }
 
-/// The share of all active neurons that come in reads at least as long.
+/// The means, one bar an order.
 fn neurons(study: &Study, command: &str) -> String {
     let title = "Mean neurons a read";
     let most = study.orders.iter().map(|runs| runs.mean_run).fold(1.0, f64::max);

@@ -104,7 +104,7 @@ fn shares(study: &Study, command: &str) -> String {
         study,
         command,
         title,
-        |preset| busy(preset),
+        busy,
         "Every bar is one card and 100 % of what card (full \
         colour) and core (pale) are busy with for a token; the number is the time a token takes in all. Full \
         colour to the right end: the card is what to improve; pale: the core is.",

@@ -19,7 +19,6 @@ use crate::bench::{Case, Row, Settings};
 use crate::simulate::Machine;
 use anyhow::Result;
 use rayon::prelude::*;
-use ripple_hal::BlockCount;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -153,10 +152,5 @@ impl Plan<'_> {
     /// Steps that a study with this plan takes.
     pub fn steps(&self) -> u64 {
         (1 + self.caches.len() + self.machines.len()) as u64
-    }
-
-    /// Staging of the machine, both halves.
-    pub fn staging(&self) -> BlockCount {
-        self.machine.options.staging
     }
 }
