@@ -3,6 +3,8 @@
 //! In: an open decoder, its tokenizer, a sampler. Out: pieces of text, and how many tokens were fed.
 //! The prompt is fed in chunks; greedy decoding may draft what comes next.
 
+use crate::failure::bad_input;
+use crate::interrupt;
 use anyhow::{Result, anyhow, ensure};
 use ripple_hal::{BlockDevice, BlockIdx};
 use ripple_kernel::image::{Header, SectionKind};
@@ -62,6 +64,8 @@ pub enum End {
     EndOfText,
     /// The KV cache was full.
     Context,
+    /// The user stopped it.
+    Interrupted,
 }
 
 impl Generated {
@@ -76,7 +80,8 @@ impl Generated {
 /// Runs `request`; `piece` gets the prompt and each piece of text as soon as its characters are
 /// whole, `prompt_progress` the decoder and the tokens of the prompt done and to do.
 ///
-/// Ends at the end-of-text token, when the KV cache is full, or after `request.tokens`.
+/// Ends at the end-of-text token, when the KV cache is full, after `request.tokens`, or when
+/// [`interrupt::requested`].
 ///
 /// # Errors
 /// When the prompt does not fit, an option is out of range, or the device fails.
@@ -99,8 +104,12 @@ pub fn generate<D: BlockDevice, P: Probe>(
         .map_err(|e| anyhow!("the prompt cannot be encoded: {e}"))?;
     prompt.truncate(1 + count);
     let too_long = |context: u32| {
+        let wider = match context < config.context {
+            true => format!(", or give it up to {} positions with --context", config.context),
+            false => String::new(),
+        };
         anyhow!(
-            "the prompt has {} tokens, the context is {context}; shorten the prompt",
+            "the prompt has {} tokens, the context is {context}; shorten the prompt{wider}",
             prompt.len()
         )
     };
@@ -115,6 +124,10 @@ pub fn generate<D: BlockDevice, P: Probe>(
     let batch = decoder.batch() as usize;
     let last = (prompt.len() - 1) / batch * batch;
     for (i, chunk) in prompt[..last].chunks(batch).enumerate() {
+        if interrupt::requested() {
+            prompt.truncate(i * batch);
+            return Ok(Generated { prompt, end: End::Interrupted, ..Generated::default() });
+        }
         decoder.feed(chunk).map_err(|e| failed(i * batch, e))?;
         prompt_progress(decoder, (i + 1) * batch, prompt.len());
     }
@@ -142,6 +155,10 @@ pub fn generate<D: BlockDevice, P: Probe>(
             sampler.accept(token);
         }
         if out.tokens.len() >= request.tokens as usize {
+            break;
+        }
+        if interrupt::requested() {
+            out.end = End::Interrupted;
             break;
         }
         let last = new.last().copied().unwrap_or(config.bos);
@@ -173,16 +190,20 @@ pub fn generate<D: BlockDevice, P: Probe>(
 
 /// Names the section of a record that arrived damaged, and the fix.
 pub(crate) fn damaged(header: &Header, table: BlockIdx, slot: u32) -> anyhow::Error {
+    bad_input(anyhow!(damage(header, table, slot)))
+}
+
+fn damage(header: &Header, table: BlockIdx, slot: u32) -> String {
     let holds = |kind: &SectionKind| {
         let section = header.section(*kind);
         let end = section.start.0 + section.part.0 * header.parts(*kind);
         (section.start.0..end).contains(&table.0)
     };
     let Some(kind) = SectionKind::ALL.into_iter().find(holds) else {
-        return anyhow!("record {slot} of the table at block {} is damaged", table.0);
+        return format!("record {slot} of the table at block {} is damaged", table.0);
     };
     let section = header.section(kind);
     let part = (table.0 - section.start.0) / section.part.0.max(1);
     let layer = if kind.per_layer() { format!(", layer {part}") } else { String::new() };
-    anyhow!("section `{kind}`{layer}: record {slot} is damaged; copy the image again")
+    format!("section `{kind}`{layer}: record {slot} is damaged; copy the image again")
 }

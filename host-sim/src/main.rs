@@ -1,13 +1,14 @@
 //! The `ripple` command.
 
+use ripple_host_sim::{cli, failure, output};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match ripple_host_sim::cli::main() {
+    match cli::main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            ripple_host_sim::output::note(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            output::note(&format!("error: {error:#}"));
+            failure::exit_code(&error)
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: the kernel's reports. Out: counts by stage, and a virtual clock that was moved on.
 
-use crate::card::VirtualClock;
+use crate::card::{Timing, VirtualClock};
 use crate::simulate::Core;
 use ripple_kernel::plan::Extent;
 use ripple_kernel::{Probe, Stage};
@@ -19,11 +19,14 @@ pub struct StageCounts {
     pub wanted: u64,
     /// Multiply-accumulates.
     pub multiply_accumulates: u64,
+    /// Picoseconds that the card was busy; 0 where the meter does not know the card.
+    pub card_ps: u64,
 }
 
 /// A probe that counts, and lets computation take its time on the virtual clock.
 pub struct Meter {
     clock: VirtualClock,
+    timing: Option<Timing>,
     picoseconds: u64,
     stages: [StageCounts; Stage::ALL.len()],
     compute_ps: u64,
@@ -36,12 +39,19 @@ impl Meter {
     pub fn new(clock: VirtualClock, core: Core) -> Self {
         Self {
             clock,
+            timing: None,
             picoseconds: core.picoseconds(),
             stages: Default::default(),
             compute_ps: 0,
             hits: 0,
             misses: 0,
         }
+    }
+
+    /// The same, which knows what reads cost on the card.
+    #[must_use]
+    pub fn with_timing(self, timing: Timing) -> Self {
+        Self { timing: Some(timing), ..self }
     }
 
     /// What a stage did.
@@ -77,6 +87,7 @@ impl Probe for Meter {
         counts.reads += 1;
         counts.bytes += extent.blocks.bytes();
         counts.wanted += u64::from(extent.wanted);
+        counts.card_ps += self.timing.as_ref().map_or(0, |t| t.cost_ps(extent.blocks.bytes()));
     }
 
     fn compute(&mut self, stage: Stage, count: u32) {

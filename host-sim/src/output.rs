@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
@@ -57,12 +58,30 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Prints `value` as JSON.
+/// Version of all JSON that the command writes: raised when a field changes its meaning or goes;
+/// `host-sim/README.md` has the fields.
+pub const JSON_VERSION: u32 = 1;
+
+/// `value` as JSON, a field `version` before its own.
+///
+/// # Errors
+/// When `value` is not written as an object.
+pub fn json(value: &impl Serialize) -> Result<String> {
+    #[derive(Serialize)]
+    struct Versioned<'v, T> {
+        version: u32,
+        #[serde(flatten)]
+        value: &'v T,
+    }
+    Ok(serde_json::to_string_pretty(&Versioned { version: JSON_VERSION, value })? + "\n")
+}
+
+/// Prints `value` as [`json`].
 ///
 /// # Errors
 /// As [`print()`].
-pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&json(value)?)
 }
 
 /// Writes `path` through a temporary file beside it and renames at the end, so that a failure (a
@@ -89,8 +108,13 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         .prefix(".ripple-")
         .tempfile_in(folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
-    fill(file.as_file()).with_context(|| format!("{}: not written", path.display()))?;
-    file.as_file().sync_all().with_context(|| format!("{}: not written", path.display()))?;
+    let _unfinished = crate::interrupt::unfinished(file.path());
+    let written = fill(file.as_file()).and_then(|()| Ok(file.as_file().sync_all()?));
+    written.map_err(|error| {
+        let fix = if is_full(&error) { "; make room on the disk" } else { "" };
+        let path = path.display();
+        error.context(format!("{path}: not written, what was there before is as it was{fix}"))
+    })?;
     #[cfg(unix)]
     {
         // Temporary files are private (0600); an output is an ordinary file.
@@ -101,6 +125,13 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         format!("{}: the finished file could not be put in place", path.display())
     })?;
     Ok(())
+}
+
+/// Whether a file could not grow.
+fn is_full(error: &anyhow::Error) -> bool {
+    let full = [ErrorKind::StorageFull, ErrorKind::FileTooLarge, ErrorKind::QuotaExceeded];
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| full.contains(&cause.kind()))
 }
 
 /// A progress bar over `total` steps of `what`: drawn on standard error, only on a terminal, and
@@ -114,7 +145,7 @@ pub fn progress(total: u64, what: &str) -> ProgressBar {
     };
     let bar = ProgressBar::with_draw_target(Some(total), target);
     if let Ok(style) = ProgressStyle::with_template(
-        "{msg:>12} [{bar:32}] {human_pos}/{human_len} {elapsed} eta {eta}",
+        "{msg:>12} [{bar:32}] {human_pos}/{human_len} {per_sec} {elapsed} eta {eta}",
     ) {
         bar.set_style(style.progress_chars("=> "));
     }

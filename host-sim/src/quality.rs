@@ -4,6 +4,8 @@
 //! (windows of the full context, no overlap, losses averaged over windows), how far its distributions
 //! are from the reference's, and how many bundles it wants.
 
+use crate::failure::Interrupted;
+use crate::interrupt;
 use crate::memory::HostMemory;
 use crate::model::Model;
 use crate::reference::{Reference, window_loss};
@@ -48,10 +50,12 @@ pub fn measure(
         .map_init(
             || Reference::new(model),
             |reference, window| {
-                let truth = Truth::of(reference, model.config.threshold, window);
+                uninterrupted()?;
+                let truth = Truth::of(reference, model, window);
                 done(window.len() as u64);
                 let mut sums = vec![truth.itself];
                 for image in images {
+                    uninterrupted()?;
                     sums.push(image_window(image, window, options, &truth)?);
                     done(window.len() as u64);
                 }
@@ -118,14 +122,15 @@ struct Truth {
 }
 
 impl Truth {
-    fn of(reference: &mut Reference<'_>, threshold: f32, window: &[u32]) -> Self {
+    fn of(reference: &mut Reference<'_>, model: &Model, window: &[u32]) -> Self {
         let (mut log_probabilities, mut active) = (Vec::new(), 0usize);
         let Ok(loss) = window_loss(window, |begins, token| {
             if begins {
                 reference.reset();
             }
-            let logits = reference.forward_with(token, &mut |_, pre: &[f32], _: &[f32]| {
-                active += pre.iter().filter(|pre| **pre > threshold).count();
+            let logits = reference.forward_with(token, &mut |layer, pre: &[f32], _: &[f32]| {
+                let is_active = |pre: &&f32| model.coefficient(layer, **pre).is_some();
+                active += pre.iter().filter(is_active).count();
             });
             log_probabilities.push(log_softmax(logits));
             Ok::<_, std::convert::Infallible>(logits.to_vec())
@@ -172,6 +177,11 @@ fn image_window(image: &[u8], window: &[u32], options: &Options, truth: &Truth) 
         agreement: f64::from(agreed) / positions,
         bundles: decoder.probe_mut().0 as f64 / positions,
     })
+}
+
+/// An error where the user stops the command.
+fn uninterrupted() -> Result<()> {
+    if interrupt::requested() { Err(Interrupted.into()) } else { Ok(()) }
 }
 
 /// Counts the bundles that are wanted.

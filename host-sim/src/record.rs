@@ -3,6 +3,7 @@
 //! In: a model and tokens. Out: a [`Trace`] of which neurons fired. The observer is a
 //! [`Probe`], the same that watches the kernel, so a trace of either has one form.
 
+use crate::interrupt;
 use crate::model::Model;
 use crate::pack::{PredictorChoice, geometry};
 use crate::reference::Reference;
@@ -35,7 +36,7 @@ impl Recorder {
 
 /// The active sets of `tokens` under the reference, in windows of the model's full context.
 ///
-/// `done` is called with the number of tokens after each window.
+/// Where [`interrupt::requested`], only the first windows. `done` is called with the number of tokens after each window.
 pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + Sync)) -> Trace {
     let config = &model.config;
     let header = TraceHeader {
@@ -52,19 +53,23 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
             || Reference::new(model),
             |reference, window| {
                 let mut recorder = Recorder::default();
+                if interrupt::requested() {
+                    return None;
+                }
                 observe(reference, window, &mut recorder);
                 done(window.len() as u64);
-                recorder
+                Some(recorder)
             },
         )
         .collect();
     let mut builder = TraceBuilder::new(header);
     let mut first = 0;
-    for (mut recorder, window) in recorders.into_iter().zip(windows(tokens, config.context)) {
+    for (recorder, window) in recorders.into_iter().zip(windows(tokens, config.context)) {
+        let Some(mut recorder) = recorder else { break };
         recorder.flush(&mut builder, first);
         first += window.len();
     }
-    builder.name(tokens);
+    builder.name(&tokens[..first]);
     builder.finish()
 }
 

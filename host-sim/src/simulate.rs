@@ -4,10 +4,11 @@
 //! Time is simulated: reads cost what the card's model says, computation what the core's says.
 
 use crate::card::{Preset, SimCard, Timing, VirtualClock};
+use crate::failure::bad_input;
 use crate::generate::damaged;
 use crate::memory::HostMemory;
 use crate::meter::Meter;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, ReadPattern, calibrate};
 use ripple_kernel::image::{Bundle, Geometry, Header, Image, ImageError, SectionKind};
@@ -40,6 +41,11 @@ pub enum Core {
 }
 
 impl Core {
+    /// What it is called on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Picoseconds of one multiply-accumulate.
     pub const fn picoseconds(self) -> u64 {
         match self {
@@ -117,11 +123,14 @@ pub type SimDecoder<'m> = Decoder<'m, SimCard<Arc<[u8]>>, Meter>;
 /// # Errors
 /// When it is not an image.
 pub fn header(image: &[u8]) -> Result<Header> {
-    Header::parse(&image[..image.len().min(64 * BLOCK_BYTES)]).map_err(|error| match error {
-        ImageError::Magic { .. } | ImageError::HeaderLength { .. } => {
-            anyhow!("{error}; expected an image as `ripple pack` writes it")
-        }
-        error => anyhow!("{error}"),
+    let header = Header::parse(&image[..image.len().min(64 * BLOCK_BYTES)]);
+    header.map_err(|error| {
+        bad_input(match error {
+            ImageError::Magic { .. } | ImageError::HeaderLength { .. } => {
+                anyhow!("{error}; expected an image as `ripple pack` writes it")
+            }
+            error => anyhow!("{error}"),
+        })
     })
 }
 
@@ -186,22 +195,23 @@ impl Machine {
         let card = SimCard::new(Arc::clone(image), self.preset.timing(), clock.clone());
         let header = header(image)?;
         let found = BlockCount::for_bytes(image.len() as u64);
-        ensure!(
-            found >= header.blocks,
-            ImageError::Truncated { needed: header.blocks, found }.to_string()
-        );
+        if found < header.blocks {
+            let error = ImageError::Truncated { needed: header.blocks, found };
+            return Err(bad_input(anyhow!("{error}")));
+        }
         let mapped = self.mapped.of(&header, image);
         // The kernel checks what is mapped. The host reads the tokenizer in place even where it is not.
         let tokenizer_end =
             header.section(SectionKind::LayerVectors).start.0 as usize * BLOCK_BYTES;
         if self.options.verify && mapped.len() < tokenizer_end {
             let front = Image::new(header, &image[..tokenizer_end]);
-            front.verify_mapped().map_err(|error| anyhow!("{error}"))?;
+            front.verify_mapped().map_err(|error| bad_input(anyhow!("{error}")))?;
         }
-        let meter = Meter::new(clock, self.core);
+        let meter = Meter::new(clock, self.core).with_timing(self.preset.timing());
         Decoder::open(card, mapped, memory.lend(), &self.options, meter).map_err(
             |error| match error {
                 OpenError::Corrupt { table, slot } => damaged(&header, table, slot),
+                OpenError::Image(error) => bad_input(anyhow!("{error}")),
                 error => anyhow!("{error}"),
             },
         )

@@ -3,6 +3,7 @@
 //! In: a text and a model's tokenizer. Out: windows of at most the model's context, each run from
 //! an empty KV cache. Knows nothing of what runs them.
 
+use crate::failure::bad_input;
 use crate::model::Model;
 use anyhow::{Context, Result, anyhow, ensure};
 use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer};
@@ -32,6 +33,10 @@ pub fn tokens(model: &Model, text: &str) -> Result<Vec<u32>> {
 /// # Errors
 /// When the file cannot be read, is not UTF-8, or is empty.
 pub fn read_tokens(model: &Model, path: &Path) -> Result<Vec<u32>> {
+    read_text(model, path).map_err(bad_input)
+}
+
+fn read_text(model: &Model, path: &Path) -> Result<Vec<u32>> {
     let shown = path.display();
     let bytes = std::fs::read(path).with_context(|| format!("{shown}: the text cannot be read"))?;
     let text = String::from_utf8(bytes)

@@ -11,6 +11,7 @@
 
 mod header;
 
+use crate::failure::bad_input;
 use crate::output::write_whole;
 use anyhow::{Context, Result, ensure};
 use header::{check_header, explain, read_ids};
@@ -79,7 +80,9 @@ impl Trace {
     /// When the file is not a whole, consistent trace: says what was expected, what was found and
     /// what to do.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::map(path).with_context(|| format!("{}: not an activation trace", path.display()))
+        let trace = Self::map(path);
+        let trace = trace.with_context(|| format!("{}: not an activation trace", path.display()));
+        trace.map_err(bad_input)
     }
 
     fn map(path: &Path) -> Result<Self> {

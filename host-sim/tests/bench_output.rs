@@ -134,7 +134,9 @@ fn csv_and_json_give_the_rows_back() {
     assert_eq!(text.lines().next(), Some(header));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     assert_eq!(reader.deserialize().collect::<Result<Vec<Row>, _>>().unwrap(), rows);
-    assert_eq!(serde_json::from_str::<Vec<Row>>(&json(&rows).unwrap()).unwrap(), rows);
+    let read: serde_json::Value = serde_json::from_str(&json(&rows).unwrap()).unwrap();
+    assert_eq!(read["version"], 1);
+    assert_eq!(serde_json::from_value::<Vec<Row>>(read["rows"].clone()).unwrap(), rows);
 }
 
 /// Elements of a class.

@@ -53,7 +53,7 @@ impl<'a> Row<'a> {
             // Scales are not negative.
             Weights::Q8 { row, scale } if self.bias == 0.0 => {
                 let product = math::dot(row, x.packed);
-                (product > 0).then(|| product as f32 * (scale * x.scale))
+                if product <= 0 { None } else { Some(product as f32 * (scale * x.scale)) }
             }
             _ => Some(self.dot(x)),
         }

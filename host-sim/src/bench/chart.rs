@@ -7,15 +7,14 @@
 //! for factors.
 
 mod scale;
-mod svg;
 
 use super::columns::{digits, percent};
 use super::summary::{distinct, find};
 use super::table::wrapped;
 use super::{BASELINE, OURS, Row};
 use crate::card::Preset;
+use crate::svg::{Anchor, Svg};
 use scale::{Scale, scales};
-use svg::{Anchor, Svg};
 
 /// The policies that are drawn, and their colours: Okabe and Ito's, told apart by all.
 const POLICIES: [(&str, &str); 5] = [

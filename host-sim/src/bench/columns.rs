@@ -45,12 +45,12 @@ pub(super) fn cells(row: &Row, baseline: Option<&Row>) -> [String; HEADER.len()]
 }
 
 /// A share as a percentage without needless digits.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{} %", (share * 1e5).round() / 1e3)
 }
 
 /// How many times as much; a dash where that cannot be said.
-pub(super) fn factor(times: Option<f64>) -> String {
+pub(crate) fn factor(times: Option<f64>) -> String {
     match times {
         Some(times) if times.is_finite() => format!("{times:.2}"),
         _ => "-".to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn factor(times: Option<f64>) -> String {
 }
 
 /// Three digits that count, and at most four decimals.
-pub(super) fn digits(x: f64) -> String {
+pub(crate) fn digits(x: f64) -> String {
     // The bounds are where rounding would add a digit.
     let decimals = match x.abs() {
         0.0 => return "0".to_owned(),

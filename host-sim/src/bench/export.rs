@@ -5,12 +5,16 @@
 use super::Row;
 use anyhow::Result;
 
-/// A JSON array of the rows.
+/// JSON: a version, and the rows as an array.
 ///
 /// # Errors
 /// Only in theory: a row has nothing that JSON cannot hold.
 pub fn json(rows: &[Row]) -> Result<String> {
-    Ok(serde_json::to_string_pretty(rows)? + "\n")
+    #[derive(serde::Serialize)]
+    struct Rows<'r> {
+        rows: &'r [Row],
+    }
+    crate::output::json(&Rows { rows })
 }
 
 /// A header and a line for each row.

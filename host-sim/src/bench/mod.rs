@@ -7,14 +7,14 @@
 mod blank;
 mod bound;
 mod chart;
-mod columns;
+pub(crate) mod columns;
 mod export;
 pub mod layout;
 mod markdown;
 pub mod policy;
 pub mod replay;
 mod row;
-mod run;
+pub(crate) mod run;
 mod summary;
 mod table;
 

@@ -55,7 +55,7 @@ pub fn rows(
 }
 
 /// The bundles of a case: as the packer stores them by default.
-fn bundles(case: &Case<'_>) -> Result<Bundles> {
+pub(crate) fn bundles(case: &Case<'_>) -> Result<Bundles> {
     let (layers, neurons) = (case.test.layers() as u32, case.test.neurons() as u32);
     let (stride, work) = match case.model {
         Some(model) => {

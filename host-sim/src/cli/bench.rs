@@ -4,28 +4,30 @@
 //! a policy costs is asked of whoever calls [`Bench::run`]; nothing here knows a policy.
 
 use super::args::PAGE_MIB;
+use super::texts::{Texts, Traced};
 use crate::bench::{Case, Row, Settings, chart, csv, json, markdown, table};
 use crate::card::Preset;
-use crate::model::Model;
-use crate::models;
-use crate::output::{self, check_path, progress, write_whole};
-use crate::record::record;
+use crate::failure::Interrupted;
+use crate::interrupt;
+use crate::output::{self, check_path, note, progress, write_whole};
 use crate::simulate::Core;
-use crate::text::read_tokens;
-use crate::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The cache size that the chart shows when it can choose.
 const CHARTED: f64 = 0.1;
 
 /// Compare policies on held-out text: card and core time, reads, bytes. All times are simulated.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ripple bench story-nano --preset spi,uhs-sdr104 --cache 0,0.1\n  ripple bench my.model --profile profile.txt --held-out other.txt --svg card-time.svg"
+)]
 pub struct Bench {
     /// Model files, Hugging Face directories or names of demo models; without any, all demo models.
+    #[arg(conflicts_with = "profile_trace")]
     models: Vec<PathBuf>,
     /// Card; may be given several times. Without it, all.
     #[arg(long = "preset", alias = "card", value_delimiter = ',', value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
@@ -55,32 +57,6 @@ pub struct Bench {
     files: Files,
 }
 
-/// What is read: texts by each model, or traces of one.
-#[derive(Args)]
-struct Texts {
-    /// Text to place with; without it, profile.txt beside each model.
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
-    /// Text to replay; without it, held-out.txt beside each model.
-    #[arg(long, value_name = "FILE")]
-    held_out: Option<PathBuf>,
-    /// Most tokens to place with.
-    #[arg(long, default_value_t = 32 * 1024, value_parser = value_parser!(u32).range(1..))]
-    profile_tokens: u32,
-    /// Most tokens to replay.
-    #[arg(long, default_value_t = 4096, value_parser = value_parser!(u32).range(1..))]
-    tokens: u32,
-    /// Trace to place with, instead of models and texts; as `ripple trace` writes it.
-    #[arg(long, value_name = "TRACE", requires = "test_trace", conflicts_with_all = ["models", "profile", "held_out", "profile_tokens", "tokens"])]
-    profile_trace: Option<PathBuf>,
-    /// Trace to replay.
-    #[arg(long, value_name = "TRACE", requires = "profile_trace")]
-    test_trace: Option<PathBuf>,
-    /// Size of a neuron bundle on the card; without it, what the traces say.
-    #[arg(long, requires = "profile_trace", value_parser = value_parser!(u32).range(8..))]
-    bundle_bytes: Option<u32>,
-}
-
 /// What is written besides the table.
 #[derive(Args)]
 struct Files {
@@ -105,15 +81,6 @@ struct Files {
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "expected a share from 0 to 1".to_owned())
-}
-
-/// A model and its traces.
-struct Traced {
-    name: String,
-    model: Option<Model>,
-    profile: Trace,
-    test: Trace,
-    bundle_bytes: u32,
 }
 
 impl Bench {
@@ -150,24 +117,36 @@ impl Bench {
                 .collect::<Result<_>>()?,
             some => some,
         };
-        let traced = self.traced()?;
+        interrupt::listen();
+        let traced = self.texts.traced(&self.models)?;
         let bar = progress((traced.len() * ratios.len() * presets.len()) as u64, "bench");
-        let mut rows = Vec::new();
+        let (mut rows, mut done) = (Vec::new(), 0);
         for case in traced.iter().map(Traced::case) {
             for &ratio in &ratios {
                 for &preset in &presets {
+                    if interrupt::requested() {
+                        continue;
+                    }
                     let more = replay(&case, &settings, preset, ratio).with_context(|| {
                         format!("{} on {} with a cache of {ratio}", case.name, preset.name)
                     })?;
                     rows.extend(more);
                     bar.inc(1);
+                    done += 1;
                 }
             }
         }
         bar.finish_and_clear();
         let about = self.about(&traced);
+        let all = format!("{about}\n\n{}", table(&rows));
+        if interrupt::requested() {
+            output::print(&all)?;
+            let cases = traced.len() * ratios.len() * presets.len();
+            note(&format!("these are {done} of {cases} cases; no file was written"));
+            return Err(Interrupted.into());
+        }
         self.files.write(&rows, charted, &about)?;
-        Ok(format!("{about}\n\n{}", table(&rows)))
+        Ok(all)
     }
 
     fn settings(&self, known: &[&str]) -> Result<Settings> {
@@ -188,45 +167,9 @@ impl Bench {
         })
     }
 
-    /// Reads or records the traces, all before the first is replayed: what is missing is missed
-    /// early.
-    fn traced(&self) -> Result<Vec<Traced>> {
-        if let (Some(profile), Some(test)) = (&self.texts.profile_trace, &self.texts.test_trace) {
-            return Ok(vec![read_traces(profile, test, self.texts.bundle_bytes)?]);
-        }
-        let paths = match self.models.as_slice() {
-            [] => models::list().iter().map(|name| models::path(name)).collect::<Result<_>>()?,
-            paths => paths.iter().map(|path| model_path(path)).collect::<Result<Vec<_>>>()?,
-        };
-        let mut texts = Vec::new();
-        for path in &paths {
-            let text = self.texts.read(path)?;
-            ensure!(
-                texts.iter().all(|other: &ModelTexts| other.model.name != text.model.name),
-                "{}: a second model called `{}`; rename one, their rows could not be told apart",
-                path.display(),
-                text.model.name
-            );
-            texts.push(text);
-        }
-        let all: usize = texts.iter().map(|text| text.profile.1.len() + text.test.1.len()).sum();
-        let bar = progress(all as u64, "trace");
-        let traced = texts.into_iter().map(|text| text.trace(&|tokens| bar.inc(tokens))).collect();
-        bar.finish_and_clear();
-        Ok(traced)
-    }
-
     /// What was run, in words.
     fn about(&self, traced: &[Traced]) -> String {
-        let texts = traced.iter().map(|t| {
-            format!(
-                "placed by {} ({} tokens), replayed on {} ({} tokens)",
-                t.profile.text(),
-                t.profile.tokens(),
-                t.test.text(),
-                t.test.tokens()
-            )
-        });
+        let texts = traced.iter().map(Traced::texts);
         let texts: Vec<String> = texts.collect();
         let texts = match texts.as_slice() {
             [first, rest @ ..] if rest.iter().all(|text| text == first) => first.clone(),
@@ -244,82 +187,6 @@ impl Bench {
         };
         format!("Simulated. {texts}; core {core}, {staging}, pages up to {} MiB.", self.page_mib)
     }
-}
-
-/// A model, and the name and tokens of its texts.
-struct ModelTexts {
-    model: Model,
-    profile: (String, Vec<u32>),
-    test: (String, Vec<u32>),
-}
-
-impl Texts {
-    fn read(&self, path: &Path) -> Result<ModelTexts> {
-        let model = Model::load(path)?;
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let tokens = |given: &Option<PathBuf>, default: &str, option: &str, most: u32| {
-            let file = given.clone().unwrap_or_else(|| folder.join(default));
-            let mut tokens = read_tokens(&model, &file).with_context(|| {
-                format!("--{option}: expected a text for `{}`; give one", model.name)
-            })?;
-            tokens.truncate(most as usize);
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok::<_, anyhow::Error>((name, tokens))
-        };
-        let profile = tokens(&self.profile, "profile.txt", "profile", self.profile_tokens)?;
-        let test = tokens(&self.held_out, "held-out.txt", "held-out", self.tokens)?;
-        Ok(ModelTexts { model, profile, test })
-    }
-}
-
-impl ModelTexts {
-    fn trace(self, done: &(dyn Fn(u64) + Sync)) -> Traced {
-        let Self { model, profile, test } = self;
-        let profile = record(&model, &profile.0, &profile.1, done);
-        let test = record(&model, &test.0, &test.1, done);
-        let bundle_bytes = test.bundle_bytes();
-        Traced { name: model.name.clone(), model: Some(model), profile, test, bundle_bytes }
-    }
-}
-
-impl Traced {
-    fn case(&self) -> Case<'_> {
-        let Self { name, model, profile, test, bundle_bytes } = self;
-        Case { name, model: model.as_ref(), profile, test, bundle_bytes: *bundle_bytes }
-    }
-}
-
-/// The model at `path`, or the demo model of that name.
-fn model_path(path: &Path) -> Result<PathBuf> {
-    match path.to_str() {
-        Some(name) if !path.exists() && models::list().contains(&name) => models::path(name),
-        _ => Ok(path.to_owned()),
-    }
-}
-
-fn read_traces(profile: &Path, test: &Path, bundle_bytes: Option<u32>) -> Result<Traced> {
-    let traces = [Trace::read(profile)?, Trace::read(test)?];
-    for (trace, path) in traces.iter().zip([profile, test]) {
-        let path = path.display();
-        ensure!(
-            trace.tokens() > 0,
-            "{path}: expected at least one token, found none; trace a text"
-        );
-    }
-    let [profile, test_trace] = traces;
-    ensure!(
-        (profile.layers(), profile.neurons()) == (test_trace.layers(), test_trace.neurons()),
-        "{}: expected {} layers of {} neurons as in the profile's trace, found {} of {}; trace the \
-         same model",
-        test.display(),
-        profile.layers(),
-        profile.neurons(),
-        test_trace.layers(),
-        test_trace.neurons()
-    );
-    let bundle_bytes = bundle_bytes.unwrap_or(test_trace.bundle_bytes());
-    let name = test_trace.model().to_owned();
-    Ok(Traced { name, model: None, profile, test: test_trace, bundle_bytes })
 }
 
 impl Files {

@@ -2,6 +2,7 @@
 
 use super::run::read_image;
 use super::summary::{bytes, table};
+use crate::failure::bad_input;
 use crate::output;
 use crate::simulate::header;
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 /// Show what an image holds, and check its checksums.
 #[derive(Args)]
+#[command(after_help = "Example:\n  ripple inspect my.image")]
 pub struct Inspect {
     /// Image, as `ripple pack` writes it.
     image: PathBuf,
@@ -117,25 +119,30 @@ impl Inspect {
         } else {
             output::print(&print(&report))?;
         }
-        let bad: Vec<_> = report
-            .sections
-            .iter()
-            .filter(|section| section.check == Check::Wrong)
-            .map(|section| section.name)
-            .collect();
-        ensure!(
-            report.file_bytes >= report.bytes,
-            "{name}: expected {} bytes, found {}: the image is cut short; copy it again",
-            report.bytes,
-            report.file_bytes
-        );
-        ensure!(
-            bad.is_empty(),
-            "{name}: wrong checksum in section `{}`: the image is damaged; copy it again",
-            bad.join("`, `")
-        );
-        Ok(())
+        whole(&name.to_string(), &report).map_err(bad_input)
     }
+}
+
+/// Whether the image is whole and undamaged.
+fn whole(name: &str, report: &Report) -> Result<()> {
+    let bad: Vec<_> = report
+        .sections
+        .iter()
+        .filter(|section| section.check == Check::Wrong)
+        .map(|section| section.name)
+        .collect();
+    ensure!(
+        report.file_bytes >= report.bytes,
+        "{name}: expected {} bytes, found {}: the image is cut short; copy it again",
+        report.bytes,
+        report.file_bytes
+    );
+    ensure!(
+        bad.is_empty(),
+        "{name}: wrong checksum in section `{}`: the image is damaged; copy it again",
+        bad.join("`, `")
+    );
+    Ok(())
 }
 
 /// Compares a section with its checksum.

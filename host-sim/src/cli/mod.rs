@@ -5,25 +5,39 @@ mod bench;
 mod board;
 mod card;
 mod demo;
+mod doctor;
 mod inspect;
 mod perplexity;
 mod place;
 mod plan;
 mod prepare;
+mod report;
 mod run;
+mod shell;
 mod stages;
 mod summary;
+mod texts;
 mod train;
 
 use crate::bench::policy::Policy;
+use crate::failure::CODES;
+use crate::interrupt;
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// What to try first.
+const EXAMPLES: &str = "\
+Examples:
+  ripple                                  a demo model tells a story from a simulated card
+  ripple report story-nano -o story.html  what there is to see of a model, as a page
+  ripple bench story-nano                 every policy on every card
+  ripple doctor                           what the boards need on this machine";
 
 /// Runs language models larger than RAM: only the neurons a token needs leave the card.
 ///
 /// Without a subcommand it takes a demo model through every stage, from checkpoint to text.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "ripple", version, after_help = format!("{EXAMPLES}\n\n{CODES}"), args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,10 +57,14 @@ enum Command {
     Run(run::Run),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
+    Report(report::ReportArgs),
     Perplexity(perplexity::Perplexity),
     Image(board::Image),
     Console(board::ConsoleArgs),
     Plan(plan::Plan),
+    Doctor(doctor::Doctor),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 /// Runs the command that the process was started with.
@@ -54,6 +72,7 @@ enum Command {
 /// # Errors
 /// Whatever the command could not do; to be printed.
 pub fn main() -> Result<()> {
+    interrupt::install();
     let cli = Cli::parse();
     match cli.command {
         None => cli.demo.run(),
@@ -70,9 +89,13 @@ pub fn main() -> Result<()> {
             let names = Policy::ALL.map(|policy| policy.name);
             c.run(&names, crate::bench::rows)
         }
+        Some(Command::Report(c)) => c.run(),
         Some(Command::Perplexity(c)) => c.run(),
         Some(Command::Image(c)) => c.run(),
         Some(Command::Console(c)) => c.run(),
         Some(Command::Plan(c)) => c.run(),
+        Some(Command::Doctor(c)) => c.run(),
+        Some(Command::Completions(c)) => c.run(Cli::command()),
+        Some(Command::Man(c)) => c.run(Cli::command()),
     }
 }

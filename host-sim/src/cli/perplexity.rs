@@ -4,6 +4,7 @@ use super::args::{Kv, RowArgs};
 use super::inspect::rows;
 use super::run::read_image;
 use super::summary::{bytes, table};
+use crate::interrupt;
 use crate::model::Model;
 use crate::output::{self, progress};
 use crate::pack::{Format, PredictorChoice, pack_as};
@@ -66,6 +67,7 @@ pub struct Perplexity {
 
 impl Perplexity {
     pub fn run(&self) -> Result<()> {
+        interrupt::listen();
         let model = Model::load(&self.model)?;
         let tokens = read_tokens(&model, &self.text)?;
         let c = &model.config;

@@ -2,7 +2,9 @@
 
 use super::args::{MachineArgs, RequestArgs};
 use super::summary::summary;
+use crate::failure::{Interrupted, bad_input};
 use crate::generate::{End, Generated, Request, generate};
+use crate::interrupt;
 use crate::output;
 use crate::report::{Report, report};
 use crate::simulate::{Machine, header};
@@ -16,6 +18,9 @@ use std::sync::Arc;
 
 /// Generate text from an image on a simulated card.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  ripple run my.image --prompt \"Once\" --card sdio-hs --map dense --cache 0.1"
+)]
 pub struct Run {
     /// Image, as `ripple pack` writes it.
     image: PathBuf,
@@ -30,6 +35,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self) -> Result<()> {
+        interrupt::listen();
         let name = self.image.display();
         let image = read_image(&self.image)?;
         let header = header(&image).with_context(|| name.to_string())?;
@@ -43,9 +49,9 @@ impl Run {
 
 /// Reads an image file.
 pub fn read_image(path: &Path) -> Result<Arc<[u8]>> {
-    let bytes = std::fs::read(path)
-        .with_context(|| format!("{}: the image cannot be read", path.display()))?;
-    Ok(bytes.into())
+    let bytes = std::fs::read(path);
+    let bytes = bytes.with_context(|| format!("{}: the image cannot be read", path.display()));
+    Ok(bytes.map_err(bad_input)?.into())
 }
 
 /// What came of a run.
@@ -89,7 +95,7 @@ impl Stream {
 impl Outcome {
     fn parts(&self) -> Parts {
         let (generated, report) = (&self.generated, &self.report);
-        let prompt = generated.prompt.len() as f64;
+        let prompt = generated.prompt.len().max(1) as f64;
         let all = report.bytes_per_token * report.tokens as f64;
         let decoded = report.tokens as f64 - prompt;
         Parts {
@@ -134,7 +140,8 @@ impl Outcome {
     pub fn print(&self, image: &str, machine: &Machine, json: bool) -> Result<()> {
         if !json {
             let text = summary(&self.report, machine, &self.generated, &self.parts());
-            return output::print(&format!("\n{text}"));
+            output::print(&format!("\n{text}"))?;
+            return self.whole();
         }
         output::print_json(&Json {
             image,
@@ -144,7 +151,13 @@ impl Outcome {
             end: self.generated.end,
             parts: self.parts(),
             simulated: &self.report,
-        })
+        })?;
+        self.whole()
+    }
+
+    /// An error where the user stopped the run.
+    fn whole(&self) -> Result<()> {
+        if self.generated.end == End::Interrupted { Err(Interrupted.into()) } else { Ok(()) }
     }
 }
 

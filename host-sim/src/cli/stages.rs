@@ -1,7 +1,9 @@
 //! The offline stages, one subcommand each: import, trace, orders, pack.
 
 use super::args::{RowArgs, Rows};
+use crate::failure::{Interrupted, bad_input};
 use crate::import::import_dense;
+use crate::interrupt;
 use crate::model::{Model, Sparsity};
 use crate::output::{self, check_path, note, progress, write_whole};
 use crate::pack::{Format, PredictorChoice, pack_as};
@@ -64,8 +66,10 @@ impl Import {
         check_path(&self.output)?;
         let name = self.checkpoint.display();
         let mut model = match self.threshold {
-            None if self.tokenizer.is_none() => crate::import::import(&self.checkpoint)?,
-            _ => import_dense(&self.checkpoint, self.tokenizer.as_deref())?,
+            None if self.tokenizer.is_none() => {
+                crate::import::import(&self.checkpoint).map_err(bad_input)?
+            }
+            _ => import_dense(&self.checkpoint, self.tokenizer.as_deref()).map_err(bad_input)?,
         };
         if let Some(context) = self.context {
             model.limit_context(context).with_context(|| name.to_string())?;
@@ -131,6 +135,7 @@ impl Import {
 
 /// Record which neurons a text makes active.
 #[derive(Args)]
+#[command(after_help = "Example:\n  ripple trace my.model --text profile.txt -o my.trace")]
 pub struct TraceArgs {
     /// Model file or Hugging Face directory.
     model: PathBuf,
@@ -151,11 +156,20 @@ pub struct TraceArgs {
 impl TraceArgs {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
+        interrupt::listen();
         let model = Model::load(&self.model)?;
         let four_bits = FourBits { ffn: self.ffn == Rows::Q4, ..FourBits::NONE };
         let format = Format { predictor: &PredictorChoice::Exact, four_bits };
         let bundle_bytes = format.geometry(&model).bundle_layout().stride();
         let trace = trace_text(&model, &self.text, self.tokens)?.of_bundles(bundle_bytes);
+        if interrupt::requested() {
+            note(&format!(
+                "traced {} tokens of {} before the interrupt; nothing was written",
+                trace.tokens(),
+                self.text.display()
+            ));
+            return Err(Interrupted.into());
+        }
         trace.write(&self.output)?;
         let density: Vec<String> =
             (0..trace.layers()).map(|l| format!("{:.1}", 100.0 * trace.density(l))).collect();
@@ -183,6 +197,7 @@ fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
 
 /// Compare orders: mean run length and reads a token on held-out text, without cache or collapse.
 #[derive(Args)]
+#[command(after_help = "Example:\n  ripple orders profile.trace held-out.trace")]
 pub struct Orders {
     /// Trace of profiling text.
     profile: PathBuf,
@@ -268,6 +283,9 @@ impl PredictorArgs {
 
 /// Write the image for the card.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  ripple pack my.model --placement my.placement --trace my.trace -o my.image"
+)]
 pub struct Pack {
     /// Model file or Hugging Face directory.
     model: PathBuf,
@@ -309,7 +327,8 @@ impl Pack {
         let predictor = self.predictor.choice(&model)?;
         let format = Format { predictor: &predictor, four_bits: self.rows.four_bits() };
         let image = pack_as(format, &model, &placement, &active)
-            .with_context(|| self.placement.display().to_string())?;
+            .with_context(|| self.placement.display().to_string())
+            .map_err(bad_input)?;
         write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
         if placement.model() != model.name {
             note(&format!(

@@ -22,6 +22,7 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts:
         End::Tokens => "",
         End::EndOfText => "; the text ended",
         End::Context => "; the context is full",
+        End::Interrupted => "; interrupted",
     };
     let overlap = report.io_ms + report.compute_ms - report.ms_per_token;
     let mut lines = vec![

@@ -14,6 +14,7 @@ mod rotary;
 mod sentencepiece;
 pub mod tokenizer;
 
+use crate::failure::bad_input;
 use crate::model::Model;
 use crate::models;
 use anyhow::{Result, bail};
@@ -27,6 +28,10 @@ impl Model {
     /// # Errors
     /// As [`Model::read`] and [`import`].
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_unmarked(path).map_err(bad_input)
+    }
+
+    fn load_unmarked(path: &Path) -> Result<Self> {
         if path.is_dir() || begins_with(path, &gguf::file::MAGIC) {
             import(path)
         } else if path.exists() {

@@ -4,6 +4,7 @@
 //! by the key `first_layer`.
 
 use super::{Method, Order, PagePlan, Pages, Part, Placement, Settings, check_hot};
+use crate::failure::bad_input;
 use crate::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -69,7 +70,8 @@ impl Placement {
                 part.layers().end
             ),
         };
-        read().with_context(|| format!("{}: not a placement", path.display()))
+        let read = read().with_context(|| format!("{}: not a placement", path.display()));
+        read.map_err(bad_input)
     }
 
     /// Writes the placement to `path`, whole or not at all.
@@ -94,7 +96,8 @@ impl Part {
                  no joining"
             ),
         };
-        read().with_context(|| format!("{}: not a part of a placement", path.display()))
+        let read = read().with_context(|| format!("{}: not a part of a placement", path.display()));
+        read.map_err(bad_input)
     }
 
     /// Writes the part to `path`, whole or not at all.

@@ -74,9 +74,35 @@ impl RunLengths {
 
 /// Replays one layer.
 fn replay_layer(trace: &Trace, layer: usize, order: &Order) -> Runs {
+    let mut runs = Runs::default();
+    each_run(trace, layer, order, |length| {
+        runs.reads += 1;
+        runs.bundles += length;
+        runs.longest = runs.longest.max(length);
+    });
+    runs
+}
+
+/// How many runs of each length there are in the whole of `trace`: the count of length `n` at
+/// `n - 1`.
+///
+/// # Errors
+/// When the two are of different shapes.
+pub fn histogram(trace: &Trace, placement: &Placement) -> Result<Vec<u64>> {
+    placement.check_shape(trace.layers(), trace.neurons())?;
+    let mut counts = vec![0; trace.neurons()];
+    for (layer, order) in placement.layers().iter().enumerate() {
+        each_run(trace, layer, order, |length| counts[length as usize - 1] += 1);
+    }
+    let longest = counts.iter().rposition(|count| *count > 0).map_or(0, |at| at + 1);
+    counts.truncate(longest);
+    Ok(counts)
+}
+
+/// Calls `run` with the length of every run of one layer, token by token, first slots first.
+fn each_run(trace: &Trace, layer: usize, order: &Order, mut run: impl FnMut(u64)) {
     let slots = order.slots();
     let mut wanted = vec![0_u64; slots.len().div_ceil(64)];
-    let mut runs = Runs::default();
     for token in 0..trace.tokens() {
         for neuron in trace.active(token, layer) {
             let slot = usize::from(slots[usize::from(neuron)]);
@@ -86,18 +112,17 @@ fn replay_layer(trace: &Trace, layer: usize, order: &Order) -> Runs {
         for (w, bits) in wanted.iter_mut().enumerate() {
             for bit in set_bits(std::mem::take(bits)) {
                 let slot = w * 64 + bit as usize;
-                if next != Some(slot) {
-                    runs.reads += 1;
-                    length = 0;
+                if next != Some(slot) && length > 0 {
+                    run(std::mem::take(&mut length));
                 }
                 length += 1;
                 next = Some(slot + 1);
-                runs.bundles += 1;
-                runs.longest = runs.longest.max(length);
             }
         }
+        if length > 0 {
+            run(length);
+        }
     }
-    runs
 }
 
 /// A number measured once, or several times with different seeds.

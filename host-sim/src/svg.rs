@@ -1,4 +1,4 @@
-//! The little of SVG that the chart needs.
+//! The little of SVG that charts and plots need.
 //!
 //! In: positions in pixels, words. Out: elements, always well-formed, numbers always with one
 //! decimal. Knows nothing of charts.
@@ -7,13 +7,13 @@ use std::fmt::Write;
 
 /// A drawing, element by element.
 #[derive(Default)]
-pub struct Svg {
+pub(crate) struct Svg {
     body: String,
 }
 
 /// Where a text is held.
 #[derive(Clone, Copy)]
-pub enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -32,6 +32,45 @@ impl Svg {
         let ((x1, y1), (x2, y2)) = (from, to);
         self.element(format_args!(
             r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
+        ));
+    }
+
+    /// A box that says `title` when it is pointed at.
+    pub fn bar(&mut self, class: &str, (x, y): (f64, f64), size: (f64, f64), title: &str) {
+        let (title, (width, height)) = (escaped(title), size);
+        self.element(format_args!(
+            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{title}</title></rect>"#
+        ));
+    }
+
+    /// A point that says `title` when it is pointed at.
+    pub fn dot(&mut self, class: &str, (x, y): (f64, f64), title: &str) {
+        let title = escaped(title);
+        self.element(format_args!(
+            r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3"><title>{title}</title></circle>"#
+        ));
+    }
+
+    /// Straight lines from point to point.
+    pub fn polyline(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
+        let points: Vec<String> =
+            points.into_iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let points = points.join(" ");
+        self.element(format_args!(r#"<polyline class="{class}" points="{points}"/>"#));
+    }
+
+    /// A picture, every pixel a square.
+    pub fn image(&mut self, (x, y): (f64, f64), width: f64, height: f64, source: &str) {
+        self.element(format_args!(
+            r#"<image class="pixels" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" preserveAspectRatio="none" href="{source}"/>"#
+        ));
+    }
+
+    /// One line of text upwards, held in the middle, its baseline at `x`.
+    pub fn upright(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
+        let text = escaped(text);
+        self.element(format_args!(
+            r#"<text class="{class}" transform="translate({x:.1} {y:.1}) rotate(-90)" text-anchor="middle">{text}</text>"#
         ));
     }
 
@@ -60,20 +99,31 @@ impl Svg {
         )
     }
 
+    /// A part of a page, which has the style; as wide as there is room.
+    pub fn inline(self, width: f64, height: f64, title: &str, about: &str) -> String {
+        let (title, about) = (escaped(title), escaped(about));
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+             role=\"img\">\n<title>{title}</title>\n<desc>{about}</desc>\n{}</svg>\n",
+            self.body
+        )
+    }
+
     fn element(&mut self, element: std::fmt::Arguments<'_>) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.body, "{element}");
     }
 }
 
-/// `text` as XML may hold it; characters that it may not are left out.
-fn escaped(text: &str) -> String {
+/// `text` as XML and HTML may hold it; characters that they may not are left out.
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {
             '&' => out += "&amp;",
             '<' => out += "&lt;",
             '>' => out += "&gt;",
+            '"' => out += "&quot;",
             '\n' | '\t' => out.push(' '),
             c if c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}') => (),
             c => out.push(c),

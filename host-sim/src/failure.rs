@@ -1,0 +1,60 @@
+//! Why a command failed, as far as its exit code tells.
+//!
+//! In: an error. Out: the exit code. Knows nothing of what was tried.
+
+use std::process::ExitCode;
+
+/// What the exit codes mean, for `--help`.
+pub const CODES: &str = "\
+Exit codes:
+  0    all was done
+  1    it could not be done: a full disk, a model that does not fit, a difference found
+  2    the command line is wrong
+  3    a file that was to be read is not there, not what was expected, or damaged
+  130  interrupted; what was done so far was printed, no file was half written";
+
+/// Exit code of a wrong input file.
+pub const BAD_INPUT: u8 = 3;
+/// Exit code after an interrupt: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// An error in a file that was read: it says what its cause says.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BadInput(#[from] anyhow::Error);
+
+/// Marks an error as one in a file that was read.
+pub fn bad_input(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<BadInput>() { error } else { BadInput(error).into() }
+}
+
+/// The user stopped the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// The exit code of a command that failed with `error`.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let any = |is: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    if any(|cause| cause.is::<Interrupted>()) {
+        ExitCode::from(INTERRUPTED)
+    } else if any(|cause| cause.is::<BadInput>()) {
+        ExitCode::from(BAD_INPUT)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadInput, bad_input};
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn a_mark_changes_no_word_and_is_found_below_others() {
+        let plain = || anyhow!("no tensor").context("model.safetensors");
+        let marked = Err::<(), _>(bad_input(plain())).context("import").unwrap_err();
+        assert_eq!(format!("{marked:#}"), format!("{:#}", plain().context("import")));
+        assert!(marked.chain().any(|cause| cause.is::<BadInput>()));
+    }
+}

@@ -1,0 +1,156 @@
+//! What there is to see of a model: its activations, what placement makes of them, what reads cost.
+//!
+//! In: a case with a profile and a held-out trace, a card, a cache. Out: [`Study`], numbers only, all
+//! times simulated. Knows nothing of how they are shown.
+
+mod activation;
+mod budget;
+mod coactivation;
+mod orders;
+mod parts;
+
+pub use activation::LayerActivation;
+pub use budget::{Budget, Spent};
+pub use coactivation::{Distances, MOST_CELLS, Matrix, matrix};
+pub use orders::{BINS, OrderRuns, bin_name};
+pub use parts::{PartTime, PresetTime};
+
+use crate::bench::{Case, Row, Settings};
+use crate::simulate::Machine;
+use anyhow::Result;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What is studied, besides the case.
+pub struct Plan<'a> {
+    /// Policies, core, pages: as `ripple bench` has them.
+    pub settings: Settings,
+    /// The card and the cache that all but the curves are for.
+    pub machine: &'a Machine,
+    /// The cache, as a share of the FFN's bytes.
+    pub cache: f64,
+    /// The cache sizes of the curve, ascending.
+    pub caches: Vec<f64>,
+    /// Machines that differ by their card; empty where there is no model to run.
+    pub machines: Vec<Machine>,
+    /// The layer whose matrix is shown.
+    pub layer: usize,
+}
+
+/// Everything that is shown. Times are simulated, in milliseconds a token.
+#[derive(Debug, Serialize)]
+pub struct Study {
+    /// What was studied.
+    pub about: About,
+    /// How often neurons fire, layer by layer.
+    pub activation: Vec<LayerActivation>,
+    /// The runs of each order on held-out text, no cache, no merging.
+    pub orders: Vec<OrderRuns>,
+    /// How likely the neuron some slots on is active too, by order.
+    pub distances: Distances,
+    /// Co-activation of one layer in each order.
+    pub matrices: Vec<Matrix>,
+    /// Every policy with every cache size, on the card.
+    pub cache: Vec<Row>,
+    /// Where the bytes of a token go, by policy.
+    pub budget: Budget,
+    /// Where the time of a token goes, by card.
+    pub parts: Vec<PresetTime>,
+}
+
+/// What was studied.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// Name of the model.
+    pub model: String,
+    /// Its layers.
+    pub layers: usize,
+    /// Neurons of each.
+    pub neurons: usize,
+    /// Bytes of a neuron bundle on the card.
+    pub bundle_bytes: u32,
+    /// The profiling text, and its tokens.
+    pub profile: (String, usize),
+    /// The held-out text, and its tokens.
+    pub held_out: (String, usize),
+    /// Name of the card.
+    pub card: String,
+    /// Name of the core.
+    pub core: String,
+    /// The cache, as a share of the FFN's bytes.
+    pub cache: f64,
+    /// The layer of the matrices.
+    pub layer: usize,
+    /// Tokens of the runs that the time by part is of.
+    pub generated: u32,
+}
+
+impl Study {
+    /// Studies `case`; `image` is what the runs of `plan.machines` run, `done` is told of each of
+    /// [`steps`](Plan::steps).
+    ///
+    /// # Errors
+    /// When the traces do not fit each other, or a run fails.
+    pub fn of(
+        case: &Case<'_>,
+        plan: &Plan<'_>,
+        image: Option<&Arc<[u8]>>,
+        generate: u32,
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Self> {
+        let preset = plan.machine.preset;
+        let stride = crate::bench::run::bundles(case)?.stride;
+        let placed = orders::placements(case.profile, preset, stride)?;
+        let activation = activation::layers(case);
+        let orders = orders::runs(case.test, &placed)?;
+        let distances = coactivation::distances(case.test, &placed);
+        let matrices =
+            placed.iter().filter(|order| order.name != orders::FREQUENCY).collect::<Vec<_>>();
+        let matrices = matrices
+            .into_par_iter()
+            .map(|order| {
+                let layer = &order.placement.layers()[plan.layer];
+                matrix(case.test, plan.layer, layer, order.name)
+            })
+            .collect();
+        done();
+        let rows = plan.caches.par_iter().map(|&ratio| {
+            let rows = crate::bench::rows(case, &plan.settings, preset, ratio);
+            done();
+            rows
+        });
+        let cache = rows.collect::<Result<Vec<_>>>()?.concat();
+        let budget = Budget::of(case, &cache, plan.cache)?;
+        let runs = plan.machines.par_iter().map(|machine| match image {
+            Some(image) => {
+                let time = parts::time(image, machine, generate);
+                done();
+                time.map(Some)
+            }
+            None => Ok(None),
+        });
+        let parts = runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let about = About {
+            model: case.name.to_owned(),
+            layers: case.test.layers(),
+            neurons: case.test.neurons(),
+            bundle_bytes: stride,
+            profile: (case.profile.text().to_owned(), case.profile.tokens()),
+            held_out: (case.test.text().to_owned(), case.test.tokens()),
+            card: preset.name.to_owned(),
+            core: plan.machine.core.name(),
+            cache: plan.cache,
+            layer: plan.layer,
+            generated: generate,
+        };
+        Ok(Self { about, activation, orders, distances, matrices, cache, budget, parts })
+    }
+}
+
+impl Plan<'_> {
+    /// Steps that a study with this plan takes.
+    pub fn steps(&self) -> u64 {
+        (1 + self.caches.len() + self.machines.len()) as u64
+    }
+}
