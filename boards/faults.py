@@ -255,7 +255,7 @@ def pulled(run, _):
     for steps in [4, 6]:
         run.wait_steps(steps)
         run.pull()
-        run.wait(r"^error   step: the device failed at block \d+: NoCard$")
+        run.wait(r"^error   step: the device failed at block \d+: (NoCard|Timeout)$")
         run.wait("^waiting for the card$")
         run.put()
         run.wait("^the card is back$")
