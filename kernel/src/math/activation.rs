@@ -9,7 +9,7 @@ use crate::config::Activation;
 /// from 0 than `threshold`, for the others (Lee et al., "CATS", 2024). Below 0 all neurons are active.
 #[inline]
 pub fn coefficient(activation: Activation, threshold: f32, x: f32) -> Option<f32> {
-    if activation.lossy() {
+    if cfg!(feature = "gated") && activation.lossy() {
         let y = gated(activation, x);
         (y.abs() > threshold).then_some(y)
     } else {
