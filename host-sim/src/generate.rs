@@ -151,7 +151,11 @@ pub fn generate<D: BlockDevice, P: Probe>(
                 break 'text;
             }
             out.tokens.push(token);
-            text.push(tokenizer.bytes(token).unwrap_or(&[]), &mut piece);
+            let bytes = tokenizer.bytes(token).unwrap_or(&[]);
+            // The space that stands in front of every text is not a part of it.
+            let begins = out.tokens.len() == 1 && out.prompt.len() == 1 && tokenizer.adds_space();
+            let shown = bytes.strip_prefix(b" ").filter(|_| begins).unwrap_or(bytes);
+            text.push(shown, &mut piece);
             sampler.accept(token);
         }
         if out.tokens.len() >= request.tokens as usize {

@@ -59,7 +59,7 @@ fn quantile(counts: &[u64], share: f64) -> f32 {
     let mut above = 0;
     for (bin, count) in counts.iter().enumerate().rev() {
         above += count;
-        if above as f64 >= wanted {
+        if above > 0 && above as f64 >= wanted {
             return f32::from_bits((bin as u32) << SHIFT);
         }
     }

@@ -72,6 +72,12 @@ impl<'m> Tokenizer<'m> {
         self.sections.tokens
     }
 
+    /// Whether a space is put in front of a text: the first generated token then begins with one that is
+    /// no part of the text, if nothing was put in front of it.
+    pub const fn adds_space(&self) -> bool {
+        self.sections.prefix()
+    }
+
     /// The bytes of a token, or `None` beyond the vocabulary. A token may end inside a character:
     /// [`Utf8Decoder`] joins them.
     pub fn bytes(&self, id: u32) -> Option<&'m [u8]> {

@@ -3,7 +3,7 @@
 mod import_common;
 
 use import_common::Directory;
-use ripple_host_sim::import::import;
+use ripple_host_sim::import::{import, import_dense};
 use ripple_host_sim::model::Model;
 use safetensors::tensor::Dtype;
 use serde_json::json;
@@ -152,16 +152,34 @@ fn shards_must_be_there_and_hold_what_the_index_says() {
 
 #[test]
 fn activations_without_zeros_are_refused_with_the_way_out() {
-    for (model, field) in [("story-nano", "hidden_act"), ("novel-opt", "activation_function")] {
-        for name in ["silu", "gelu", "gelu_new"] {
-            let mut directory = Directory::of(model);
-            directory.config[field] = json!(name);
-            directory.write();
-            let shown = format!("`{name}`");
-            let words = [field, &shown, "never exactly zero", "ReLU", "fine-tune"];
-            assert_refused(&directory, "config.json", &words);
+    let mut directory = Directory::of("story-nano");
+    for name in ["silu", "gelu_new", "gelu_pytorch_tanh"] {
+        directory.config["hidden_act"] = json!(name);
+        directory.write();
+        let said = import(directory.path()).err().unwrap().to_string();
+        for word in
+            ["never exactly zero", "--threshold", "ReLU", &directory.path().to_string_lossy()]
+        {
+            assert!(said.contains(word), "{word} is not in: {said}");
         }
+        let dense = import_dense(directory.path(), None).unwrap();
+        assert!(dense.config.activation.lossy());
     }
+    directory.config["hidden_act"] = json!("gelu");
+    directory.write();
+    assert_refused(&directory, "config.json", &["`hidden_act` is gelu", "gelu_pytorch_tanh"]);
+    directory.config["architectures"] = json!(["GemmaForCausalLM"]);
+    directory.write();
+    assert_refused(&directory, "config.json", &["GemmaForCausalLM", "scaled embeddings"]);
+
+    let mut directory = Directory::of("novel-opt");
+    directory.config["activation_function"] = json!("silu");
+    directory.write();
+    assert_refused(
+        &directory,
+        "config.json",
+        &["activation_function", "relu: neurons without a gate"],
+    );
 }
 
 #[test]
@@ -250,12 +268,12 @@ fn model_files_are_told_from_other_files() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 2]).unwrap();
     assert!(message("model.ripple").contains("truncated"));
-    let text = br#"{\"version\":1,"#;
+    let text = br#"{\"version\":2,"#;
     let at = whole.windows(text.len()).position(|window| window == text).unwrap();
     let mut newer = whole;
     newer[at + text.len() - 2] = b'9';
     std::fs::write(&file, newer).unwrap();
-    assert!(message("model.ripple").contains("version 9, expected 1"));
+    assert!(message("model.ripple").contains("version 9, expected 2"));
 }
 
 /// What stands at the output's place stays there, and nothing is left beside it.

@@ -211,7 +211,7 @@ pub(super) fn byte_level(bpe: &Bpe, added: &[AddedToken], digits: bool) -> Resul
         let id = id.or(matches!(byte, 0xc0 | 0xc1 | 0xf5..).then_some(0)).with_context(|| {
             format!(
                 "model.vocab has no token {char:?} for the byte {byte:#04x}, nor an unknown token, \
-                 expected one for each byte; train with initial_alphabet=ByteLevel.alphabet()"
+                 expected one for each of the 256; train with initial_alphabet=ByteLevel.alphabet()"
             )
         })?;
         byte_ids[usize::from(byte)] = id;

@@ -327,6 +327,10 @@ impl RawGeometry {
         let flags = self.flags;
         let activation = match flags & !(ATTENTION_BIAS | FFN_BIAS | TIED_HEAD) {
             0 => Some(Activation::Relu),
+            // Not a variant that is refused later: a build without it then has no code for it.
+            SILU | GELU_TANH if !cfg!(feature = "gated") => {
+                return Err(ImageError::Family { feature: "gated" });
+            }
             SILU => Some(Activation::Silu),
             GELU_TANH => Some(Activation::GeluTanh),
             _ => None,

@@ -33,13 +33,13 @@ pub struct ClassRun {
 /// compiler, which would cut the same text differently on two boards. It takes 1.9 KB.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Classes<'m> {
-    runs: &'m [u8],
+    pub(super) runs: &'m [u8],
 }
 
 impl<'m> Classes<'m> {
-    /// `None` unless the bytes are whole runs.
-    pub(super) fn parse(runs: &'m [u8]) -> Option<Self> {
-        let mut rest = runs;
+    /// `None` unless the bytes are whole runs, or `other`: something else.
+    pub(super) fn parse(runs: &'m [u8], other: bool) -> Option<Self> {
+        let mut rest = if other { &[] } else { runs };
         while !rest.is_empty() {
             (_, rest) = read_run(rest)?;
         }
@@ -120,9 +120,6 @@ pub(super) enum Cut {
     BeforeSpaces,
 }
 
-/// Whether this build knows more than [`Cut::Words`].
-const OTHER_CUTS: bool = cfg!(any(feature = "scores", feature = "digits"));
-
 /// The pieces of a text.
 pub(super) struct Pretokens<'t, 'm> {
     rest: &'t str,
@@ -140,9 +137,7 @@ impl<'t, 'm> Pretokens<'t, 'm> {
     /// Bytes of the first piece of `rest`, which is not empty.
     fn first_len(&mut self) -> usize {
         match self.cut {
-            _ if !OTHER_CUTS => self.first_match(self.rest),
-            Cut::Words => self.first_match(self.rest),
-            Cut::WordsAndDigits => {
+            Cut::WordsAndDigits if cfg!(feature = "digits") => {
                 if self.part == 0 {
                     let number = |c| self.classes.of(c) == Class::Number;
                     self.part = match self.rest.find(number) {
@@ -155,11 +150,12 @@ impl<'t, 'm> Pretokens<'t, 'm> {
                 self.part = self.part.saturating_sub(len);
                 len
             }
-            Cut::BeforeSpaces => {
+            Cut::BeforeSpaces if cfg!(feature = "scores") => {
                 let word = self.rest.trim_start_matches(' ');
                 let end = word.find(' ').unwrap_or(word.len());
                 self.rest.len() - word.len() + end
             }
+            _ => self.first_match(self.rest),
         }
     }
 

@@ -202,9 +202,6 @@ pub(super) struct Sections<'m> {
     pub(super) tokens: u32,
     pub(super) classes: Classes<'m>,
     flags: u16,
-    /// Empty unless pieces are merged from characters.
-    characters: Table<'m>,
-    character_count: usize,
     merge_count: usize,
     added_count: usize,
     special_count: usize,
@@ -261,14 +258,12 @@ impl<'m> Sections<'m> {
         let [ends, byte_ids, merges, ranks, added, classes, text] = parts;
         let ids = |bytes| Table { bytes, wide: counts.wide_ids() };
         let flags = flags & KNOWN;
-        let (classes, characters) =
-            if flags & CHARACTERS == 0 { (classes, &[][..]) } else { (&[][..], classes) };
+        // Not runs, but the table of `character`.
+        let characters = cfg!(feature = "scores") && flags & CHARACTERS != 0;
         let sections = Self {
             tokens: counts.tokens,
-            classes: Classes::parse(classes).ok_or(TokenizerError::Classes)?,
+            classes: Classes::parse(classes, characters).ok_or(TokenizerError::Classes)?,
             flags,
-            characters: ids(characters),
-            character_count: characters.len() / if counts.wide_ids() { 4 } else { 2 },
             merge_count: counts.merges as usize,
             added_count: counts.added as usize,
             special_count: counts.special as usize,
@@ -293,10 +288,8 @@ impl<'m> Sections<'m> {
                 return Err(TokenizerError::ByteToken { byte });
             }
         }
-        for at in 0..self.character_count {
-            if self.characters.get(at).is_none_or(|id| id >= self.tokens) {
-                return Err(TokenizerError::Classes);
-            }
+        if self.characters() && (0..self.character_count()).any(|at| !self.is_character(at)) {
+            return Err(TokenizerError::Classes);
         }
         let mut previous = None;
         for at in 0..self.merge_count {
@@ -353,12 +346,25 @@ impl<'m> Sections<'m> {
         cfg!(feature = "scores") && self.flags & PREFIX != 0
     }
 
+    /// The tokens of one character beyond ASCII, where pieces are merged from characters.
+    const fn character_table(&self) -> Table<'m> {
+        Table { bytes: self.classes.runs, wide: self.byte_ids.wide }
+    }
+
+    const fn character_count(&self) -> usize {
+        self.classes.runs.len() / if self.byte_ids.wide { 4 } else { 2 }
+    }
+
+    fn is_character(&self, at: usize) -> bool {
+        self.character_table().get(at).is_some_and(|id| id < self.tokens)
+    }
+
     /// The id of a character beyond ASCII that is a token.
     pub(super) fn character(&self, character: &[u8]) -> Option<u32> {
-        let (mut from, mut to) = (0, self.character_count);
+        let (mut from, mut to) = (0, self.character_count());
         while from < to {
             let middle = from.midpoint(to);
-            let id = self.characters.get(middle)?;
+            let id = self.character_table().get(middle)?;
             match self.token(id)?.cmp(character) {
                 Ordering::Less => from = middle + 1,
                 Ordering::Greater => to = middle,

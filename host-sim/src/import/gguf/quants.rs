@@ -1,8 +1,8 @@
 //! The number formats of GGUF tensors, as float32.
 //!
-//! In: a type and the bytes of whole blocks. Out: the values that llama.cpp computes for them, to the
-//! bit (`tests/tests/import_gguf.rs` compares each with the `gguf` package of Python). Knows nothing
-//! of files.
+//! In: a type and the bytes of whole blocks. Out: exactly the values that ggml's formulas give
+//! (`tests/tests/import_gguf.rs` compares each with the `gguf` package of Python). Knows nothing of
+//! files.
 //!
 //! Written here because no small crate has them: `candle-core` brings a hundred others, `ggml-quants`
 //! has no K-quants, `gguf-rs-lib` says it has no codec. The formats are frozen and each is some lines.
