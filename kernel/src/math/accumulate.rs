@@ -79,10 +79,10 @@ impl<'a> Accumulator<'a> {
         if magnitude > *self.left & !FOLDED {
             self.fold();
             if magnitude > BUDGET {
-                let narrow = self.narrow.chunks_mut(GROUP).zip(self.high.chunks_mut(GROUP));
-                for ((narrow, high), (scale, numbers)) in narrow.zip(row.iter()) {
-                    let mut left = *self.left;
-                    let mut sum = Accumulator { narrow, high, left: &mut left };
+                for ((scale, numbers), at) in row.iter().zip((0..).step_by(GROUP)) {
+                    let narrow = self.narrow.get_mut(at..).unwrap_or_default();
+                    let high = self.high.get_mut(at..).unwrap_or_default();
+                    let mut sum = Accumulator { narrow, high, left: &mut *self.left };
                     sum.add_wide(fixed(scale), &unpack(numbers));
                 }
                 return;
