@@ -243,6 +243,6 @@ mod tests {
     #[cfg(feature = "q4")]
     #[test]
     fn groups_multiply() {
-        super::super::groups::tests::check_groups(|x, words| pack(x, words), dot_group, FIRST_WORD);
+        super::super::groups::tests::check_groups(pack, dot_group, FIRST_WORD);
     }
 }
