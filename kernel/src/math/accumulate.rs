@@ -220,7 +220,7 @@ mod tests {
         for order in [[0, 1, 2, 3, 4, 5, 6], [5, 0, 4, 1, 6, 3, 2]] {
             let (mut narrow, mut high, mut left) = ([7; 90], [7; 90], 7);
             let mut sum = Accumulator::new(&mut narrow, &mut high, &mut left);
-            order.map(|i| sum.add_groups(terms[i], row));
+            order.iter().for_each(|&i| sum.add_groups(terms[i], row));
             let mut count = 0;
             sum.finish(|j, y| {
                 assert_eq!(y, expected[j] as f32 / ONE, "{j}");
