@@ -156,11 +156,11 @@ fn threshold(events: &mut [Event], share: f64) -> f32 {
     0.0
 }
 
-/// The scores and the thresholds, `(layers, neurons)`, of a predictor; `None` for an exact one.
-pub fn scores<'a>(
-    model: &Model,
-    choice: &'a PredictorChoice,
-) -> Option<(Box<dyn Scores + 'a>, &'a [Vec<f32>])> {
+/// Scores, and the thresholds that go with them, `(layers, neurons)`.
+pub type Scored<'a> = (Box<dyn Scores + 'a>, &'a [Vec<f32>]);
+
+/// The scores and the thresholds of a predictor; `None` for an exact one.
+pub fn scores<'a>(model: &Model, choice: &'a PredictorChoice) -> Option<Scored<'a>> {
     match choice {
         PredictorChoice::Exact | PredictorChoice::ExactFullBundles => None,
         PredictorChoice::Signs(signs) => {
