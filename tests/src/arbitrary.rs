@@ -6,8 +6,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use ripple_hal::BlockCount;
+use ripple_host_sim::model::Matrix;
 use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
 use ripple_host_sim::placement::{PagePlan, Pages, Placement};
+use ripple_host_sim::predictor::low_rank::{Factors, LowRank};
 use ripple_host_sim::predictor::signs::Thresholds;
 use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::{FourBits, Header, HeaderBuilder, LayerInfo};
@@ -88,7 +90,30 @@ pub fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
             let layers = vec![layer; shape.layers as usize];
             PredictorChoice::Signs(Thresholds { planes, layers })
         }),
+        (1..6u32, -0.5..0.5f32, any::<u64>()).prop_map(move |(rank, threshold, seed)| low_rank(
+            shape,
+            4 * rank,
+            threshold,
+            seed
+        )),
     ]
+}
+
+/// A random low-rank predictor.
+fn low_rank(shape: Shape, rank: u32, threshold: f32, seed: u64) -> PredictorChoice {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut random = |rows: u32, cols: u32| Matrix {
+        rows: rows as usize,
+        cols: cols as usize,
+        data: (0..rows * cols).map(|_| rng.random::<f32>() - 0.5).collect(),
+    };
+    let factors = (0..shape.layers).map(|_| Factors {
+        projection: random(rank, shape.dim),
+        rows: random(shape.neurons, rank),
+    });
+    let layers = factors.collect();
+    let thresholds = vec![vec![threshold; shape.neurons as usize]; shape.layers as usize];
+    PredictorChoice::LowRank(LowRank { rank, layers, thresholds })
 }
 
 /// Mixes of rows in 4 and in 8 bits.

@@ -44,12 +44,17 @@ fn geometries() -> impl Strategy<Value = Geometry> {
         up_to(1 << 20),
         up_to(65536),
     );
-    let kinds = (any::<[bool; 10]>(), 0..8u32);
+    let kinds = (any::<[bool; 10]>(), 0..10u32);
     (sizes, kinds).prop_map(|(sizes, ([a, b, c, d, e, f, g, h, i, j], planes))| {
         let (dim, layers, neurons, (kv_heads, group), head_dim, vocab, context) = sizes;
         let heads = kv_heads * group.min(256 / kv_heads);
         let head_dim = head_dim.min(16384 / 4 / heads);
-        let predictor = if planes == 0 { Predictor::Exact } else { Predictor::Signs { planes } };
+        let predictor = match planes {
+            0 => Predictor::Exact,
+            8 => Predictor::LowRank { rank: 252 },
+            9 => Predictor::LowRank { rank: 4 },
+            planes => Predictor::Signs { planes },
+        };
         Geometry {
             config: ModelConfig {
                 dim: 4 * dim,

@@ -1,11 +1,12 @@
 //! Images for boards, and the boards' main loop on this machine.
 
+use super::args::RowArgs;
 use super::prepare::{Prepared, Target, prepare};
 use super::run::read_image;
 use crate::card::Preset;
 use crate::model::Model;
 use crate::output::{check_path, note, write_whole};
-use crate::pack::{PredictorChoice, geometry};
+use crate::pack::{Format, PredictorChoice};
 use crate::simulate::{Mapped, header};
 use crate::{memory::HostMemory, models};
 use anyhow::{Context, Result, anyhow};
@@ -14,6 +15,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use embedded_io::{ErrorType, Read, Write};
 use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, board};
 use ripple_hal::{Block, Clock, Micros, Slice};
+use ripple_kernel::image::FourBits;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -35,8 +37,8 @@ pub fn model_at(directory: &Path) -> Result<(PathBuf, Model)> {
 }
 
 /// The share of all bundles that the cache of `board` holds.
-pub fn cache_share(model: &Model, board: &Board) -> f64 {
-    let geometry = geometry(model, &PredictorChoice::Exact);
+pub fn cache_share(model: &Model, four_bits: FourBits, board: &Board) -> f64 {
+    let geometry = Format { predictor: &PredictorChoice::Exact, four_bits }.geometry(model);
     let c = &geometry.config;
     let ffn = f64::from(c.neurons * c.layers) * f64::from(geometry.bundle_layout().stride());
     (f64::from(board.options.cache_bytes) / ffn).min(1.0)
@@ -54,6 +56,8 @@ pub struct Image {
     /// Text to trace; without it, `profile.txt` in the model's directory.
     #[arg(long)]
     text: Option<PathBuf>,
+    #[command(flatten)]
+    rows: RowArgs,
     /// Room on the card for pages, in MiB; 0 for none.
     #[arg(long, default_value_t = 0)]
     page_mib: u32,
@@ -72,8 +76,9 @@ impl Image {
         let target = Target {
             card: Preset::by_name(self.board.card)?,
             staging: Some(self.board.options.staging),
-            cache_share: cache_share(&model, self.board),
+            cache_share: cache_share(&model, self.rows.four_bits(), self.board),
             page_mib: self.page_mib,
+            four_bits: self.rows.four_bits(),
         };
         let Prepared { image, tokens } = prepare(&model, &text, &target)?;
         let budget = Budget::of(self.board, &header(&image)?);

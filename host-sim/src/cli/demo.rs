@@ -1,11 +1,11 @@
 //! The demo: a trained model through every stage, from checkpoint to text on a simulated card.
 
-use super::args::{MachineArgs, PAGE_MIB, RequestArgs};
+use super::args::{MachineArgs, PAGE_MIB, RequestArgs, RowArgs};
 use super::prepare::{Prepared, Target, prepare};
 use super::run::{Stream, stream};
 use super::summary::bytes;
 use crate::model::Model;
-use crate::pack::{PredictorChoice, geometry};
+use crate::pack::{Format, PredictorChoice};
 use crate::simulate::header;
 use crate::{models, output};
 use anyhow::Result;
@@ -25,6 +25,8 @@ pub struct Demo {
     request: RequestArgs,
     #[command(flatten)]
     machine: MachineArgs,
+    #[command(flatten)]
+    rows: RowArgs,
     /// Room on the card for pages, in MiB; 0 for none.
     #[arg(long, default_value_t = PAGE_MIB)]
     page_mib: u32,
@@ -42,12 +44,14 @@ impl Demo {
         let directory: PathBuf = models::path(&self.model)?;
         let model = Model::load(&directory)?;
         let config = &model.config;
-        let geometry = geometry(&model, &PredictorChoice::Exact);
+        let four_bits = self.rows.four_bits();
+        let geometry = Format { predictor: &PredictorChoice::Exact, four_bits }.geometry(&model);
         let target = Target {
             card: self.machine.card,
             staging: self.machine.staging.map(BlockCount),
             cache_share: self.machine.cache_share(&geometry),
             page_mib: self.page_mib,
+            four_bits,
         };
         let Prepared { image, tokens } = prepare(&model, &directory.join("profile.txt"), &target)?;
         let image: Arc<[u8]> = image.into();

@@ -9,8 +9,8 @@ use crate::model::Model;
 use crate::output::{self, progress};
 use crate::pack::{Format, PredictorChoice, pack_as};
 use crate::placement::Placement;
-use crate::predictor::signs::{SignOptions, calibrate, evaluate};
-use crate::predictor::{Goal, Quality, Trained};
+use crate::predictor::signs::{SignOptions, calibrate};
+use crate::predictor::{Goal, Quality, Trained, evaluate};
 use crate::quality::{Measured, measure};
 use crate::simulate::header;
 use crate::text::read_tokens;
@@ -80,16 +80,23 @@ impl Perplexity {
         let profile = &profile[..profile.len().min(CALIBRATION_TOKENS)];
 
         let signs = if self.calibrate.is_some() { &SIGNS[..] } else { &[] };
-        let bar = progress((signs.len() * (profile.len() + held_out.len())) as u64, "calibrate");
+        let judged = signs.len() + self.trained.len();
+        let all = signs.len() * profile.len() + judged * held_out.len();
+        let bar = progress(all as u64, "predictors");
+        let done = |n| bar.inc(n);
         let mut stored = self.stored(&model)?;
+        let mut predictors = Vec::new();
+        for path in &self.trained {
+            predictors.push((path.display().to_string(), Trained::read(path, &model)?.choice));
+        }
         for &(planes, keep) in signs {
-            let done = |n| bar.inc(n);
             let options = SignOptions { planes, goal: Goal::Activation(keep) };
-            let thresholds = calibrate(&model, profile, options, &done);
-            let quality = evaluate(&model, held_out, &thresholds, &done);
-            let name = format!("signs x {planes}, keep {keep}");
-            let predictor = PredictorChoice::Signs(thresholds);
-            stored.push(Stored::pack(&model, name, &predictor, FourBits::NONE, Some(quality))?);
+            let choice = PredictorChoice::Signs(calibrate(&model, profile, options, &done));
+            predictors.push((format!("signs x {planes}, keep {keep}"), choice));
+        }
+        for (name, choice) in predictors {
+            let quality = evaluate(&model, held_out, &choice, &done);
+            stored.push(Stored::pack(&model, name, &choice, self.rows.four_bits(), quality)?);
         }
         bar.finish_and_clear();
 
@@ -119,7 +126,7 @@ impl Perplexity {
         output::print(&report.print())
     }
 
-    /// The images that are packed here or read, but those with sign predictors.
+    /// The images that are packed here with the exact predictor, or read.
     fn stored(&self, model: &Model) -> Result<Vec<Stored>> {
         let mut mixes = vec![FourBits::NONE];
         if self.rows.four_bits() != FourBits::NONE {
@@ -140,11 +147,6 @@ impl Perplexity {
             let name = path.display().to_string();
             let geometry = header(&image).with_context(|| name.clone())?.geometry;
             stored.push(Stored { name, geometry, image, quality: None });
-        }
-        for path in &self.trained {
-            let trained = Trained::read(path, model)?;
-            let name = path.display().to_string();
-            stored.push(Stored::pack(model, name, &trained.choice, self.rows.four_bits(), None)?);
         }
         Ok(stored)
     }

@@ -1,5 +1,6 @@
 //! `ripple plan`: what a model needs of a board, and how fast it would be, before anything is flashed.
 
+use super::args::RowArgs;
 use super::board::{board_parser, cache_share, model_at};
 use super::prepare::{Target, prepare};
 use super::run::{Stream, read_image, stream};
@@ -36,6 +37,8 @@ pub struct Plan {
     /// Card; without it, the board's own.
     #[arg(long, value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
     card: Option<&'static Preset>,
+    #[command(flatten)]
+    rows: RowArgs,
     /// Text to go on from, for bytes and seconds.
     #[arg(short, long, default_value = "One day,")]
     prompt: String,
@@ -124,8 +127,9 @@ impl Plan {
         let target = Target {
             card,
             staging: Some(self.board.options.staging),
-            cache_share: cache_share(&model, self.board),
+            cache_share: cache_share(&model, self.rows.four_bits(), self.board),
             page_mib: 0,
+            four_bits: self.rows.four_bits(),
         };
         let prepared = prepare(&model, &directory.join("profile.txt"), &target)?;
         Ok((model.name, prepared.image.into()))

@@ -5,12 +5,13 @@ use crate::admission::hot_prefix;
 use crate::card::Preset;
 use crate::model::Model;
 use crate::output::progress;
-use crate::pack::{PredictorChoice, pack};
+use crate::pack::{Format, PredictorChoice, pack_as};
 use crate::placement::PlaceOptions;
 use crate::record::record;
 use crate::text::read_tokens;
 use anyhow::Result;
 use ripple_hal::BlockCount;
+use ripple_kernel::image::FourBits;
 use std::path::Path;
 
 /// Tokens of the profiling text that are traced: enough for the demo models, and quick.
@@ -26,6 +27,8 @@ pub struct Target {
     pub cache_share: f64,
     /// Room on the card for pages, in MiB.
     pub page_mib: u32,
+    /// Which rows have 4 bits a number.
+    pub four_bits: FourBits,
 }
 
 /// An image, and how many tokens it was placed by.
@@ -40,13 +43,15 @@ pub fn prepare(model: &Model, text: &Path, target: &Target) -> Result<Prepared> 
     let tokens = &tokens[..tokens.len().min(PROFILE_TOKENS)];
     let name = text.file_name().unwrap_or_default().to_string_lossy();
     let bar = progress(tokens.len() as u64, "trace");
-    let trace = record(model, &name, tokens, &|n| bar.inc(n));
+    let format = Format { predictor: &PredictorChoice::Exact, four_bits: target.four_bits };
+    let bundle_bytes = format.geometry(model).bundle_layout().stride();
+    let trace = record(model, &name, tokens, &|n| bar.inc(n)).of_bundles(bundle_bytes);
     bar.finish_and_clear();
     let options =
         PlaceOptions { hot: hot_prefix(&trace, target.cache_share), ..PlaceOptions::default() };
     let placement = place_for_card(&trace, target.card, &options, target.staging, target.page_mib)?;
     let active: Vec<f64> =
         (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
-    let image = pack(model, &placement, &PredictorChoice::Exact, &active)?;
+    let image = pack_as(format, model, &placement, &active)?;
     Ok(Prepared { image, tokens: tokens.len() })
 }

@@ -5,10 +5,10 @@ use crate::model::Model;
 use crate::output::{self, check_path, note, progress};
 use crate::pack::{PredictorChoice, geometry};
 use crate::predictor::low_rank::{LowRankOptions, train};
-use crate::predictor::signs::{SignOptions, Signs, calibrate};
-use crate::predictor::{Goal, Quality, Scores, Trained, judge, masked_perplexity};
+use crate::predictor::signs::{SignOptions, calibrate};
+use crate::predictor::{Goal, Quality, Trained, judge, masked_perplexity, scores};
 use crate::text::read_tokens;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, value_parser};
 use ripple_kernel::image::SectionKind;
 use serde::Serialize;
@@ -94,25 +94,26 @@ impl TrainPredictor {
         let all = passes * tokens.len() + (3 + layers) * held_out.len();
         let bar = progress(all as u64, "predictor");
         let done = |n| bar.inc(n);
-        let (choice, thresholds, scores): (_, _, Box<dyn Scores>) = match self.rank {
+        let choice = match self.rank {
             Some(rank) => {
                 let dim = model.config.dim;
                 ensure!(rank <= dim, "--rank {rank}: expected at most {dim}, the model's width");
-                let trained = train(&model, tokens, LowRankOptions { rank, goal }, &done);
-                let (thresholds, factors) = (trained.thresholds.clone(), trained.layers.clone());
-                (PredictorChoice::LowRank(trained), thresholds, Box::new(factors))
+                PredictorChoice::LowRank(train(
+                    &model,
+                    tokens,
+                    LowRankOptions { rank, goal },
+                    &done,
+                ))
             }
             None => {
-                let planes = self.planes;
-                let trained = calibrate(&model, tokens, SignOptions { planes, goal }, &done);
-                let thresholds = trained.layers.clone();
-                (PredictorChoice::Signs(trained), thresholds, Box::new(Signs::new(&model, planes)))
+                let options = SignOptions { planes: self.planes, goal };
+                PredictorChoice::Signs(calibrate(&model, tokens, options, &done))
             }
         };
-        let scores = &*scores;
-        let qualities = judge(&model, held_out, scores, &thresholds, &done);
+        let (scores, thresholds) = scores(&model, &choice).context("a trained predictor")?;
+        let qualities = judge(&model, held_out, &*scores, thresholds, &done);
         let masked =
-            |layers| masked_perplexity(&model, held_out, scores, &thresholds, layers, &done);
+            |layers| masked_perplexity(&model, held_out, &*scores, thresholds, layers, &done);
         let reference = masked(0..0);
         let cost = |layers| 100.0 * (masked(layers) / reference - 1.0);
         let geometry = geometry(&model, &choice);
@@ -134,6 +135,7 @@ impl TrainPredictor {
         bar.finish_and_clear();
 
         let name = self.text.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        drop(scores);
         let model = model.name;
         let trained = Trained { model, text: name, tokens: tokens.len(), goal, choice };
         trained.write(&self.output)?;

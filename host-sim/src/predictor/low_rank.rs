@@ -42,7 +42,7 @@ pub struct Factors {
     pub rows: Matrix,
 }
 
-impl Scores for Vec<Factors> {
+impl Scores for &[Factors] {
     fn scores(&self, layer: usize, input: &[f32], each: &mut dyn FnMut(usize, f32)) {
         let Factors { projection, rows } = &self[layer];
         let code: Vec<f32> = (0..projection.rows).map(|i| dot(projection.row(i), input)).collect();
@@ -73,7 +73,7 @@ pub fn train(
             factors(&layer.gate.as_ref().unwrap_or(&layer.up).weight, &covariance, rank)
         })
         .collect();
-    let thresholds = thresholds(model, tokens, &layers, options.goal, done);
+    let thresholds = thresholds(model, tokens, &&*layers, options.goal, done);
     LowRank { rank: options.rank, layers, thresholds }
 }
 
@@ -219,9 +219,9 @@ mod tests {
         let first = Matrix { rows: neurons, cols: dim, data: data.collect() };
         let mut covariance = vec![0.0; dim * dim];
         (0..dim).for_each(|j| covariance[j * dim + j] = 1.0 + j as f64);
-        let found = vec![factors(&first, &covariance, 2)];
+        let found = [factors(&first, &covariance, 2)];
         let input: Vec<f32> = (0..dim).map(|j| (j as f32 * 1.7).sin()).collect();
-        found.scores(0, &input, &mut |neuron, score| {
+        found.as_slice().scores(0, &input, &mut |neuron, score| {
             let row = first.row(neuron);
             let variance: f32 = row.iter().enumerate().map(|(j, w)| w * w * (1.0 + j as f32)).sum();
             let expected = dot(row, &input) / variance.sqrt();

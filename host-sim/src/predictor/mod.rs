@@ -155,6 +155,32 @@ fn threshold(events: &mut [Event], share: f64) -> f32 {
     0.0
 }
 
+/// Scores, and the thresholds that go with them, `(layers, neurons)`.
+pub type Scored<'a> = (Box<dyn Scores + 'a>, &'a [Vec<f32>]);
+
+/// The scores and the thresholds of a predictor; `None` for an exact one.
+pub fn scores<'a>(model: &Model, choice: &'a PredictorChoice) -> Option<Scored<'a>> {
+    match choice {
+        PredictorChoice::Exact | PredictorChoice::ExactFullBundles => None,
+        PredictorChoice::Signs(signs) => {
+            Some((Box::new(signs::Signs::new(model, signs.planes)), &signs.layers))
+        }
+        PredictorChoice::LowRank(low) => Some((Box::new(&*low.layers), &low.thresholds)),
+    }
+}
+
+/// Measures a predictor on `tokens`, all layers together; `None` for an exact one.
+pub fn evaluate(
+    model: &Model,
+    tokens: &[u32],
+    choice: &PredictorChoice,
+    done: &(dyn Fn(u64) + Sync),
+) -> Option<Quality> {
+    let (scores, thresholds) = scores(model, choice)?;
+    let layers = judge(model, tokens, &*scores, thresholds, done);
+    Some(layers.into_iter().fold(Quality::default(), Quality::plus))
+}
+
 /// Measures a predictor on `tokens`, layer by layer.
 pub fn judge(
     model: &Model,

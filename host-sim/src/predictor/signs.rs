@@ -2,7 +2,7 @@
 //!
 //! In: a model. Out: scores as the kernel computes them, and [`Thresholds`] for them.
 
-use super::{Goal, Quality, Scores, judge, thresholds};
+use super::{Goal, Scores, thresholds};
 use crate::model::Model;
 use ripple_kernel::predictor::{score, slice};
 
@@ -78,16 +78,4 @@ pub fn calibrate(
     let SignOptions { planes, goal } = options;
     let signs = Signs::new(model, planes);
     Thresholds { planes, layers: thresholds(model, tokens, &signs, goal, done) }
-}
-
-/// Measures a trained predictor on `tokens`, all layers together.
-pub fn evaluate(
-    model: &Model,
-    tokens: &[u32],
-    thresholds: &Thresholds,
-    done: &(dyn Fn(u64) + Sync),
-) -> Quality {
-    let signs = Signs::new(model, thresholds.planes);
-    let layers = judge(model, tokens, &signs, &thresholds.layers, done);
-    layers.into_iter().fold(Quality::default(), Quality::plus)
 }

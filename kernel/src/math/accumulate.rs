@@ -79,10 +79,10 @@ impl<'a> Accumulator<'a> {
         if magnitude > *self.left & !FOLDED {
             self.fold();
             if magnitude > BUDGET {
-                let narrow = self.narrow.chunks_mut(GROUP).zip(self.high.chunks_mut(GROUP));
-                for ((narrow, high), (scale, numbers)) in narrow.zip(row.iter()) {
-                    let mut left = *self.left;
-                    let mut sum = Accumulator { narrow, high, left: &mut left };
+                for ((scale, numbers), at) in row.iter().zip((0..).step_by(GROUP)) {
+                    let narrow = self.narrow.get_mut(at..).unwrap_or_default();
+                    let high = self.high.get_mut(at..).unwrap_or_default();
+                    let mut sum = Accumulator { narrow, high, left: &mut *self.left };
                     sum.add_wide(fixed(scale), &unpack(numbers));
                 }
                 return;
@@ -220,7 +220,7 @@ mod tests {
         for order in [[0, 1, 2, 3, 4, 5, 6], [5, 0, 4, 1, 6, 3, 2]] {
             let (mut narrow, mut high, mut left) = ([7; 90], [7; 90], 7);
             let mut sum = Accumulator::new(&mut narrow, &mut high, &mut left);
-            order.into_iter().for_each(|i| sum.add_groups(terms[i], row));
+            order.iter().for_each(|&i| sum.add_groups(terms[i], row));
             let mut count = 0;
             sum.finish(|j, y| {
                 assert_eq!(y, expected[j] as f32 / ONE, "{j}");

@@ -56,55 +56,97 @@ fn dot_with_rest(row: &[i8], words: &[u32]) -> i32 {
 }
 
 /// Where the first group's words are in a packed vector.
-#[cfg(all(feature = "q4", any(ripple_isa = "armv7em", test)))]
+#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
 pub const FIRST_WORD: usize = 1;
 /// Words of 32 numbers.
-#[cfg(all(feature = "q4", any(ripple_isa = "armv7em", test)))]
+#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
 pub const GROUP_WORDS: usize = 16;
 
 /// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
 ///
 /// The pairs are where `smlad` wants them already. At the top of a halfword a number is 4096 times
 /// itself, with its sign.
-#[cfg(all(feature = "q4", any(ripple_isa = "armv7em", test)))]
-#[inline]
-pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
-    const TOP: u32 = 0xF000_F000;
-    let (words, _) = group.as_chunks::<4>();
-    let (x, _) = x.as_chunks::<4>();
-    let mut sum = 0;
-    for (word, [x0, x1, x2, x3]) in words.iter().zip(x) {
-        let word = u32::from_le_bytes(*word);
-        sum = smlad(word << 12 & TOP, *x0, sum);
-        sum = smlad(word << 4 & TOP, *x1, sum);
-        sum = smlad(word << 8 & TOP, *x2, sum);
-        sum = smlad(word & TOP, *x3, sum);
-    }
-    sum >> 12
-}
-
-/// The products of both halves of two words, added to `sum`.
 #[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
 #[inline]
 #[allow(unsafe_code, reason = "instructions that Rust has no name for")]
-fn smlad(a: u32, b: u32, sum: i32) -> i32 {
-    let out;
-    // SAFETY: registers in, a register out.
-    unsafe {
-        core::arch::asm!(
-            "smlad {out}, {a}, {b}, {sum}",
-            out = lateout(reg) out, a = in(reg) a, b = in(reg) b, sum = in(reg) sum,
-            options(pure, nomem, nostack),
-        );
-    }
-    out
+pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
+    // SAFETY: reads the 16 bytes of `group` and the words of `x`.
+    unsafe { dot_group_words(group.as_ptr(), x.as_ptr()) }
 }
 
-/// What the instruction does.
-#[cfg(all(feature = "q4", test, not(ripple_isa = "armv7em")))]
-fn smlad(a: u32, b: u32, sum: i32) -> i32 {
-    let half = |word: u32, shift: u32| i32::from((word >> shift) as i16);
-    sum.wrapping_add(half(a, 0) * half(b, 0)).wrapping_add(half(a, 16) * half(b, 16))
+/// Instructions for 32 numbers: 4 (2 loads, 4 `and`, 4 `smlad`) + 7 = 47.
+#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "assembly")]
+unsafe extern "C" fn dot_group_words(group: *const u8, x: *const u32) -> i32 {
+    core::arch::naked_asm!(
+        // r0 group, which may lie anywhere, r1 numbers, r2 sum, r3-r4 weights, r5-r8 numbers, r12 mask.
+        "push {{r4-r8, lr}}",
+        "mov r12, #0xF000F000",
+        "mov r2, #0",
+        ".rept 4",
+        "ldr r4, [r0], #4",
+        "ldm r1!, {{r5-r8}}",
+        "and r3, r12, r4, lsl #12",
+        "smlad r2, r3, r5, r2",
+        "and r3, r12, r4, lsl #4",
+        "smlad r2, r3, r6, r2",
+        "and r3, r12, r4, lsl #8",
+        "smlad r2, r3, r7, r2",
+        "and r3, r12, r4",
+        "smlad r2, r3, r8, r2",
+        ".endr",
+        "asr r0, r2, #12",
+        "pop {{r4-r8, pc}}",
+    )
+}
+
+/// `acc_j += coefficient * q_j` for a group of 32 numbers of 4 bits, wrapping.
+///
+/// As [`axpy`]: a number at the top of a halfword, times a coefficient moved up by four bits, is 2^16
+/// times what is wanted, and `smlaw` drops these bits.
+#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn axpy_group(acc: &mut [i32; 32], coefficient: i32, group: &[u8; 16]) {
+    let moved = coefficient << 4;
+    if moved >> 4 == coefficient {
+        // SAFETY: reads the 16 bytes of `group`, and has `acc` to itself.
+        unsafe { axpy_group_words(acc.as_mut_ptr(), moved, group.as_ptr()) }
+    } else {
+        thumb2::axpy(acc, coefficient, &super::groups::unpack(group));
+    }
+}
+
+/// Instructions for 32 numbers: 4 (3 loads and stores, 4 `and`, 8 `smlaw`) + 4 = 64.
+#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "assembly")]
+unsafe extern "C" fn axpy_group_words(acc: *mut i32, coefficient: i32, group: *const u8) {
+    core::arch::naked_asm!(
+        // r0 sums, r1 coefficient, r2 group, which may lie anywhere, r3 weights, r4-r11 sums, r12 mask,
+        // lr pairs.
+        "push {{r4-r11, lr}}",
+        "mov r12, #0xF000F000",
+        ".rept 4",
+        "ldr r3, [r2], #4",
+        "ldm r0, {{r4-r11}}",
+        "and lr, r12, r3, lsl #12",
+        "smlawb r4, r1, lr, r4",
+        "smlawt r6, r1, lr, r6",
+        "and lr, r12, r3, lsl #4",
+        "smlawb r5, r1, lr, r5",
+        "smlawt r7, r1, lr, r7",
+        "and lr, r12, r3, lsl #8",
+        "smlawb r8, r1, lr, r8",
+        "smlawt r10, r1, lr, r10",
+        "and lr, r12, r3",
+        "smlawb r9, r1, lr, r9",
+        "smlawt r11, r1, lr, r11",
+        "stm r0!, {{r4-r11}}",
+        ".endr",
+        "pop {{r4-r11, pc}}",
+    )
 }
 
 /// `acc_j += coefficient * row_j`, wrapping.
@@ -273,9 +315,23 @@ mod tests {
         assert_eq!(sum, super::super::scalar::dot(&row, &x));
     }
 
+    /// What `dot_group_words` does, instruction by instruction.
+    #[cfg(feature = "q4")]
+    fn dot_group(group: &[u8; 16], x: &[u32; 16]) -> i32 {
+        let half = |word: u32, shift: u32| i32::from((word >> shift) as i16);
+        let mut sum = 0;
+        for (word, x) in group.as_chunks::<4>().0.iter().zip(x.as_chunks::<4>().0) {
+            for (shift, x) in [12, 4, 8, 0].into_iter().zip(x) {
+                let pair = u32::from_le_bytes(*word) << shift & 0xF000_F000;
+                sum += half(pair, 0) * half(*x, 0) + half(pair, 16) * half(*x, 16);
+            }
+        }
+        sum >> 12
+    }
+
     #[cfg(feature = "q4")]
     #[test]
     fn groups_multiply() {
-        super::super::groups::tests::check_groups(pack, dot_group, FIRST_WORD);
+        super::super::groups::tests::check_groups(pack, dot_group, 1);
     }
 }

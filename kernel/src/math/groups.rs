@@ -86,10 +86,24 @@ fn term(scale: u16, numbers: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i64 {
 /// `acc_j += c_(j / 32) * q_j`, wrapping, with what `coefficient` makes of a group's scale.
 #[inline]
 pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -> i32) {
-    for (acc, (scale, numbers)) in acc.chunks_mut(GROUP).zip(row.iter()) {
-        let numbers = unpack(numbers);
-        axpy(acc, coefficient(scale), numbers.get(..acc.len()).unwrap_or(&[]));
+    let (whole, rest) = acc.as_chunks_mut::<GROUP>();
+    let mut groups = row.iter();
+    for (acc, (scale, numbers)) in whole.iter_mut().zip(&mut groups) {
+        axpy_group(acc, coefficient(scale), numbers);
     }
+    if let Some((scale, numbers)) = groups.next() {
+        axpy(rest, coefficient(scale), unpack(numbers).get(..rest.len()).unwrap_or(&[]));
+    }
+}
+
+#[cfg(ripple_isa = "armv7em")]
+use isa::axpy_group;
+
+/// `acc_j += coefficient * q_j`, wrapping.
+#[cfg(not(ripple_isa = "armv7em"))]
+#[inline]
+fn axpy_group(acc: &mut [i32; GROUP], coefficient: i32, numbers: &[u8; BYTES]) {
+    axpy(acc, coefficient, &unpack(numbers));
 }
 
 /// A scale as a multiple of 2^-24. What is 2^7 or more, infinity or NaN becomes less: it is never
@@ -104,27 +118,32 @@ fn fixed(half: u16) -> i32 {
     if half >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-/// The numbers of a group.
+/// The numbers of a group, on a word boundary, as the inner loops want rows.
 #[inline]
 pub fn unpack(numbers: &[u8; BYTES]) -> [i8; GROUP] {
+    let mut out = [0; GROUP / 4];
+    #[cfg(ripple_isa = "mve")]
+    isa::unpack(numbers, &mut out);
+    #[cfg(not(ripple_isa = "mve"))]
+    unpack_words(numbers, &mut out);
+    zerocopy::transmute!(out)
+}
+
+/// The same as words: two for each word of `numbers`.
+#[cfg(not(ripple_isa = "mve"))]
+#[inline]
+fn unpack_words(numbers: &[u8; BYTES], out: &mut [u32; GROUP / 4]) {
     const LOW: u32 = 0x0F0F_0F0F;
     // Four numbers of 0 to 15 to two's complement: no carry crosses a byte.
     let signed = |q: u32| ((q ^ 0x0808_0808) + 0x7878_7878) ^ 0x8080_8080;
     let (words, _) = numbers.as_chunks::<4>();
-    let mut out = Aligned([0; GROUP]);
-    let (fours, _) = out.0.as_chunks_mut::<4>();
-    let (eights, _) = fours.as_chunks_mut::<2>();
-    for ([low, high], word) in eights.iter_mut().zip(words) {
+    let (pairs, _) = out.as_chunks_mut::<2>();
+    for ([low, high], word) in pairs.iter_mut().zip(words) {
         let word = u32::from_le_bytes(*word);
-        *low = signed(word & LOW).to_le_bytes().map(|q| q as i8);
-        *high = signed(word >> 4 & LOW).to_le_bytes().map(|q| q as i8);
+        *low = signed(word & LOW).to_le();
+        *high = signed(word >> 4 & LOW).to_le();
     }
-    out.0
 }
-
-/// The inner loops want rows on a word boundary.
-#[repr(align(4))]
-struct Aligned([i8; GROUP]);
 
 /// Writes up to 32 numbers as a group and returns their scale: of a row of steps about the largest
 /// magnitude, the one that leaves the smallest squared error.

@@ -5,7 +5,7 @@
 //! at once, loops without a branch to pay for, and tails by predication, so that no length is slow.
 
 #[cfg(feature = "q4")]
-pub use super::portable::{FIRST_WORD, GROUP_WORDS, dot_group};
+pub use super::portable::{FIRST_WORD, GROUP_WORDS};
 pub use super::portable::{element, pack};
 
 /// Instructions for 64 numbers: 2 loads, 4 `vmladava`, `le`.
@@ -89,6 +89,59 @@ pub fn axpy(acc: &mut [i32], coefficient: i32, row: &[i8]) {
             out("lr") _,
             out("q0") _, out("q1") _, out("q2") _, out("q3") _,
             out("q4") _, out("q5") _, out("q6") _, out("q7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
+///
+/// The low halves of the bytes are every other word of the vector, the high halves those between:
+/// `vld2` takes them apart.
+#[cfg(feature = "q4")]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
+    let mut sum = 0;
+    // SAFETY: reads the 16 bytes of `group`, which need no alignment, and the 32 of `x`, a word's.
+    unsafe {
+        core::arch::asm!(
+            "vldrb.u8 q1, [{group}]",
+            "vld20.32 {{q4, q5}}, [{x}]",
+            "vld21.32 {{q4, q5}}, [{x}]",
+            "vshl.i8 q0, q1, #4",
+            "vshr.s8 q0, q0, #4",
+            "vshr.s8 q1, q1, #4",
+            "vmladava.s8 r12, q0, q4",
+            "vmladava.s8 r12, q1, q5",
+            group = in(reg) group.as_ptr(),
+            x = in(reg) x.as_ptr(),
+            inout("r12") sum,
+            out("q0") _, out("q1") _, out("q4") _, out("q5") _,
+            options(readonly, nostack),
+        );
+    }
+    sum
+}
+
+/// The numbers of a group, as bytes.
+#[cfg(feature = "q4")]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn unpack(group: &[u8; 16], out: &mut [u32; GROUP_WORDS]) {
+    // SAFETY: reads the 16 bytes of `group`, which need no alignment, and writes the 32 of `out`, a
+    // word's.
+    unsafe {
+        core::arch::asm!(
+            "vldrb.u8 q1, [{group}]",
+            "vshl.i8 q0, q1, #4",
+            "vshr.s8 q0, q0, #4",
+            "vshr.s8 q1, q1, #4",
+            "vst20.32 {{q0, q1}}, [{out}]",
+            "vst21.32 {{q0, q1}}, [{out}]",
+            group = in(reg) group.as_ptr(),
+            out = in(reg) out.as_mut_ptr(),
+            out("q0") _, out("q1") _,
             options(nostack),
         );
     }
