@@ -6,7 +6,7 @@ use crate::image::{Record, Table};
 use crate::math::Packed;
 use crate::plan::{Extent, collapse};
 use crate::probe::{Probe, Stage};
-use crate::row::Row;
+use crate::row::{Input, Row};
 use core::ops::Range;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
@@ -243,13 +243,6 @@ pub(crate) struct Inputs<'a> {
     pub cols: usize,
     /// `(positions,)`.
     pub scales: &'a [f32],
-}
-
-/// `x = scale * packed`, `(cols,)`.
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    pub packed: Packed<'a>,
-    pub scale: f32,
 }
 
 impl<'a> Inputs<'a> {

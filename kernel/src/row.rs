@@ -3,10 +3,16 @@
 //! In: a record's row. Out: its product with an input, its sum with other rows, its numbers. Integers
 //! as far as they go, whatever the format.
 
-use crate::fetch::Input;
 use crate::image::Record;
-use crate::math;
 use crate::math::accumulate::Accumulator;
+use crate::math::{self, Packed};
+
+/// `x = scale * packed`, `(cols,)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub packed: Packed<'a>,
+    pub scale: f32,
+}
 
 /// A row of a record, with its scales and the record's bias.
 pub(crate) struct Row<'a> {

@@ -13,6 +13,7 @@ const ORDER: [&str; 23] = [
     "probe",
     "kv",
     "cache",
+    "row",
     "fetch",
     "bundles",
     "active",
