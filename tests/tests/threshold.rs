@@ -9,9 +9,10 @@ use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::model::Model;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::Goal;
+use ripple_host_sim::predictor::signs::{SignOptions, calibrate};
 use ripple_host_sim::record::record;
 use ripple_host_sim::reference::Reference;
-use ripple_host_sim::signs::{SignOptions, calibrate};
 use ripple_host_sim::threshold::sparsify;
 use ripple_kernel::image::{Header, Lossy};
 use ripple_kernel::{Activation, Decoder, MemoryPlan, Options};
@@ -118,7 +119,12 @@ fn the_kernel_agrees_with_the_reference_and_with_itself() {
         let mut model = model(activation);
         sparsify(&mut model, activity, &tokens(), &|_| ()).unwrap();
         let tokens = &tokens()[..CONTEXT as usize];
-        let signs = calibrate(&model, tokens, SignOptions { planes: 4, keep: 1.0 }, &|_| ());
+        let signs = calibrate(
+            &model,
+            tokens,
+            SignOptions { planes: 4, goal: Goal::Activation(1.0) },
+            &|_| (),
+        );
         let options = Options { context: CONTEXT, ..Options::DEFAULT };
         let exact = image(&model, &PredictorChoice::Exact);
         let truth = logits(&exact, &exact, &options, tokens);
