@@ -6,7 +6,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
-[ $# -gt 0 ] || set -- raspi3b ast2600-evb
+[ $# -gt 0 ] || set -- lm3s6965evb raspi3b ast2600-evb
 for board in "$@"; do
     boards/image.sh "$board" >/dev/null
     folder=$root/target/boards/$board

@@ -129,7 +129,8 @@ pub fn run<C: Console, T: Clock, S: Storage>(
         let mounted = match storage.mount(staging) {
             Ok(mounted) => mounted,
             Err(error) => {
-                let gone = error.kind() == ErrorKind::NoCard;
+                // One that does not answer may be another, which the driver has yet to set up.
+                let gone = matches!(error.kind(), ErrorKind::NoCard | ErrorKind::Timeout);
                 if !(gone && waiting) {
                     out.say(Event::Fault { doing: "mount", error: &error });
                 }
