@@ -82,7 +82,8 @@ unsafe extern "C" fn dot_group_words(group: *const u8, x: *const u32) -> i32 {
     core::arch::naked_asm!(
         // r0 group, which may lie anywhere, r1 numbers, r2 sum, r3-r4 weights, r5-r8 numbers, r12 mask.
         "push {{r4-r8, lr}}",
-        "mov r12, #0xF000F000",
+        "movw r12, #0xF000",
+        "movt r12, #0xF000",
         "mov r2, #0",
         ".rept 4",
         "ldr r4, [r0], #4",
@@ -127,7 +128,8 @@ unsafe extern "C" fn axpy_group_words(acc: *mut i32, coefficient: i32, group: *c
         // r0 sums, r1 coefficient, r2 group, which may lie anywhere, r3 weights, r4-r11 sums, r12 mask,
         // lr pairs.
         "push {{r4-r11, lr}}",
-        "mov r12, #0xF000F000",
+        "movw r12, #0xF000",
+        "movt r12, #0xF000",
         ".rept 4",
         "ldr r3, [r2], #4",
         "ldm r0, {{r4-r11}}",

@@ -62,7 +62,9 @@ impl<'a> Groups<'a> {
 }
 
 /// `sum_j w_j x_j`, exact until it is rounded once, at the end.
-#[inline]
+///
+/// Not inlined: rows of 8 bits, beside which it stands, would pay for its registers.
+#[inline(never)]
 pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
     let (whole, rest) = x.groups();
     let mut sum = 0i64;
