@@ -1,6 +1,7 @@
 // mps2-an386 of QEMU: start-up, UART 0, and a file on the host over semihosting in place of a card.
+//
+// No C library: memcpy and its like come with the Rust one.
 
-#include <string.h>
 #include "board.h"
 
 int main(void);
@@ -17,8 +18,8 @@ void reset(void) {
     // The FPU, before the first function that may use it.
     CPACR |= 0xF << 20;
     __asm volatile("dsb\n isb" ::: "memory");
-    memcpy(data_start, data_load, (size_t)((char *)data_end - (char *)data_start));
-    memset(bss_start, 0, (size_t)((char *)bss_end - (char *)bss_start));
+    __builtin_memcpy(data_start, data_load, (size_t)((char *)data_end - (char *)data_start));
+    __builtin_memset(bss_start, 0, (size_t)((char *)bss_end - (char *)bss_start));
     stop(main());
 }
 
@@ -88,7 +89,7 @@ static int32_t card_read(void *context, uint32_t start, uint8_t *dst, uint32_t c
 }
 
 bool card_open(const char *path, RippleDevice *card) {
-    const uintptr_t open[] = {(uintptr_t)path, 1 /* "rb" */, strlen(path)};
+    const uintptr_t open[] = {(uintptr_t)path, 1 /* "rb" */, __builtin_strlen(path)};
     file = semihosting(SYS_OPEN, open);
     if (file < 0) return false;
     const uintptr_t length[] = {(uintptr_t)file};

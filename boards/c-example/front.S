@@ -6,3 +6,5 @@ front:
     .incbin "model.img", 0, FRONT_BYTES
     .global front_end
 front_end:
+
+    .section .note.GNU-stack, "", %progbits

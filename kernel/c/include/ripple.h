@@ -3,109 +3,107 @@
 
 // Made from kernel/c/src by cbindgen: `UPDATE_HEADER=1 cargo test --test header` in kernel/c.
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 // Bytes of a block.
-#define RippleRIPPLE_BLOCK_BYTES 512
+#define RIPPLE_BLOCK_BYTES 512
 
 // What the staging region's address must be a multiple of.
-#define RippleRIPPLE_STAGING_ALIGNMENT 64
+#define RIPPLE_STAGING_ALIGNMENT 64
 
 // What every other region's address must be a multiple of.
-#define RippleRIPPLE_ALIGNMENT 4
+#define RIPPLE_ALIGNMENT 4
 
 // Keys and values in 16 bits.
-#define RippleRIPPLE_KV_F16 0
+#define RIPPLE_KV_F16 0
 
 // Keys and values in 8 bits.
-#define RippleRIPPLE_KV_Q8 1
+#define RIPPLE_KV_Q8 1
 
 // The dynamic part of the cache evicts by S3-FIFO.
-#define RippleRIPPLE_EVICTION_S3_FIFO 0
+#define RIPPLE_EVICTION_S3_FIFO 0
 
 // The dynamic part of the cache evicts the least recently used.
-#define RippleRIPPLE_EVICTION_LRU 1
+#define RIPPLE_EVICTION_LRU 1
 
 // Words of a decoder, as large as pointers.
-#define RippleRIPPLE_DECODER_WORDS 256
+#define RIPPLE_DECODER_WORDS 256
 
 // Words of a sampler, of 64 bits.
-#define RippleRIPPLE_SAMPLER_WORDS 12
+#define RIPPLE_SAMPLER_WORDS 12
 
 // What became of a call.
-enum RippleRippleStatus
+enum RippleStatus
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   // It did what it should.
-  RIPPLE_RIPPLE_STATUS_OK,
+  RIPPLE_STATUS_OK,
   // A null pointer, one that is not aligned, or an option out of range.
-  RIPPLE_RIPPLE_STATUS_ARGUMENT,
+  RIPPLE_STATUS_ARGUMENT,
   // The decoder or sampler was never opened, or opening it failed.
-  RIPPLE_RIPPLE_STATUS_NOT_OPEN,
+  RIPPLE_STATUS_NOT_OPEN,
   // The device: no answer in time. The call may be repeated.
-  RIPPLE_RIPPLE_STATUS_TIMEOUT,
+  RIPPLE_STATUS_TIMEOUT,
   // The device: a transfer arrived damaged. The call may be repeated.
-  RIPPLE_RIPPLE_STATUS_CORRUPTED,
+  RIPPLE_STATUS_CORRUPTED,
   // The device: no card. The call may be repeated once it is back.
-  RIPPLE_RIPPLE_STATUS_NO_CARD,
+  RIPPLE_STATUS_NO_CARD,
   // The device: a read beyond its end.
-  RIPPLE_RIPPLE_STATUS_OUT_OF_RANGE,
+  RIPPLE_STATUS_OUT_OF_RANGE,
   // The device: anything else.
-  RIPPLE_RIPPLE_STATUS_DEVICE,
+  RIPPLE_STATUS_DEVICE,
   // What the device holds, or the front that was given, is not an image.
-  RIPPLE_RIPPLE_STATUS_NOT_AN_IMAGE,
+  RIPPLE_STATUS_NOT_AN_IMAGE,
   // An image of another format version: pack the model again.
-  RIPPLE_RIPPLE_STATUS_VERSION,
+  RIPPLE_STATUS_VERSION,
   // The header of the image goes on behind the bytes that were given.
-  RIPPLE_RIPPLE_STATUS_HEADER_LENGTH,
+  RIPPLE_STATUS_HEADER_LENGTH,
   // A model that this version cannot run.
-  RIPPLE_RIPPLE_STATUS_UNSUPPORTED,
+  RIPPLE_STATUS_UNSUPPORTED,
   // A model that needs a feature which this library was built without.
-  RIPPLE_RIPPLE_STATUS_MISSING_FEATURE,
+  RIPPLE_STATUS_MISSING_FEATURE,
   // A checksum is wrong: copy the image again.
-  RIPPLE_RIPPLE_STATUS_DAMAGED,
+  RIPPLE_STATUS_DAMAGED,
   // The device ends before the image does.
-  RIPPLE_RIPPLE_STATUS_TRUNCATED,
+  RIPPLE_STATUS_TRUNCATED,
   // The mapped bytes are not the front of the image on the device.
-  RIPPLE_RIPPLE_STATUS_MAPPED_DIFFERS,
+  RIPPLE_STATUS_MAPPED_DIFFERS,
   // The work region is smaller than planned.
-  RIPPLE_RIPPLE_STATUS_MEMORY_WORK,
+  RIPPLE_STATUS_MEMORY_WORK,
   // The staging region is smaller than planned.
-  RIPPLE_RIPPLE_STATUS_MEMORY_STAGING,
+  RIPPLE_STATUS_MEMORY_STAGING,
   // The cache region is smaller than planned.
-  RIPPLE_RIPPLE_STATUS_MEMORY_CACHE,
+  RIPPLE_STATUS_MEMORY_CACHE,
   // The index region is smaller than planned.
-  RIPPLE_RIPPLE_STATUS_MEMORY_INDEX,
+  RIPPLE_STATUS_MEMORY_INDEX,
   // The KV region is smaller than planned.
-  RIPPLE_RIPPLE_STATUS_MEMORY_KV,
+  RIPPLE_STATUS_MEMORY_KV,
   // The memory to be divided is smaller than planned.
-  RIPPLE_RIPPLE_STATUS_MEMORY,
+  RIPPLE_STATUS_MEMORY,
   // No tokens, or more than a pass takes.
-  RIPPLE_RIPPLE_STATUS_CHUNK,
+  RIPPLE_STATUS_CHUNK,
   // The context is full.
-  RIPPLE_RIPPLE_STATUS_CONTEXT_FULL,
+  RIPPLE_STATUS_CONTEXT_FULL,
   // No such token.
-  RIPPLE_RIPPLE_STATUS_UNKNOWN_TOKEN,
+  RIPPLE_STATUS_UNKNOWN_TOKEN,
   // Logits were asked for before all layers had run.
-  RIPPLE_RIPPLE_STATUS_UNFINISHED,
+  RIPPLE_STATUS_UNFINISHED,
   // The tokenizer is not in the mapped front of the image.
-  RIPPLE_RIPPLE_STATUS_NO_TOKENIZER,
+  RIPPLE_STATUS_NO_TOKENIZER,
   // There are more tokens than places for them.
-  RIPPLE_RIPPLE_STATUS_OUTPUT_FULL,
+  RIPPLE_STATUS_OUTPUT_FULL,
   // The text is not UTF-8.
-  RIPPLE_RIPPLE_STATUS_NOT_UTF8,
+  RIPPLE_STATUS_NOT_UTF8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum RippleRippleStatus RippleRippleStatus;
+typedef enum RippleStatus RippleStatus;
 #else
-typedef int32_t RippleRippleStatus;
+typedef int32_t RippleStatus;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -135,7 +133,7 @@ typedef struct {
   bool read_ahead;
   // Whether opening checks the checksum of every mapped section.
   bool verify;
-} RippleRippleOptions;
+} RippleOptions;
 
 // Bytes that each region needs.
 typedef struct {
@@ -149,7 +147,7 @@ typedef struct {
   size_t index;
   // Keys and values of past positions.
   size_t kv;
-} RippleRipplePlan;
+} RipplePlan;
 
 // A piece of memory. `start` may be null where `bytes` is 0.
 typedef struct {
@@ -157,29 +155,29 @@ typedef struct {
   void *start;
   // Its size.
   size_t bytes;
-} RippleRippleRegion;
+} RippleRegion;
 
 // Memory for one decoder; the regions do not overlap.
 typedef struct {
   // See `RipplePlan`.
-  RippleRippleRegion work;
+  RippleRegion work;
   // See `RipplePlan`.
-  RippleRippleRegion staging;
+  RippleRegion staging;
   // See `RipplePlan`.
-  RippleRippleRegion cache;
+  RippleRegion cache;
   // See `RipplePlan`.
-  RippleRippleRegion index;
+  RippleRegion index;
   // See `RipplePlan`.
-  RippleRippleRegion kv;
-} RippleRippleMemory;
+  RippleRegion kv;
+} RippleMemory;
 
 // A decoder. Its contents are the library's; all zeroes is a decoder that is not open.
 //
 // Neither it nor what it was opened with may move or be used otherwise while it is open. It has
 // nothing to close. Two threads must not call it at once.
 typedef struct {
-  size_t words[RippleRIPPLE_DECODER_WORDS];
-} RippleRippleDecoder;
+  size_t words[RIPPLE_DECODER_WORDS];
+} RippleDecoder;
 
 // Where the image is read from, in blocks of `RIPPLE_BLOCK_BYTES`; block 0 is the image's first.
 //
@@ -196,7 +194,7 @@ typedef struct {
   int32_t (*start)(void *context, uint32_t start, uint8_t *dst, uint32_t count);
   // Waits until the read that `start` began is done, or has failed: nothing writes `dst` any more.
   int32_t (*finish)(void *context);
-} RippleRippleDevice;
+} RippleDevice;
 
 // What an open model is.
 typedef struct {
@@ -214,7 +212,7 @@ typedef struct {
   uint32_t eos;
   // Blocks of the image.
   uint32_t blocks;
-} RippleRippleInfo;
+} RippleInfo;
 
 // How a token is chosen: filters apply in this order, but the penalty first.
 typedef struct {
@@ -230,12 +228,12 @@ typedef struct {
   float repetition_penalty;
   // Chooses the stream of random numbers; the same seed gives the same tokens on every target.
   uint64_t seed;
-} RippleRippleSamplerOptions;
+} RippleSamplerOptions;
 
 // A sampler. Its contents are the library's; all zeroes is a sampler that is not open.
 typedef struct {
-  uint64_t words[RippleRIPPLE_SAMPLER_WORDS];
-} RippleRippleSampler;
+  uint64_t words[RIPPLE_SAMPLER_WORDS];
+} RippleSampler;
 
 #ifdef __cplusplus
 extern "C" {
@@ -245,7 +243,7 @@ extern "C" {
 const char *ripple_message(int32_t status);
 
 // The options to start from: a 16-bit KV cache of 256 positions, 16 KiB of staging, no neuron cache.
-RippleRippleOptions ripple_default_options(void);
+RippleOptions ripple_default_options(void);
 
 // Says in `plan` what a model needs.
 //
@@ -255,10 +253,10 @@ RippleRippleOptions ripple_default_options(void);
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_plan(const uint8_t *front,
-                               size_t front_bytes,
-                               const RippleRippleOptions *options,
-                               RippleRipplePlan *plan);
+RippleStatus ripple_plan(const uint8_t *front,
+                         size_t front_bytes,
+                         const RippleOptions *options,
+                         RipplePlan *plan);
 
 // Divides one piece of memory into the regions of `plan`, staging first.
 //
@@ -266,10 +264,7 @@ RippleRippleStatus ripple_plan(const uint8_t *front,
 //
 // # Safety
 // Pointers are null or good for what they are called; the memory itself is not touched.
-RippleRippleStatus ripple_divide(const RippleRipplePlan *plan,
-                                 void *start,
-                                 size_t bytes,
-                                 RippleRippleMemory *memory);
+RippleStatus ripple_divide(const RipplePlan *plan, void *start, size_t bytes, RippleMemory *memory);
 
 // Opens the image on `device`, in `decoder`, which is not open if this fails.
 //
@@ -281,18 +276,18 @@ RippleRippleStatus ripple_divide(const RippleRipplePlan *plan,
 // Pointers are null or good for what they are called. The mapped bytes, the regions and what the
 // device's functions use are the decoder's until it is opened again or no longer used. The device's
 // functions keep their word.
-RippleRippleStatus ripple_open(RippleRippleDecoder *decoder,
-                               const RippleRippleDevice *device,
-                               const uint8_t *mapped,
-                               size_t mapped_bytes,
-                               const RippleRippleMemory *memory,
-                               const RippleRippleOptions *options);
+RippleStatus ripple_open(RippleDecoder *decoder,
+                         const RippleDevice *device,
+                         const uint8_t *mapped,
+                         size_t mapped_bytes,
+                         const RippleMemory *memory,
+                         const RippleOptions *options);
 
 // Says in `info` what the open model is. Errors: `_ARGUMENT`, `_NOT_OPEN`.
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_info(RippleRippleDecoder *decoder, RippleRippleInfo *info);
+RippleStatus ripple_info(RippleDecoder *decoder, RippleInfo *info);
 
 // Feeds `token` at the current position and gives the logits of the next one: `vocab` floats, which
 // the caller may change, valid until the next call.
@@ -302,9 +297,9 @@ RippleRippleStatus ripple_info(RippleRippleDecoder *decoder, RippleRippleInfo *i
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_step(RippleRippleDecoder *decoder,
-                               uint32_t token,
-                               float **logits);
+RippleStatus ripple_step(RippleDecoder *decoder,
+                         uint32_t token,
+                         float **logits);
 
 // Feeds `count` tokens, `batch` of them a pass, and gives the logits after the last.
 //
@@ -313,16 +308,16 @@ RippleRippleStatus ripple_step(RippleRippleDecoder *decoder,
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_prefill(RippleRippleDecoder *decoder,
-                                  const uint32_t *tokens,
-                                  size_t count,
-                                  float **logits);
+RippleStatus ripple_prefill(RippleDecoder *decoder,
+                            const uint32_t *tokens,
+                            size_t count,
+                            float **logits);
 
 // Feeds `count` tokens, as `ripple_prefill`, without computing logits.
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_feed(RippleRippleDecoder *decoder, const uint32_t *tokens, size_t count);
+RippleStatus ripple_feed(RippleDecoder *decoder, const uint32_t *tokens, size_t count);
 
 // Begins a pass of 1 to `batch` tokens that the caller wants to interrupt between layers: then call
 // `ripple_forward_layer` until it says that none is left, then `ripple_logits`.
@@ -331,7 +326,7 @@ RippleRippleStatus ripple_feed(RippleRippleDecoder *decoder, const uint32_t *tok
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_begin(RippleRippleDecoder *decoder, const uint32_t *tokens, size_t count);
+RippleStatus ripple_begin(RippleDecoder *decoder, const uint32_t *tokens, size_t count);
 
 // Runs one layer of the pass that has begun; `ran` says whether there was one left.
 //
@@ -339,7 +334,7 @@ RippleRippleStatus ripple_begin(RippleRippleDecoder *decoder, const uint32_t *to
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_forward_layer(RippleRippleDecoder *decoder, bool *ran);
+RippleStatus ripple_forward_layer(RippleDecoder *decoder, bool *ran);
 
 // Gives the logits after the last token of the pass whose layers have all run, and ends it.
 //
@@ -347,26 +342,26 @@ RippleRippleStatus ripple_forward_layer(RippleRippleDecoder *decoder, bool *ran)
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_logits(RippleRippleDecoder *decoder, float **logits);
+RippleStatus ripple_logits(RippleDecoder *decoder, float **logits);
 
 // Positions fed so far; 0 when it is not open.
 //
 // # Safety
 // `decoder` is null or a decoder.
-uint32_t ripple_position(RippleRippleDecoder *decoder);
+uint32_t ripple_position(RippleDecoder *decoder);
 
 // Goes back to an earlier position; a later one changes nothing. Errors: `_ARGUMENT`, `_NOT_OPEN`.
 //
 // # Safety
 // `decoder` is null or a decoder.
-RippleRippleStatus ripple_rewind(RippleRippleDecoder *decoder, uint32_t position);
+RippleStatus ripple_rewind(RippleDecoder *decoder, uint32_t position);
 
 // Changes when neighbouring reads are merged, in blocks; no result changes with it. Errors:
 // `_ARGUMENT`, `_NOT_OPEN`.
 //
 // # Safety
 // `decoder` is null or a decoder.
-RippleRippleStatus ripple_set_collapse_gap(RippleRippleDecoder *decoder, uint32_t blocks);
+RippleStatus ripple_set_collapse_gap(RippleDecoder *decoder, uint32_t blocks);
 
 // Writes the tokens of `bytes` bytes of UTF-8 at `text` to the front of `ids`, and says in `count` how
 // many there are; never more than bytes. The token that begins a text is not among them.
@@ -377,53 +372,50 @@ RippleRippleStatus ripple_set_collapse_gap(RippleRippleDecoder *decoder, uint32_
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_encode(RippleRippleDecoder *decoder,
-                                 const uint8_t *text,
-                                 size_t bytes,
-                                 bool special,
-                                 uint32_t *ids,
-                                 size_t room,
-                                 size_t *count);
+RippleStatus ripple_encode(RippleDecoder *decoder,
+                           const uint8_t *text,
+                           size_t bytes,
+                           bool special,
+                           uint32_t *ids,
+                           size_t room,
+                           size_t *count);
 
 // Says in `bytes` where the bytes of a token are, in the mapped image, and in `count` how many. A token
 // may end inside a character. Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_UNKNOWN_TOKEN`.
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_token_bytes(RippleRippleDecoder *decoder,
-                                      uint32_t token,
-                                      const uint8_t **bytes,
-                                      size_t *count);
+RippleStatus ripple_token_bytes(RippleDecoder *decoder,
+                                uint32_t token,
+                                const uint8_t **bytes,
+                                size_t *count);
 
 // The options to start from: the likeliest token, always.
-RippleRippleSamplerOptions ripple_default_sampler_options(void);
+RippleSamplerOptions ripple_default_sampler_options(void);
 
 // Opens a sampler whose repetition penalty sees `count` tokens back; `recent` has places for them.
 // Errors: `_ARGUMENT`.
 //
 // # Safety
 // Pointers are null or good for what they are called; `recent` is the sampler's while it is used.
-RippleRippleStatus ripple_sampler_open(RippleRippleSampler *sampler,
-                                       const RippleRippleSamplerOptions *options,
-                                       uint32_t *recent,
-                                       size_t count);
+RippleStatus ripple_sampler_open(RippleSampler *sampler,
+                                 const RippleSamplerOptions *options,
+                                 uint32_t *recent,
+                                 size_t count);
 
 // Remembers a token for the repetition penalty: each that is fed, those of the prompt too. Errors:
 // `_ARGUMENT`, `_NOT_OPEN`.
 //
 // # Safety
 // `sampler` is null or a sampler.
-RippleRippleStatus ripple_accept(RippleRippleSampler *sampler, uint32_t token);
+RippleStatus ripple_accept(RippleSampler *sampler, uint32_t token);
 
 // Says in `token` which to take by its `count` logits, which are used up. Errors: `_ARGUMENT`,
 // `_NOT_OPEN`.
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleRippleStatus ripple_sample(RippleRippleSampler *sampler,
-                                 float *logits,
-                                 size_t count,
-                                 uint32_t *token);
+RippleStatus ripple_sample(RippleSampler *sampler, float *logits, size_t count, uint32_t *token);
 
 // The likeliest token by its `count` logits, without a sampler; 0 where there are none.
 //
