@@ -79,8 +79,10 @@ impl<'a> Accumulator<'a> {
         if magnitude > *self.left & !FOLDED {
             self.fold();
             if magnitude > BUDGET {
-                let narrow = self.narrow.chunks_mut(GROUP).zip(self.high.chunks_mut(GROUP));
-                for ((narrow, high), (scale, numbers)) in narrow.zip(row.iter()) {
+                // Zipped as well, the chunks would divide by a size that is not always inlined.
+                let mut high = self.high.chunks_mut(GROUP);
+                for (narrow, (scale, numbers)) in self.narrow.chunks_mut(GROUP).zip(row.iter()) {
+                    let Some(high) = high.next() else { break };
                     let mut left = *self.left;
                     let mut sum = Accumulator { narrow, high, left: &mut left };
                     sum.add_wide(fixed(scale), &unpack(numbers));
