@@ -79,10 +79,11 @@ impl<'a> Accumulator<'a> {
         if magnitude > *self.left & !FOLDED {
             self.fold();
             if magnitude > BUDGET {
-                // Zipped as well, the chunks would divide by a size that is not always inlined.
-                let mut high = self.high.chunks_mut(GROUP);
-                for (narrow, (scale, numbers)) in self.narrow.chunks_mut(GROUP).zip(row.iter()) {
-                    let Some(high) = high.next() else { break };
+                // Zip would divide by the size of the chunks, and could then panic.
+                let (mut narrow, mut high) =
+                    (self.narrow.chunks_mut(GROUP), self.high.chunks_mut(GROUP));
+                for (scale, numbers) in row.iter() {
+                    let (Some(narrow), Some(high)) = (narrow.next(), high.next()) else { break };
                     let mut left = *self.left;
                     let mut sum = Accumulator { narrow, high, left: &mut left };
                     sum.add_wide(fixed(scale), &unpack(numbers));
