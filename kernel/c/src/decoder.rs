@@ -115,7 +115,8 @@ pub unsafe extern "C" fn ripple_open(
         }
         // SAFETY: as promised.
         let memory = unsafe { memory.lend() }?;
-        let decoder: Decoder<'static, _> = Decoder::open(Device(device), mapped, memory, &options, ())?;
+        let decoder: Decoder<'static, _> =
+            Decoder::open(Device(device), mapped, memory, &options, ())?;
         let tokenizer = match decoder.image().tokenizer().map(Tokenizer::parse) {
             Some(Ok(tokenizer)) => Some(tokenizer),
             Some(Err(_)) => return Err(RippleStatus::Damaged),
@@ -230,8 +231,9 @@ pub unsafe extern "C" fn ripple_feed(
 ) -> RippleStatus {
     // SAFETY: as promised.
     RippleStatus::of(unsafe {
-        RippleDecoder::model(decoder)
-            .and_then(|model| model.decoder.feed(values(tokens, count)?).map_err(RippleStatus::from))
+        RippleDecoder::model(decoder).and_then(|model| {
+            model.decoder.feed(values(tokens, count)?).map_err(RippleStatus::from)
+        })
     })
 }
 

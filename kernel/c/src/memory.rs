@@ -141,7 +141,10 @@ impl RippleOptions {
             staging: BlockCount(self.staging_blocks),
             cache_bytes: self.cache_bytes,
             hot_permille: self.hot_permille,
-            admission: Admission { long_run: self.admission_long_run, one_in: self.admission_one_in },
+            admission: Admission {
+                long_run: self.admission_long_run,
+                one_in: self.admission_one_in,
+            },
             eviction: match self.eviction {
                 RIPPLE_EVICTION_S3_FIFO => Eviction::S3Fifo,
                 RIPPLE_EVICTION_LRU => Eviction::Lru,

@@ -6,7 +6,9 @@ use core::slice;
 /// Whether `count` values can lie at `start`.
 fn plausible<T>(start: *const T, count: usize) -> bool {
     let bytes = count.checked_mul(size_of::<T>());
-    !start.is_null() && start.is_aligned() && bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
+    !start.is_null()
+        && start.is_aligned()
+        && bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
 }
 
 /// What `pointer` points to.

@@ -28,8 +28,8 @@ pub unsafe extern "C" fn ripple_encode(
     RippleStatus::of(unsafe {
         RippleDecoder::model(decoder).and_then(|model| {
             let tokenizer = model.tokenizer.as_ref().ok_or(RippleStatus::NoTokenizer)?;
-            let text = core::str::from_utf8(values(text, bytes)?)
-                .map_err(|_| RippleStatus::NotUtf8)?;
+            let text =
+                core::str::from_utf8(values(text, bytes)?).map_err(|_| RippleStatus::NotUtf8)?;
             let options = EncodeOptions { parse_special: special };
             let ids = values_mut(ids, room)?;
             let written =
