@@ -1,11 +1,12 @@
 //! The smallest program that goes on from a text: `decode IMAGE TEXT`.
 //!
 //! ```sh
-//! cargo run --release -- image story-nano -o story.image      # in the repository: makes an image
+//! # In the repository: makes an image.
+//! cargo run --release -p ripple-host-sim -- image --board lm3s6965evb -o story.image
 //! cargo run --release -p ripple-kernel --example decode -- story.image "Once upon a time"
 //! ```
 
-use embedded_io::adapters::FromStd;
+use embedded_io_adapters::std::FromStd;
 use ripple_hal::{BLOCK_BYTES, Block, Stream};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::sample::likeliest;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use embedded_io::adapters::FromStd;
+use embedded_io_adapters::std::FromStd;
 use ripple_hal::Stream;
 use ripple_kernel::plan::Extent;
 use ripple_kernel::{Probe, Stage};
