@@ -11,6 +11,7 @@
 //! `boards/c-example` is a firmware that uses it.
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // A C program on a host brings no panic handler; the standard library has one.
 #[cfg(not(target_os = "none"))]
@@ -22,6 +23,8 @@ mod memory;
 mod pointer;
 mod sampler;
 mod status;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use decoder::*;
