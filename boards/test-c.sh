@@ -19,7 +19,7 @@ cd boards/c-example
 arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 \
     -std=c11 -Wall -Wextra -Werror -Os -ffreestanding -ffunction-sections -fdata-sections \
     -I "$root/kernel/c/include" -I . -DFRONT_BYTES="$mapped" -Wa,-I"$folder" \
-    -nostdlib -static -Wl,--gc-sections -Wl,--no-warn-rwx-segments -T link.ld \
+    -nostdlib -static -Wl,--gc-sections,--no-warn-rwx-segments,-z,noexecstack -T link.ld \
     main.c board.c front.S "$library" -o "$folder/c-example.elf"
 arm-none-eabi-size "$folder/c-example.elf"
 cd "$folder"

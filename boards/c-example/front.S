@@ -6,5 +6,3 @@ front:
     .incbin "model.img", 0, FRONT_BYTES
     .global front_end
 front_end:
-
-    .section .note.GNU-stack, "", %progbits

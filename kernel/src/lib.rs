@@ -153,7 +153,7 @@
 //!
 //! Rust 1.88, for let chains (`if let .. && ..`) and naked functions. Raising it is a minor version.
 //! How far that is tested: clippy's `incompatible_msrv` is denied, so nothing of `core` that is newer is
-//! used; no build with 1.88 itself is part of the tests yet.
+//! used, and no dependency declares a newer one. No build with 1.88 itself is part of the tests yet.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
