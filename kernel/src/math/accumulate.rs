@@ -79,11 +79,8 @@ impl<'a> Accumulator<'a> {
         if magnitude > *self.left & !FOLDED {
             self.fold();
             if magnitude > BUDGET {
-                // Zip would divide by the size of the chunks, and could then panic.
-                let (mut narrow, mut high) =
-                    (self.narrow.chunks_mut(GROUP), self.high.chunks_mut(GROUP));
-                for (scale, numbers) in row.iter() {
-                    let (Some(narrow), Some(high)) = (narrow.next(), high.next()) else { break };
+                let narrow = self.narrow.chunks_mut(GROUP).zip(self.high.chunks_mut(GROUP));
+                for ((narrow, high), (scale, numbers)) in narrow.zip(row.iter()) {
                     let mut left = *self.left;
                     let mut sum = Accumulator { narrow, high, left: &mut left };
                     sum.add_wide(fixed(scale), &unpack(numbers));

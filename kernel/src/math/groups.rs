@@ -86,10 +86,7 @@ fn term(scale: u16, numbers: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i64 {
 /// `acc_j += c_(j / 32) * q_j`, wrapping, with what `coefficient` makes of a group's scale.
 #[inline]
 pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -> i32) {
-    // Not zipped: see `Accumulator::add_groups`.
-    let mut chunks = acc.chunks_mut(GROUP);
-    for (scale, numbers) in row.iter() {
-        let Some(acc) = chunks.next() else { break };
+    for (acc, (scale, numbers)) in acc.chunks_mut(GROUP).zip(row.iter()) {
         let numbers = unpack(numbers);
         axpy(acc, coefficient(scale), numbers.get(..acc.len()).unwrap_or(&[]));
     }
