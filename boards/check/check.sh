@@ -92,12 +92,12 @@ c_panics() {
     local library functions image=$work/c.elf
     library=$(cd ../../kernel/c && CARGO_PROFILE_RELEASE_OPT_LEVEL=$2 cargo build --quiet --locked \
         --release --target "$1" --features "$3" --message-format json-render-diagnostics |
-        sed -n 's/.*"\([^"]*libripple_c\.a\)".*/\1/p')
+        sed -n 's/.*"\([^"]*libripple_c\.a\)".*/\1/p') && [ -n "$library" ] || exit 1
     functions=$(grep -o '\<ripple_[a-z_]*(' ../../kernel/c/include/ripple.h | tr -d '(' | sort -u)
     if [[ $3 == *self-test* ]]; then functions+=" ripple_self_test"; fi
     # shellcheck disable=SC2086
     "$llvm/rust-lld" -flavor gnu --gc-sections -e ripple_open $(printf -- '-u %s ' $functions) \
-        "$library" -o "$image"
+        "$library" -o "$image" || exit 1
     if "$llvm/llvm-nm" -C "$image" | grep -E "$panics|rust_begin_unwind"; then
         echo "C library, $1, opt-level $2: a panic can be reached:"
         callers "$image"
