@@ -39,6 +39,7 @@ install_packages() {
     command -v mkfs.vfat >/dev/null || packages+=(dosfstools)
     command -v mcopy >/dev/null || packages+=(mtools)
     command -v python3 >/dev/null || packages+=(python3)
+    command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi)
     if ! has_qemu qemu-system-arm || ! has_qemu qemu-system-aarch64; then
         packages+=(qemu-system-arm)
         # shellcheck disable=SC1091
@@ -82,6 +83,7 @@ done
 check "QEMU >= $least, Arm" "no lm3s6965evb, mps2-an386, mps3-an547, ast2600-evb" has_qemu qemu-system-arm
 check "QEMU >= $least, AArch64" "no raspi3b" has_qemu qemu-system-aarch64
 check "python3" "test.sh cannot compare sizes" command -v python3
+check "arm-none-eabi-gcc" "no firmware in C: test-c.sh" command -v arm-none-eabi-gcc
 check "mtools" "faults.sh cannot make its cards" command -v mcopy
 check "dosfstools" "faults.sh cannot make its cards" command -v mkfs.vfat
 if command -v probe-rs >/dev/null; then

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Links firmware that calls all of ripple-kernel and ripple-hal, for every kind of core, and looks at it.
 #
-#   boards/check/check.sh              both of:
+#   boards/check/check.sh              the first three of:
 #   boards/check/check.sh panics       fails if anything in it can panic, and says what and from where
 #   boards/check/check.sh sizes        prints bytes by crate and module; fails if the kernel is too large
+#   boards/check/check.sh c            fails if anything in the C library (kernel/c) can panic
 #   boards/check/check.sh driver       says the same of a board with embedded-sdmmc's SPI driver, fails never
 #   boards/check/check.sh --self-test  shows that `panics` fails where it must
 #
@@ -85,7 +86,41 @@ check_panics() {
     return $failed
 }
 
+# c_panics TARGET LEVEL FEATURES: fails if a panic is left of the C library once all that its header
+# declares is linked, and nothing else.
+c_panics() {
+    local library functions image=$work/c.elf
+    library=$(cd ../../kernel/c && CARGO_PROFILE_RELEASE_OPT_LEVEL=$2 cargo build --quiet --locked \
+        --release --target "$1" --features "$3" --message-format json-render-diagnostics |
+        sed -n 's/.*"\([^"]*libripple_c\.a\)".*/\1/p') && [ -n "$library" ] || exit 1
+    functions=$(grep -o '\<ripple_[a-z_]*(' ../../kernel/c/include/ripple.h | tr -d '(' | sort -u)
+    if [[ $3 == *self-test* ]]; then functions+=" ripple_self_test"; fi
+    # shellcheck disable=SC2086
+    "$llvm/rust-lld" -flavor gnu --gc-sections -e ripple_open $(printf -- '-u %s ' $functions) \
+        "$library" -o "$image" || exit 1
+    if "$llvm/llvm-nm" -C "$image" | grep -E "$panics|rust_begin_unwind"; then
+        echo "C library, $1, opt-level $2: a panic can be reached:"
+        callers "$image"
+        return 1
+    fi
+    echo "C library, $1, opt-level $2: no panic in $(wc -w <<<"$functions") functions, $(linked "$image") bytes"
+}
+
+check_c() {
+    local failed=0 target level
+    for target in "${targets[@]}"; do
+        for level in "${levels[@]}"; do
+            c_panics "$target" "$level" default || failed=1
+        done
+    done
+    return $failed
+}
+
 self_test() {
+    if c_panics "$limit_target" "$limit_level" self-test; then
+        echo "self-test: an index out of range in the C library went unnoticed" >&2
+        return 1
+    fi
     if no_panics "$limit_target" "$limit_level" default,self-test; then
         echo "self-test: an index out of range went unnoticed" >&2
         return 1
@@ -165,8 +200,9 @@ driver() {
 case "${1-all}" in
     panics) check_panics ;;
     sizes) check_sizes ;;
+    c) check_c ;;
     driver) driver ;;
     --self-test) self_test ;;
-    all) check_panics && check_sizes ;;
-    *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    all) check_panics && check_sizes && check_c ;;
+    *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -9,6 +9,82 @@
 //! predictor -> cache -> plan -> fetch -> ffn -> layer -> decode -> token
 //! ```
 //!
+//! # Example
+//!
+//! Everything is lent by the caller: a device with the image on it, the front of the image where it
+//! can be addressed (in flash, say), memory by region. Nothing is allocated.
+//!
+//! ```
+//! use ripple_hal::{Block, BlockDevice, BlockIdx, Slice};
+//! use ripple_kernel::image::{Header, ImageError};
+//! use ripple_kernel::sample::likeliest;
+//! use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+//! use ripple_kernel::{Decoder, Memory, MemoryPlan, OpenError, Options};
+//! use std::error::Error;
+//!
+//! /// Goes on from `prompt`, 100 tokens at most. `front`: the image up to its FFN, or less.
+//! fn story<D>(mut device: D, front: &[u8], prompt: &str) -> Result<String, Box<dyn Error>>
+//! where
+//!     D: BlockDevice<Error: Error + 'static>,
+//! {
+//!     // What the model needs; with a `const` header this is a `const`, and the memory is static.
+//!     let mut header = [Block::ZERO; 32];
+//!     device.read(BlockIdx(0), &mut header)?;
+//!     let header = Header::parse(Block::bytes(&header))?;
+//!     let options = Options { cache_bytes: 64 * 1024, batch: 8, ..Options::DEFAULT };
+//!     let plan = MemoryPlan::for_model(&header.geometry, &options);
+//!     let (mut work, mut staging) = (vec![0; plan.work], vec![Block::ZERO; plan.staging]);
+//!     let (mut cache, mut index) = (vec![0; plan.cache], vec![0; plan.index]);
+//!     let mut kv = vec![0; plan.kv];
+//!     let memory = Memory {
+//!         work: &mut work,
+//!         staging: &mut staging,
+//!         cache: &mut cache,
+//!         index: &mut index,
+//!         kv: &mut kv,
+//!     };
+//!
+//!     let mut decoder = Decoder::open(device, front, memory, &options, ())?;
+//!     let tokenizer = Tokenizer::parse(decoder.image().tokenizer().ok_or("map more")?)?;
+//!     let config = decoder.header().geometry.config;
+//!     let mut ids = vec![config.bos; prompt.len() + 1];
+//!     let count = tokenizer.encode(prompt, EncodeOptions::default(), &mut ids[1..])?;
+//!
+//!     let (mut text, mut utf8) = (String::new(), Utf8Decoder::new());
+//!     let mut next = likeliest(decoder.prefill(&ids[..=count])?);
+//!     for _ in 0..100 {
+//!         if next == config.eos || decoder.position() == decoder.context() {
+//!             break;
+//!         }
+//!         utf8.push(tokenizer.bytes(next).unwrap_or(&[]), |piece| text.push_str(piece));
+//!         next = likeliest(decoder.step(next)?);
+//!     }
+//!     Ok(text)
+//! }
+//!
+//! // A card that holds something else is an error that says so.
+//! let error = story(Slice::new(&[b'?'; 32 * 512]), &[], "Once").unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     r#"not a Ripple image: it begins with "????????", expected "RIPPLE\r\n""#
+//! );
+//! ```
+//!
+//! `examples/` has it as a program, one with a device of its own, and one with a [`Probe`]. Images are
+//! made on a host, by the command `ripple` of the same repository.
+//!
+//! The parts stand alone too. [`plan::collapse`], say, turns the records to read into few commands:
+//!
+//! ```
+//! use ripple_hal::BlockCount;
+//! use ripple_kernel::plan::collapse;
+//!
+//! // Records of 1,024 bytes: two blocks each. A gap of up to 2 blocks is read through.
+//! let extents = collapse([3, 4, 6, 20].into_iter(), 1024, BlockCount(2), BlockCount(64));
+//! let reads: Vec<_> = extents.map(|extent| (extent.start, extent.blocks.0)).collect();
+//! assert_eq!(reads, [(6, 8), (40, 2)]);
+//! ```
+//!
 //! # Words
 //!
 //! | word | meaning |
@@ -34,6 +110,51 @@
 //! Logits do not depend on the cache, the collapse gap, the mapped prefix, the device or the core:
 //! weights meet activations in integers, neurons are summed in integers ([`math::accumulate`]), and
 //! what is left in floating point has one order.
+//!
+//! # Shapes and units
+//!
+//! `(vocab,)` is that many numbers in a row; `(positions, dim)` so many rows of `dim`, row after row.
+//! The letters are the fields of [`ModelConfig`]. Weights, logits and activations are as in the model,
+//! without units; memory is in bytes or in the type that a region has ([`MemoryPlan`]), storage in
+//! [blocks](ripple_hal::BLOCK_BYTES) of 512 bytes. Sizes that a target cannot address saturate, and are
+//! then refused.
+//!
+//! # Errors
+//!
+//! One enum an operation, with the place and the numbers: [`OpenError`], [`StepError`],
+//! [`image::ImageError`], [`MemoryError`], [`ConfigError`], [`tokenizer::TokenizerError`],
+//! [`tokenizer::EncodeError`], [`sample::OptionsError`]. After a failed step the position is what it
+//! was, and the step can be repeated. Nothing here panics, whatever the bytes of a card:
+//! `boards/check` in the repository links everything, for five kinds of cores, and fails if a panic can
+//! be reached. (The `emit` functions and builders, for packers on a host, document theirs.)
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `llama` | The Llama family: RMSNorm, rotary positions, gated neurons. |
+//! | `opt` | The OPT family: LayerNorm, learned positions, plain neurons. |
+//! | `pages` | Context pages are read; without it, all comes from the layers. |
+//! | `q4` | Rows in 4 bits. |
+//! | `low-rank` | Low-rank predictors. |
+//! | `defmt` | `defmt::Format` on every public error, configuration and report. |
+//!
+//! All but `defmt` are on by default; leaving one out makes the code smaller, and images that need it
+//! are refused by name. They only add, and no result changes with them.
+//!
+//! # Sources
+//!
+//! The method is Ripple, "Accelerating Large Language Model Inference on Smartphones with
+//! Correlation-Aware Neuron Management" (Wang et al., arXiv 2410.19274); bundles are those of "LLM in a
+//! flash" (Alizadeh et al., arXiv 2312.11514). What else follows a paper or a standard says so where it
+//! stands.
+//!
+//! # Minimum supported Rust version
+//!
+//! Rust 1.88, for let chains (`if let .. && ..`) and naked functions. Raising it is a minor version.
+//! How far that is tested: clippy's `incompatible_msrv` is denied, so nothing of `core` that is newer is
+//! used, and no dependency declares a newer one. No build with 1.88 itself is part of the tests yet.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]

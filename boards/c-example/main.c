@@ -1,0 +1,75 @@
+// Goes on from a prompt with the likeliest token, and prints a line a step: position, token, CRC-32 of
+// the logits. They are those of tests/qemu/mps2-an386.txt, to the last bit: `boards/test-c.sh`.
+
+#include "board.h"
+
+extern const uint8_t front[], front_end[];
+
+// All the memory that the model gets.
+static _Alignas(RIPPLE_STAGING_ALIGNMENT) uint8_t arena[452 * 1024];
+static RippleDecoder decoder;
+
+enum { TOKENS = 40, ROOM = 64 };
+
+// Ends the program unless a call did what it should.
+static void must(const char *what, RippleStatus status) {
+    if (status == RIPPLE_STATUS_OK) return;
+    console_text(what);
+    console_text(": ");
+    console_text(ripple_message(status));
+    console_text("\r\n");
+    stop(1);
+}
+
+static uint32_t crc32(const void *start, size_t bytes) {
+    uint32_t crc = 0xFFFFFFFF;
+    for (const uint8_t *at = start; bytes > 0; at++, bytes--) {
+        crc ^= *at;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
+    }
+    return ~crc;
+}
+
+int main(void) {
+    static const char prompt[] = "The captain looked at the sea, and";
+    console_init();
+
+    RippleDevice card;
+    if (!card_open("card.img", &card)) {
+        console_text("no card.img\r\n");
+        return 1;
+    }
+    // Those of mps2-an386 in boards/app/src/board.rs, with a smaller cache.
+    RippleOptions options = ripple_default_options();
+    options.kv = RIPPLE_KV_Q8;
+    options.staging_blocks = 128;
+    options.cache_bytes = 90 * 1024;
+    options.batch = 8;
+
+    const size_t front_bytes = (size_t)(front_end - front);
+    RipplePlan plan;
+    RippleMemory memory;
+    must("plan", ripple_plan(front, front_bytes, &options, &plan));
+    must("divide", ripple_divide(&plan, arena, sizeof arena, &memory));
+    must("open", ripple_open(&decoder, &card, front, front_bytes, &memory, &options));
+    RippleInfo info;
+    must("info", ripple_info(&decoder, &info));
+
+    uint32_t tokens[ROOM] = {info.bos};
+    size_t count;
+    must("encode", ripple_encode(&decoder, (const uint8_t *)prompt, sizeof prompt - 1, false,
+                                 tokens + 1, ROOM - 1, &count));
+    float *logits;
+    must("prefill", ripple_prefill(&decoder, tokens, count + 1, &logits));
+    for (int i = 0; i < TOKENS; i++) {
+        const uint32_t token = ripple_likeliest(logits, info.vocab);
+        console_number(ripple_position(&decoder), 5);
+        console_number(token, 7);
+        console_text(" ");
+        console_hex(crc32(logits, info.vocab * sizeof *logits));
+        console_text("\r\n");
+        if (token == info.eos) break;
+        if (i + 1 < TOKENS) must("step", ripple_step(&decoder, token, &logits));
+    }
+    return 0;
+}
