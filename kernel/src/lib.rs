@@ -137,6 +137,9 @@
 //! | `pages` | Context pages are read; without it, all comes from the layers. |
 //! | `q4` | Rows in 4 bits. |
 //! | `low-rank` | Low-rank predictors. |
+//! | `gated` | Gates that are SiLU or GELU, cut at a threshold of each layer. |
+//! | `scores` | SentencePiece vocabularies, whose pieces are merged from characters. |
+//! | `digits` | Tokenizers that cut numbers into digits before they merge. |
 //! | `defmt` | `defmt::Format` on every public error, configuration and report. |
 //!
 //! All but `defmt` are on by default; leaving one out makes the code smaller, and images that need it
