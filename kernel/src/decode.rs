@@ -3,7 +3,10 @@
 //! In: a device with an image on it, lent memory. Out: logits. A failed pass leaves the position
 //! where it was and can be repeated; what the cache holds never changes a result.
 
+mod context;
 mod pass;
+
+pub use context::{RestoreError, SlideError};
 
 use crate::cache::{self, Cache};
 use crate::error::OpenError;

@@ -4,7 +4,7 @@
 //! attention.
 
 use crate::config::ModelConfig;
-use crate::math::quant;
+use crate::math::{self, quant};
 use half::f16;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -85,26 +85,84 @@ impl<'m> KvCache<'m> {
     /// Keeps the key and value of one position. `key`, `value`: `(kv_heads * head_dim,)`.
     pub fn store(&mut self, layer: u32, position: u32, key: &[f32], value: &[f32]) {
         for (side, x) in [(Side::Key, key), (Side::Value, value)] {
-            for (head, x) in x.chunks_exact(self.head_dim.max(1) as usize).enumerate() {
-                let (at, words) = self.place(layer, position, side, head as u32);
-                let Some(out) = self.words.get_mut(at..).and_then(|w| w.get_mut(..words)) else {
-                    continue;
-                };
-                match self.kind {
-                    KvKind::F16 => {
-                        let Ok(out) = <[u16]>::mut_from_bytes(out.as_mut_bytes()) else { continue };
-                        for (out, x) in out.iter_mut().zip(x) {
-                            *out = f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits();
-                        }
+            self.put(layer, position, side, x);
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, layer: u32, position: u32, side: Side, x: &[f32]) {
+        for (head, x) in x.chunks_exact(self.head_dim.max(1) as usize).enumerate() {
+            let (at, words) = self.place(layer, position, side, head as u32);
+            let Some(out) = self.words.get_mut(at..).and_then(|w| w.get_mut(..words)) else {
+                continue;
+            };
+            match self.kind {
+                KvKind::F16 => {
+                    let Ok(out) = <[u16]>::mut_from_bytes(out.as_mut_bytes()) else { continue };
+                    for (out, x) in out.iter_mut().zip(x) {
+                        *out = f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits();
                     }
-                    KvKind::Q8 => {
-                        let Some((scale, row)) = out.split_first_mut() else { continue };
-                        let Ok(row) = <[i8]>::mut_from_bytes(row.as_mut_bytes()) else { continue };
-                        *scale = quant::quantise(x, row).to_bits();
-                    }
+                }
+                KvKind::Q8 => {
+                    let Some((scale, row)) = out.split_first_mut() else { continue };
+                    let Ok(row) = <[i8]>::mut_from_bytes(row.as_mut_bytes()) else { continue };
+                    *scale = quant::quantise(x, row).to_bits();
                 }
             }
         }
+    }
+
+    /// Moves what was kept at position `from` to `to`, and puts its key through `turn`.
+    ///
+    /// `key`: scratch, `(kv_heads * head_dim,)`.
+    pub fn move_to(
+        &mut self,
+        layer: u32,
+        from: u32,
+        to: u32,
+        key: &mut [f32],
+        turn: impl FnOnce(&mut [f32]),
+    ) {
+        let (source, _) = self.place(layer, from, Side::Key, 0);
+        let (target, _) = self.place(layer, to, Side::Key, 0);
+        // The library's `copy_within` can panic.
+        for i in 0..self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize {
+            let word = self.words.get(source + i).copied().unwrap_or(0);
+            if let Some(place) = self.words.get_mut(target + i) {
+                *place = word;
+            }
+        }
+        let heads = key.chunks_exact_mut(self.head_dim.max(1) as usize);
+        for (head, key) in heads.take(self.kv_heads as usize).enumerate() {
+            match self.vectors(layer, to, Side::Key, head as u32).nth(to as usize) {
+                Some(Vector::F16(kept)) => {
+                    key.iter_mut().zip(kept).for_each(|(x, k)| *x = math::half_to_f32(*k));
+                }
+                Some(Vector::Q8 { scale, row }) => {
+                    key.iter_mut().zip(row).for_each(|(x, k)| *x = scale * f32::from(*k));
+                }
+                None => {}
+            }
+        }
+        turn(key);
+        self.put(layer, to, Side::Key, key);
+    }
+
+    /// The words of the first `positions` of a layer.
+    pub fn kept(&self, layer: u32, positions: u32) -> &[u32] {
+        let (at, end) = self.ends(layer, positions);
+        self.words.get(at..end).unwrap_or(&[])
+    }
+
+    /// The same, to be written.
+    pub fn kept_mut(&mut self, layer: u32, positions: u32) -> &mut [u32] {
+        let (at, end) = self.ends(layer, positions);
+        self.words.get_mut(at..end).unwrap_or_default()
+    }
+
+    fn ends(&self, layer: u32, positions: u32) -> (usize, usize) {
+        let at = |position| self.place(layer, position, Side::Key, 0).0;
+        (at(0), at(positions))
     }
 
     /// What was kept of one head at positions `0..=position`, in this order.

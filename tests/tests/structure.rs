@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "config",
     "math",
     "image",
@@ -26,6 +26,7 @@ const ORDER: [&str; 23] = [
     "sample",
     "decode",
     "speculate",
+    "stop",
     "tokenizer",
     "lib",
 ];
