@@ -6,6 +6,7 @@ mod board;
 mod card;
 mod demo;
 mod inspect;
+mod interactive;
 mod perplexity;
 mod place;
 mod plan;
