@@ -4,7 +4,7 @@
 //! The prompt is fed in chunks; greedy decoding may draft what comes next. A text can be gone on with.
 
 use anyhow::{Result, anyhow, ensure};
-use ripple_hal::{BlockDevice, BlockIdx};
+use ripple_hal::{BlockIdx, WriteDevice};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
 use ripple_kernel::stop::StopMatcher;
@@ -45,6 +45,8 @@ pub enum Overflow {
         /// Attention sinks: positions that stay.
         sinks: u32,
     },
+    /// The oldest positions go to the card, while there is room.
+    Spill,
 }
 
 impl Request {
@@ -129,7 +131,7 @@ impl Generated {
 ///
 /// # Errors
 /// When the prompt does not fit, an option is out of range, or the device fails.
-pub fn generate<D: BlockDevice, P: Probe>(
+pub fn generate<D: WriteDevice, P: Probe>(
     decoder: &mut Decoder<'_, D, P>,
     tokenizer: &Tokenizer<'_>,
     request: &Request,
@@ -150,7 +152,7 @@ pub fn generate<D: BlockDevice, P: Probe>(
 ///
 /// # Errors
 /// As [`generate`].
-pub fn go_on<D: BlockDevice, P: Probe>(
+pub fn go_on<D: WriteDevice, P: Probe>(
     decoder: &mut Decoder<'_, D, P>,
     tokenizer: &Tokenizer<'_>,
     text: &mut Vec<u32>,
@@ -227,7 +229,7 @@ pub fn go_on<D: BlockDevice, P: Probe>(
 }
 
 /// Feeds what `decoder` has not seen of `text`, and gives `choose` the logits after it.
-fn feed<D: BlockDevice, P: Probe>(
+fn feed<D: WriteDevice, P: Probe>(
     decoder: &mut Decoder<'_, D, P>,
     text: &mut Vec<u32>,
     overflow: Overflow,
@@ -237,7 +239,7 @@ fn feed<D: BlockDevice, P: Probe>(
     let header = *decoder.header();
     let context = decoder.context();
     ensure!(
-        text.len() <= context as usize || overflow != Overflow::Stop,
+        text.len() <= context as usize || matches!(overflow, Overflow::Window { .. }),
         "the prompt has {} tokens, the context is {context}; shorten the prompt",
         text.len()
     );
@@ -246,7 +248,7 @@ fn feed<D: BlockDevice, P: Probe>(
     loop {
         make_room(decoder, text, overflow)?;
         let at = decoder.position();
-        let count = (all - done).min(decoder.batch().min(context - at) as usize);
+        let count = (all - done).min(decoder.batch().min(decoder.room()) as usize);
         let chunk = text.get(at as usize..).and_then(|rest| rest.get(..count)).unwrap_or(&[]);
         done += count;
         if done == all {
@@ -261,22 +263,29 @@ fn feed<D: BlockDevice, P: Probe>(
 }
 
 /// Lets the window slide where the KV cache is full; `false` where it must not.
-fn make_room<D: BlockDevice, P: Probe>(
+fn make_room<D: WriteDevice, P: Probe>(
     decoder: &mut Decoder<'_, D, P>,
     text: &mut Vec<u32>,
     overflow: Overflow,
 ) -> Result<bool> {
-    let context = decoder.context();
-    if decoder.position() < context {
+    let (at, context) = (decoder.position(), decoder.context());
+    if decoder.room() > 0 {
         return Ok(true);
     }
-    let Overflow::Window { sinks } = overflow else { return Ok(false) };
+    let sinks = match overflow {
+        Overflow::Window { sinks } => sinks,
+        Overflow::Spill if at < context => {
+            decoder.spill().map_err(|error| anyhow!("token {at}: {error}"))?;
+            return Ok(true);
+        }
+        Overflow::Spill | Overflow::Stop => return Ok(false),
+    };
     let evicted = (context.saturating_sub(sinks) / 4).max(1);
     decoder.slide(sinks, evicted).map_err(|error| match error {
         SlideError::Range { .. } => {
             anyhow!("{sinks} attention sinks fill the context of {context}; keep fewer")
         }
-        SlideError::LearnedPositions => anyhow!("{error}; end the text there instead"),
+        error => anyhow!("{error}; end the text there instead"),
     })?;
     text.drain(sinks as usize..(sinks + evicted) as usize);
     Ok(true)

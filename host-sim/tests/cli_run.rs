@@ -104,6 +104,30 @@ fn a_window_goes_on_beyond_the_context_with_the_same_text_however_it_is_fed() {
 }
 
 #[test]
+fn a_kv_cache_on_the_card_gives_the_same_text() {
+    let args = ["-p", "One day,", "-n", "200", "--cache", "0"];
+    for image in ["story-nano", "novel-opt"] {
+        for kv in ["f16", "q8"] {
+            let args = [&[image][..], &args, &["--kv", kv]].concat();
+            let (text, report) = run(&args);
+            for more in [["--map", "dense"], ["--speculate", "0"], ["--map", "none"]] {
+                let spill = [&args[..], &["--kv-spill", "130"], &more].concat();
+                let (spilled, other) = run(&spill);
+                assert_eq!(spilled, text, "{image} {kv} {more:?}");
+                assert_ne!(other, report);
+            }
+        }
+    }
+    let error = refused(&["story-nano", "-n", "50", "--kv-spill", "3"], "");
+    assert!(error.contains("--kv-spill 3: expected at least "), "{error}");
+    let both = ["story-nano", "--kv-spill", "64", "--overflow", "window"];
+    assert!(refused(&both, "").contains("expected one of them"));
+    let spill = ["story-nano", "--interactive", "-n", "100", "--kv-spill", "64"];
+    let error = refused(&spill, "One day,\n/save x\n");
+    assert!(error.contains("positions are on the card"), "{error}");
+}
+
+#[test]
 fn turns_go_on_with_one_text() {
     let options = ["-n", "12"];
     let (first, _) = run(&["story-nano", "-p", "One day,", "-n", "12"]);

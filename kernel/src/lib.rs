@@ -61,10 +61,14 @@ pub mod replay;
 mod row;
 pub mod sample;
 pub mod speculate;
+#[cfg(feature = "spill")]
+mod spill;
 pub mod stop;
 pub mod tokenizer;
 
 pub use config::{ConfigError, Ffn, ModelConfig, Norm, Position};
+#[cfg(feature = "spill")]
+pub use decode::SpillError;
 pub use decode::{Decoder, RestoreError, SlideError, Usage};
 pub use error::{OpenError, StepError};
 pub use fetch::Collapse;

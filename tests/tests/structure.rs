@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "config",
     "math",
     "image",
@@ -19,6 +19,7 @@ const ORDER: [&str; 24] = [
     "memory",
     "predictor",
     "attention",
+    "spill",
     "ffn",
     "layer",
     "error",

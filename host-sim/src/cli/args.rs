@@ -93,6 +93,7 @@ impl MachineArgs {
         let cache = self.cache_share(&header.geometry) * ffn_bytes(&header.geometry) as f64;
         let mut options = Options {
             context,
+            spill: 0,
             kv: self.kv.into(),
             staging: self.staging.map_or_else(
                 || staging(self.card, header.geometry.table_blocks(SectionKind::Ffn)),

@@ -91,6 +91,11 @@ impl Conversation<'_> {
     fn save(&self, path: &Path) -> Result<()> {
         let chat = self.chat.is_some();
         anyhow::ensure!(!chat, "a chat is not saved: its messages are not part of a session");
+        anyhow::ensure!(
+            self.decoder.spilled() == 0,
+            "{} positions are on the card, where they stay: run without --kv-spill to save",
+            self.decoder.spilled()
+        );
         let bytes = session::save(&self.decoder, self.kv, self.image, &self.text);
         output::write_whole(path, |out| Ok(out.write_all(&bytes)?))
     }

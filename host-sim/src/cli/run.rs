@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   ripple run my.image --prompt 'Once upon a time' --stop 'The end' --kv q8
   ripple run my.image --prompt 'Once' -n 2000 --context 256 --overflow window --sinks 4
+  ripple run my.image --prompt 'Once' -n 2000 --kv-spill 128
   ripple run my.image --interactive
   ripple run my.image --chat --template MODEL_FOLDER --system 'Be brief.' --interactive";
 
@@ -42,6 +43,10 @@ pub struct Run {
     /// Read lines from standard input and go on with the same text, turn by turn; /help there.
     #[arg(short, long, conflicts_with_all = ["json", "prompt"])]
     interactive: bool,
+    /// Keep no more than this many positions of the KV cache in memory: older ones go to the card, behind
+    /// the image. The text is the same.
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    kv_spill: Option<u32>,
     /// Make a chat of the prompt, or of the lines, with the model's chat template.
     #[arg(long, requires = "template")]
     chat: bool,
@@ -58,8 +63,23 @@ impl Run {
         let name = self.image.display();
         let image = read_image(&self.image)?;
         let header = header(&image).with_context(|| name.to_string())?;
-        let machine = self.machine.machine(&header)?;
+        let mut machine = self.machine.machine(&header)?;
         let mut request = self.request.request()?;
+        if let Some(kept) = self.kv_spill {
+            ensure!(
+                request.overflow == Overflow::Stop,
+                "--kv-spill and --overflow window: expected one of them"
+            );
+            let options = &mut machine.options;
+            let unit = options.spill_unit(&header.geometry.config);
+            ensure!(
+                kept >= unit,
+                "--kv-spill {kept}: expected at least {unit}, the positions whose keys fill whole blocks"
+            );
+            options.spill = options.context.saturating_sub(kept);
+            options.context -= options.spill;
+            request.overflow = Overflow::Spill;
+        }
         check_window(&request, &machine, &header)?;
         let mut chat = self.chat(&header, &image).with_context(|| name.to_string())?;
         if self.interactive {

@@ -16,6 +16,12 @@ pub enum SlideError {
     /// The model's positions are learned, and part of everything that was kept: begin again instead.
     #[error("the positions of this model are learned, a window cannot slide over them")]
     LearnedPositions,
+    /// Positions have gone to the card, where they cannot be rotated.
+    #[error("{spilled} positions are on the card, a window cannot slide over them")]
+    Spilled {
+        /// Positions on the card.
+        spilled: u32,
+    },
     /// There are not as many positions.
     #[error("{evicted} positions behind the first {sinks} of {position}")]
     Range {
@@ -61,6 +67,10 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         if geometry.config.position() == Position::Learned {
             return Err(SlideError::LearnedPositions);
         }
+        let spilled = self.kv.spilled();
+        if spilled > 0 {
+            return Err(SlideError::Spilled { spilled });
+        }
         self.next_layer = None;
         if evicted == 0 {
             return Ok(());
@@ -86,7 +96,8 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
 
     /// What was kept of all positions in `layer`: as [`restore`](Self::restore) takes it.
     ///
-    /// [`KvKind::entry_words`](crate::KvKind::entry_words) a position, in the order of the positions.
+    /// [`KvKind::entry_words`](crate::KvKind::entry_words) a position, in the order of the positions;
+    /// those that have gone to the card are not among them.
     pub fn kept(&self, layer: u32) -> &[u32] {
         self.kv.kept(layer, self.position)
     }
@@ -108,6 +119,8 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
             return Err(RestoreError { positions, context });
         }
         self.next_layer = None;
+        #[cfg(feature = "spill")]
+        self.kv.set_spilled(0);
         for layer in 0..self.image.header.geometry.config.layers {
             fill(layer, self.kv.kept_mut(layer, positions));
         }
