@@ -146,6 +146,26 @@ pub trait BlockDevice {
     }
 }
 
+/// Storage that is written as well: for what does not fit in memory, behind what it is read for.
+///
+/// # Contract
+///
+/// As [`BlockDevice`]'s, with what was last written in the place of what was read before. After an
+/// error the blocks of `src` may or may not have been written.
+pub trait WriteDevice: BlockDevice {
+    /// Writes `src` to the blocks from `start` on.
+    ///
+    /// # Errors
+    /// When the device fails or the blocks are not all on it.
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error>;
+}
+
+impl<D: WriteDevice> WriteDevice for &mut D {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        (**self).write(start, src)
+    }
+}
+
 impl<D: BlockDevice> BlockDevice for &mut D {
     type Error = D::Error;
 

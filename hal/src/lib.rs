@@ -122,7 +122,7 @@ pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 pub use calibrate::{CalibrateError, calibrate};
 pub use clock::{Clock, Micros};
 pub use cost::{Calibration, CostPoint};
-pub use device::{BlockDevice, DeviceError, ErrorKind, OutOfRange};
+pub use device::{BlockDevice, DeviceError, ErrorKind, OutOfRange, WriteDevice};
 pub use extent::{ExtentDevice, ExtentError, Extents, FileExtent};
 pub use fat::{FatError, FatFile, is_fat_name};
 pub use gap::ReadPattern;

@@ -1,16 +1,17 @@
 //! Generates text: prompt in, tokens out as they come.
 //!
 //! In: an open decoder, its tokenizer, a sampler. Out: pieces of text, and how many tokens were fed.
-//! The prompt is fed in chunks; greedy decoding may draft what comes next.
+//! The prompt is fed in chunks; greedy decoding may draft what comes next. A text can be gone on with.
 
 use crate::failure::bad_input;
 use crate::interrupt;
 use anyhow::{Result, anyhow, ensure};
-use ripple_hal::{BlockDevice, BlockIdx};
+use ripple_hal::{BlockIdx, WriteDevice};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::stop::StopMatcher;
 use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
-use ripple_kernel::{Decoder, Probe, Speculation, StepError};
+use ripple_kernel::{Decoder, Probe, SlideError, Speculation, StepError};
 
 /// Positions that the repetition penalty looks back.
 const RECENT: usize = 64;
@@ -20,12 +21,34 @@ const RECENT: usize = 64;
 pub struct Request {
     /// Text to go on from.
     pub prompt: String,
+    /// Whether the prompt is a chat as a template renders it: special tokens in it are tokens, nothing
+    /// is put in front, and it is not part of what is shown.
+    pub chat: bool,
     /// Most tokens to generate.
     pub tokens: u32,
     /// How they are chosen.
     pub sampler: SamplerOptions,
     /// Most tokens drafted a pass; used where the sampler is greedy and penalises nothing.
     pub speculate: u32,
+    /// Strings that end the text; they are not part of it.
+    pub stop: Vec<String>,
+    /// What is done when the KV cache is full.
+    pub overflow: Overflow,
+}
+
+/// What is done when the KV cache is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The text ends.
+    #[default]
+    Stop,
+    /// Of the positions behind the first `sinks` the oldest go, a quarter.
+    Window {
+        /// Attention sinks: positions that stay.
+        sinks: u32,
+    },
+    /// The oldest positions go to the card, while there is room.
+    Spill,
 }
 
 impl Request {
@@ -33,6 +56,34 @@ impl Request {
     pub fn speculates(&self) -> bool {
         let SamplerOptions { temperature, repetition_penalty, .. } = self.sampler;
         self.speculate > 0 && temperature == 0.0 && repetition_penalty == 1.0
+    }
+
+    /// The tokens of the prompt at the beginning of a text.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn prompt_tokens(&self, tokenizer: &Tokenizer<'_>, bos: u32) -> Result<Vec<u32>> {
+        let mut tokens = self.more_tokens(tokenizer)?;
+        if !self.chat {
+            tokens.insert(0, bos);
+        }
+        ensure!(!tokens.is_empty(), "the chat template renders to nothing");
+        Ok(tokens)
+    }
+
+    /// The same, further on.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn more_tokens(&self, tokenizer: &Tokenizer<'_>) -> Result<Vec<u32>> {
+        // A space may come in front of the text, and of what follows each special token.
+        let mut tokens = vec![0; 2 * self.prompt.len() + 1];
+        let options = EncodeOptions { parse_special: self.chat };
+        let count = tokenizer
+            .encode(&self.prompt, options, &mut tokens)
+            .map_err(|e| anyhow!("the prompt cannot be encoded: {e}"))?;
+        tokens.truncate(count);
+        Ok(tokens)
     }
 }
 
@@ -62,6 +113,8 @@ pub enum End {
     Tokens,
     /// The model ended it.
     EndOfText,
+    /// A stop string was complete.
+    StopString,
     /// The KV cache was full.
     Context,
     /// The user stopped it.
@@ -77,72 +130,67 @@ impl Generated {
     }
 }
 
-/// Runs `request`; `piece` gets the prompt and each piece of text as soon as its characters are
-/// whole, `prompt_progress` the decoder and the tokens of the prompt done and to do.
+/// Runs `request` from the beginning of a text; `piece` gets the prompt and each piece of text as soon
+/// as its characters are whole, `prompt_progress` the decoder and the tokens of the prompt done and to
+/// do.
 ///
-/// Ends at the end-of-text token, when the KV cache is full, after `request.tokens`, or when
-/// [`interrupt::requested`].
+/// Ends also when [`interrupt::requested`].
 ///
 /// # Errors
 /// When the prompt does not fit, an option is out of range, or the device fails.
-pub fn generate<D: BlockDevice, P: Probe>(
+pub fn generate<D: WriteDevice, P: Probe>(
     decoder: &mut Decoder<'_, D, P>,
     tokenizer: &Tokenizer<'_>,
     request: &Request,
+    piece: impl FnMut(&str),
+    prompt_progress: impl FnMut(&mut Decoder<'_, D, P>, usize, usize),
+) -> Result<Generated> {
+    let mut text = request.prompt_tokens(tokenizer, decoder.header().geometry.config.bos)?;
+    go_on(decoder, tokenizer, &mut text, request, piece, prompt_progress)
+}
+
+/// Goes on with `text`: feeds the tokens that `decoder` has not seen, those from its position on, of
+/// which there must be one, and adds what is generated. `piece` gets `request.prompt`, which is what
+/// they say, when they are fed.
+///
+/// Ends at the end-of-text token, which is not added; at a stop string, whose tokens are; when the KV
+/// cache is full; or after `request.tokens`. The last token need not have been fed then. Where a window
+/// slid, `text` has lost the same tokens as the decoder.
+///
+/// # Errors
+/// As [`generate`].
+pub fn go_on<D: WriteDevice, P: Probe>(
+    decoder: &mut Decoder<'_, D, P>,
+    tokenizer: &Tokenizer<'_>,
+    text: &mut Vec<u32>,
+    request: &Request,
     mut piece: impl FnMut(&str),
-    mut prompt_progress: impl FnMut(&mut Decoder<'_, D, P>, usize, usize),
+    prompt_progress: impl FnMut(&mut Decoder<'_, D, P>, usize, usize),
 ) -> Result<Generated> {
     let config = decoder.header().geometry.config;
     let mut recent = [0; RECENT];
     let mut sampler = Sampler::new(request.sampler, &mut recent)
         .map_err(|e| anyhow!("{}: expected {}, found {}", e.field, e.expected, e.found))?;
-    // A space may come in front of the text, and of what follows each special token.
-    let mut prompt = vec![0; 2 * request.prompt.len() + 2];
-    prompt[0] = config.bos;
-    let count = tokenizer
-        .encode(&request.prompt, EncodeOptions::default(), &mut prompt[1..])
-        .map_err(|e| anyhow!("the prompt cannot be encoded: {e}"))?;
-    prompt.truncate(1 + count);
-    let too_long = |context: u32| {
-        let wider = match context < config.context {
-            true => format!(", or give it up to {} positions with --context", config.context),
-            false => String::new(),
-        };
-        anyhow!(
-            "the prompt has {} tokens, the context is {context}; shorten the prompt{wider}",
-            prompt.len()
-        )
+    text.iter().for_each(|&token| sampler.accept(token));
+    let prompt = text.get(decoder.position() as usize..).unwrap_or(&[]).to_vec();
+    let first =
+        feed(decoder, text, request.overflow, prompt_progress, |logits| sampler.sample(logits));
+    let Some(first) = first? else {
+        let fed = prompt.len().saturating_sub(text.len() - decoder.position() as usize);
+        let prompt = prompt.get(..fed).unwrap_or(&[]).to_vec();
+        return Ok(Generated { prompt, end: End::Interrupted, ..Generated::default() });
     };
-    ensure!(prompt.len() <= config.context as usize, too_long(config.context));
-    let header = *decoder.header();
-    let failed = |at: usize, error: StepError<D::Error>| match error {
-        StepError::ContextFull { context } => too_long(context),
-        StepError::Corrupt { table, slot } => damaged(&header, table, slot),
-        error => anyhow!("token {at}: {error}"),
-    };
-
-    let batch = decoder.batch() as usize;
-    let last = (prompt.len() - 1) / batch * batch;
-    for (i, chunk) in prompt[..last].chunks(batch).enumerate() {
-        if interrupt::requested() {
-            prompt.truncate(i * batch);
-            return Ok(Generated { prompt, end: End::Interrupted, ..Generated::default() });
-        }
-        decoder.feed(chunk).map_err(|e| failed(i * batch, e))?;
-        prompt_progress(decoder, (i + 1) * batch, prompt.len());
-    }
-    prompt.iter().for_each(|&token| sampler.accept(token));
-    let logits = decoder.prefill(&prompt[last..]).map_err(|e| failed(last, e))?;
-    let mut new = vec![sampler.sample(logits)];
+    let mut new = vec![first];
     new.truncate(request.tokens as usize);
-    prompt_progress(decoder, prompt.len(), prompt.len());
-    piece(&request.prompt);
+    if !request.chat && !request.prompt.is_empty() {
+        piece(&request.prompt);
+    }
 
     let most = if request.speculates() { request.speculate } else { 0 };
     let mut history = vec![0; config.context as usize + most as usize + 1];
     let mut speculation = Speculation::new(&mut history, most);
-    prompt.iter().chain(&new).for_each(|&token| speculation.accept(token));
-    let mut text = Utf8Decoder::new();
+    text.iter().chain(&new).for_each(|&token| speculation.accept(token));
+    let (mut utf8, mut stop) = (Utf8Decoder::new(), StopMatcher::new(&request.stop));
     let mut out = Generated { prompt, ..Generated::default() };
     'text: loop {
         for &token in &new {
@@ -151,12 +199,20 @@ pub fn generate<D: BlockDevice, P: Probe>(
                 break 'text;
             }
             out.tokens.push(token);
+            text.push(token);
+            sampler.accept(token);
             let bytes = tokenizer.bytes(token).unwrap_or(&[]);
             // The space that stands in front of every text is not a part of it.
-            let begins = out.tokens.len() == 1 && out.prompt.len() == 1 && tokenizer.adds_space();
+            let begins = text.len() == 2 && out.prompt.len() == 1 && tokenizer.adds_space();
             let shown = bytes.strip_prefix(b" ").filter(|_| begins).unwrap_or(bytes);
-            text.push(shown, &mut piece);
-            sampler.accept(token);
+            let mut stopped = false;
+            utf8.push(shown, |chars| {
+                stopped = stopped || stop.push(chars, &mut piece).is_some();
+            });
+            if stopped {
+                out.end = End::StopString;
+                break 'text;
+            }
         }
         if out.tokens.len() >= request.tokens as usize {
             break;
@@ -165,31 +221,110 @@ pub fn generate<D: BlockDevice, P: Probe>(
             out.end = End::Interrupted;
             break;
         }
-        let last = new.last().copied().unwrap_or(config.bos);
+        if !make_room(decoder, text, request.overflow)? {
+            out.end = End::Context;
+            break;
+        }
+        let at = decoder.position();
+        let last = text.last().copied().unwrap_or(config.bos);
         let wanted = request.tokens - out.tokens.len() as u32;
         let step = match most {
             0 => decoder.step(last).map(|logits| vec![sampler.sample(logits)]),
             _ => speculation.step(decoder, wanted).map(<[u32]>::to_vec),
         };
-        new = match step {
-            Ok(new) => new,
-            Err(StepError::ContextFull { .. }) => {
-                out.end = End::Context;
-                break;
-            }
-            Err(error) => {
-                let at = decoder.position() as usize;
-                return Err(match error {
-                    StepError::Corrupt { table, slot } => damaged(&header, table, slot),
-                    error => anyhow!("token {at}: {error}"),
-                });
-            }
-        };
+        new = step.map_err(|error| failed(decoder.header(), at, error))?;
         out.passes += 1;
     }
-    text.finish(&mut piece);
+    // What was drafted right behind the end of the text.
+    decoder.rewind(text.len() as u32);
+    if out.end != End::StopString {
+        let mut stopped = false;
+        utf8.finish(|chars| stopped = stop.push(chars, &mut piece).is_some());
+        if !stopped {
+            stop.finish(&mut piece);
+        }
+    }
     (out.drafted, out.accepted) = (speculation.drafted(), speculation.accepted());
     Ok(out)
+}
+
+/// Feeds what `decoder` has not seen of `text`, and gives `choose` the logits after it; `None` when
+/// [`interrupt::requested`] before.
+fn feed<D: WriteDevice, P: Probe>(
+    decoder: &mut Decoder<'_, D, P>,
+    text: &mut Vec<u32>,
+    overflow: Overflow,
+    mut progress: impl FnMut(&mut Decoder<'_, D, P>, usize, usize),
+    mut choose: impl FnMut(&mut [f32]) -> u32,
+) -> Result<Option<u32>> {
+    let header = *decoder.header();
+    let (context, most) = (decoder.context(), header.geometry.config.context);
+    let wider = match context < most {
+        true => format!(", or give it up to {most} positions with --context"),
+        false => String::new(),
+    };
+    ensure!(
+        text.len() <= context as usize || matches!(overflow, Overflow::Window { .. }),
+        "the prompt has {} tokens, the context is {context}; shorten the prompt{wider}",
+        text.len()
+    );
+    let all = text.len().saturating_sub(decoder.position() as usize);
+    let mut done = 0;
+    loop {
+        make_room(decoder, text, overflow)?;
+        let at = decoder.position();
+        let count = (all - done).min(decoder.batch().min(decoder.room()) as usize);
+        let chunk = text.get(at as usize..).and_then(|rest| rest.get(..count)).unwrap_or(&[]);
+        done += count;
+        if done == all {
+            let logits = decoder.prefill(chunk).map_err(|error| failed(&header, at, error))?;
+            let token = choose(logits);
+            progress(decoder, all, all);
+            return Ok(Some(token));
+        }
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        decoder.feed(chunk).map_err(|error| failed(&header, at, error))?;
+        progress(decoder, done, all);
+    }
+}
+
+/// Lets the window slide where the KV cache is full; `false` where it must not.
+fn make_room<D: WriteDevice, P: Probe>(
+    decoder: &mut Decoder<'_, D, P>,
+    text: &mut Vec<u32>,
+    overflow: Overflow,
+) -> Result<bool> {
+    let (at, context) = (decoder.position(), decoder.context());
+    if decoder.room() > 0 {
+        return Ok(true);
+    }
+    let sinks = match overflow {
+        Overflow::Window { sinks } => sinks,
+        Overflow::Spill if at < context => {
+            decoder.spill().map_err(|error| anyhow!("token {at}: {error}"))?;
+            return Ok(true);
+        }
+        Overflow::Spill | Overflow::Stop => return Ok(false),
+    };
+    let evicted = (context.saturating_sub(sinks) / 4).max(1);
+    decoder.slide(sinks, evicted).map_err(|error| match error {
+        SlideError::Range { .. } => {
+            anyhow!("{sinks} attention sinks fill the context of {context}; keep fewer")
+        }
+        error => anyhow!("{error}; end the text there instead"),
+    })?;
+    text.drain(sinks as usize..(sinks + evicted) as usize);
+    Ok(true)
+}
+
+/// Says what failed.
+fn failed<E: std::fmt::Debug>(header: &Header, at: u32, error: StepError<E>) -> anyhow::Error {
+    match error {
+        StepError::Corrupt { table, slot } => damaged(header, table, slot),
+        error => anyhow!("token {at}: {error}"),
+    }
 }
 
 /// Names the section of a record that arrived damaged, and the fix.

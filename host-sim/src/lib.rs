@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod bench;
 pub mod card;
+pub mod chat;
 pub mod cli;
 pub mod coactivation;
 pub mod failure;
@@ -27,7 +28,7 @@ pub mod quality;
 pub mod record;
 pub mod reference;
 pub mod report;
-
+pub mod session;
 pub mod simulate;
 pub mod study;
 pub(crate) mod svg;

@@ -3,7 +3,7 @@
 //! In: an image, a card preset, a core, what is mapped. Out: a decoder, and what a dense engine costs.
 //! Time is simulated: reads cost what the card's model says, computation what the core's says.
 
-use crate::card::{Preset, SimCard, Timing, VirtualClock};
+use crate::card::{Preset, SimCard, Timing, VirtualClock, WithRoom};
 use crate::failure::bad_input;
 use crate::generate::damaged;
 use crate::memory::HostMemory;
@@ -116,7 +116,7 @@ pub struct Machine {
 }
 
 /// A decoder on a simulated card.
-pub type SimDecoder<'m> = Decoder<'m, SimCard<Arc<[u8]>>, Meter>;
+pub type SimDecoder<'m> = Decoder<'m, SimCard<WithRoom<Arc<[u8]>>>, Meter>;
 
 /// Reads the header of an image in memory.
 ///
@@ -192,8 +192,10 @@ impl Machine {
         memory: &'m mut HostMemory,
     ) -> Result<SimDecoder<'m>> {
         let clock = VirtualClock::new();
-        let card = SimCard::new(Arc::clone(image), self.preset.timing(), clock.clone());
         let header = header(image)?;
+        let room = self.options.spill_blocks(&header.geometry.config);
+        let image_and_room = WithRoom::new(Arc::clone(image), room);
+        let card = SimCard::new(image_and_room, self.preset.timing(), clock.clone());
         let found = BlockCount::for_bytes(image.len() as u64);
         if found < header.blocks {
             let error = ImageError::Truncated { needed: header.blocks, found };

@@ -51,13 +51,7 @@ pub(crate) fn attend(
         };
         let keys = cache.vectors(layer, position, Side::Key, kv_head);
         for (score, key) in scores.iter_mut().zip(keys) {
-            *score = factor
-                * match key {
-                    Vector::F16(key) => dot_f16(query, key),
-                    Vector::Q8 { scale: key_scale, row } => {
-                        math::dot(row, packed) as f32 * (scale * key_scale)
-                    }
-                };
+            *score = factor * self::score(query, scale, packed, key);
         }
         softmax(scores);
         let mut left = 0;
@@ -89,6 +83,15 @@ pub(crate) fn attend(
         if in_group == group {
             (kv_head, in_group) = (kv_head + 1, 0);
         }
+    }
+}
+
+/// `query . key`; `scale * packed` is the query in 8 bits.
+#[inline(always)]
+pub(crate) fn score(query: &[f32], scale: f32, packed: Packed<'_>, key: Vector<'_>) -> f32 {
+    match key {
+        Vector::F16(key) => dot_f16(query, key),
+        Vector::Q8 { scale: key_scale, row } => math::dot(row, packed) as f32 * (scale * key_scale),
     }
 }
 

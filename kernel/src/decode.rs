@@ -3,7 +3,14 @@
 //! In: a device with an image on it, lent memory. Out: logits. A failed pass leaves the position
 //! where it was and can be repeated; what the cache holds never changes a result.
 
+mod context;
 mod pass;
+#[cfg(feature = "spill")]
+mod spill;
+
+pub use context::{RestoreError, SlideError};
+#[cfg(feature = "spill")]
+pub use spill::SpillError;
 
 use crate::cache::{self, Cache};
 use crate::error::OpenError;
@@ -94,7 +101,10 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         .map_err(OpenError::Memory)?;
         let state = RunState::carve(work, &geometry, options).map_err(OpenError::Memory)?;
         let context = options.context_of(&geometry.config);
-        let kv = KvCache::new(kv, options.kv, &geometry.config, context);
+        #[cfg_attr(not(feature = "spill"), allow(unused_mut, reason = "see below"))]
+        let mut kv = KvCache::new(kv, options.kv, &geometry.config, context);
+        #[cfg(feature = "spill")]
+        kv.set_tables(header.blocks, options.spill_of(&geometry.config));
         probe.enter(Stage::Open, 0);
         let mut decoder = Self {
             device,
@@ -118,9 +128,16 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     }
 
     /// Goes back to an earlier position; a later one changes nothing. What the cache holds stays.
+    ///
+    /// To 0 where that position has gone to the card (feature `spill`): feed the text again.
     pub fn rewind(&mut self, position: u32) {
         self.next_layer = None;
         self.position = self.position.min(position);
+        #[cfg(feature = "spill")]
+        if self.position < self.kv.spilled() {
+            self.position = 0;
+            self.kv.set_spilled(0);
+        }
     }
 
     /// Forgets the dynamic part of the neuron cache, as after power-on.
@@ -135,7 +152,13 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
 
     /// Positions it can hold.
     pub fn context(&self) -> u32 {
-        self.kv.context()
+        self.kv.context() + self.options.spill_of(&self.image.header.geometry.config)
+    }
+
+    /// Positions that can be fed before the KV cache in memory is full.
+    pub fn room(&self) -> u32 {
+        let end = self.context().min(self.kv.spilled() + self.kv.context());
+        end.saturating_sub(self.position)
     }
 
     /// What the image holds.
@@ -182,7 +205,12 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
                 Region::Work | Region::Index => planned,
                 Region::Staging => self.peak_staging.saturating_mul(BLOCK_BYTES as u32),
                 Region::Cache => self.cache.held() * geometry.bundle_layout().stride(),
-                Region::Kv => self.kv.bytes(geometry.config.layers, self.peak_position),
+                Region::Kv => {
+                    let most = self.peak_position;
+                    #[cfg(feature = "spill")]
+                    let most = most.min(self.kv.context());
+                    self.kv.bytes(geometry.config.layers, most)
+                }
             };
             Usage { region, planned, peak }
         })
@@ -192,6 +220,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     fn parts(&mut self) -> (Io<'_, D, P>, Pass<'_, 'm>) {
         // Pages were made for what the hot prefix misses; a large dynamic part leaves little of it.
         let read_ahead = self.options.read_ahead && self.cache.is_mostly_hot();
+        // Attention reads: the device is not free for the FFN then.
+        let read_ahead = read_ahead && self.kv.spilled() == 0;
         let io = Io {
             device: Some(&mut self.device),
             staging: self.staging,

@@ -18,6 +18,8 @@ use crate::memory::RunState;
 use crate::plan::Extent;
 use crate::predictor::{Search, predict, slice};
 use crate::probe::{Probe, Stage};
+#[cfg(feature = "spill")]
+use crate::spill;
 use ripple_hal::{BlockDevice, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -142,13 +144,25 @@ fn attention<D: BlockDevice, P: Probe>(
 
     let (qkv, scores) = (&*state.projections, &mut *state.scores);
     let (narrow, high) = (&mut *state.narrow, &mut *state.high);
+    #[cfg(feature = "spill")]
+    let (left, mut read) = (&mut *state.left, Ok(()));
     let inputs = state.inputs.fill(count, query_dim, &mut |i, out, room| {
         let query = nth(qkv, i, qkv_dim).get(..query_dim).unwrap_or(&[]);
         let at = position + i as u32;
         let scratch = Scratch { scores, room, narrow, high };
+        #[cfg(feature = "spill")]
+        if kv.spilled() > 0 {
+            if read.is_ok() {
+                read = spill::attend(io, out, query, kv, config, layer, at, scratch, left);
+                io.probe.compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
+            }
+            return;
+        }
         attend(out, query, kv, config, layer, at, scratch);
         io.probe.compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
     });
+    #[cfg(feature = "spill")]
+    read?;
     let table = image.table(SectionKind::Output, layer);
     io.gemv(Stage::Attention, &table, inputs, Output::Add(state.x))
 }

@@ -94,6 +94,7 @@
 //! | pass | one run through the layers, for one or more consecutive positions |
 //! | chunk | the tokens of a pass |
 //! | draft | tokens that may come next; a pass verifies them all at once |
+//! | attention sinks | the first positions of a text, kept when later ones are evicted |
 //! | predictor | finds the active set before the bundles are read |
 //! | placement | the order of the neurons on the card; decided offline, by co-activation |
 //! | slot | a neuron's place in that order; on the board, its only name |
@@ -184,10 +185,15 @@ pub mod replay;
 mod row;
 pub mod sample;
 pub mod speculate;
+#[cfg(feature = "spill")]
+mod spill;
+pub mod stop;
 pub mod tokenizer;
 
 pub use config::{Activation, ConfigError, Ffn, ModelConfig, Norm, Position};
-pub use decode::{Decoder, Usage};
+#[cfg(feature = "spill")]
+pub use decode::SpillError;
+pub use decode::{Decoder, RestoreError, SlideError, Usage};
 pub use error::{OpenError, StepError};
 pub use fetch::Collapse;
 pub use kv::KvKind;

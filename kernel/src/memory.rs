@@ -23,6 +23,9 @@ pub(crate) use state::{PackRoom, RunState};
 pub struct Options {
     /// Positions of the KV cache; more than the model's context is cut to it.
     pub context: u32,
+    /// Positions that may lie on the card besides, behind the image: see `Decoder::spill`. None without
+    /// the feature `spill`; more than the model's context has left is cut to it.
+    pub spill: u32,
     /// Numbers in the KV cache.
     pub kv: KvKind,
     /// Blocks of staging, both halves together; raised to what the largest record needs.
@@ -59,6 +62,7 @@ impl Options {
     /// position a pass, pages read ahead.
     pub const DEFAULT: Self = Self {
         context: 256,
+        spill: 0,
         kv: KvKind::F16,
         staging: BlockCount(32),
         cache_bytes: 0,
@@ -74,6 +78,28 @@ impl Options {
     /// Positions of the KV cache.
     pub(crate) const fn context_of(&self, config: &ModelConfig) -> u32 {
         min(self.context, config.context)
+    }
+
+    /// Positions that may lie on the card.
+    pub(crate) const fn spill_of(&self, config: &ModelConfig) -> u32 {
+        let left = config.context - self.context_of(config);
+        if cfg!(feature = "spill") { min(self.spill, left) } else { 0 }
+    }
+
+    /// Positions that go there at once, at least; `context` must not be less. Their keys fill whole blocks.
+    pub const fn spill_unit(&self, config: &ModelConfig) -> u32 {
+        // Rows are whole words: a power of two of them does.
+        let row = 2 * self.kv.entry_words(config);
+        let common = min(row.trailing_zeros(), BLOCK_BYTES.trailing_zeros());
+        BLOCK_BYTES as u32 >> common
+    }
+
+    /// Blocks behind the image that they take there.
+    pub const fn spill_blocks(&self, config: &ModelConfig) -> BlockCount {
+        let row = 2 * self.kv.entry_words(config) as u64;
+        let table = (row * self.spill_of(config) as u64).div_ceil(BLOCK_BYTES as u64);
+        let blocks = table * 2 * config.layers as u64;
+        BlockCount(if blocks > u32::MAX as u64 { u32::MAX } else { blocks as u32 })
     }
 
     /// Most positions of a pass.
@@ -212,6 +238,11 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
             half = max(half, if count == 0 { 0 } else { blocks });
         }
         i += 1;
+    }
+    if options.spill_of(&geometry.config) > 0 {
+        // A position's keys, or values: half of what it takes.
+        let row = 2 * options.kv.entry_words(&geometry.config);
+        half = max(half, row.div_ceil(BLOCK_BYTES as u32) + 1);
     }
     let header = Header::bytes(geometry.config.layers).div_ceil(BLOCK_BYTES as u32);
     max(2 * half, header) as usize

@@ -67,7 +67,7 @@ impl<'h> Speculation<'h> {
         wanted: u32,
     ) -> Result<&[u32], StepError<D::Error>> {
         let position = decoder.position();
-        let room = wanted.min(decoder.batch()).min(decoder.context().saturating_sub(position));
+        let room = wanted.min(decoder.batch()).min(decoder.room());
         self.make_room(1 + self.most);
         let most = self.most.min(room.saturating_sub(1) as usize);
         let drafted = draft(self.history, self.count, most);

@@ -105,7 +105,7 @@ proptest! {
         let options = Options {
             context, kv, staging: BlockCount(staging), cache_bytes, hot_permille: u32::MAX,
             admission: Admission::ALL, eviction: Eviction::S3Fifo, collapse: Collapse { gap: BlockCount(u32::MAX) },
-            batch, read_ahead: true, verify: true,
+            batch, spill: 0, read_ahead: true, verify: true,
         };
         let plan = MemoryPlan::for_model(&geometry, &options);
         let vector = match kv {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 26] = [
     "config",
     "math",
     "image",
@@ -20,6 +20,7 @@ const ORDER: [&str; 24] = [
     "memory",
     "predictor",
     "attention",
+    "spill",
     "ffn",
     "layer",
     "error",
@@ -27,6 +28,7 @@ const ORDER: [&str; 24] = [
     "sample",
     "decode",
     "speculate",
+    "stop",
     "tokenizer",
     "lib",
 ];

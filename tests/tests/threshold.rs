@@ -97,11 +97,11 @@ fn the_reference_is_the_formula() {
     });
     let (pre, input) = seen.unwrap();
     let mut active = 0;
-    for neuron in 0..80 {
+    for (neuron, &output) in pre.iter().enumerate().take(80) {
         let gate = dot(layer.gate.as_ref().unwrap().weight.row(neuron), &input);
-        assert!((gate - f64::from(pre[neuron])).abs() < 1e-5);
+        assert!((gate - f64::from(output)).abs() < 1e-5);
         let expected = gate / (1.0 + (-gate).exp());
-        let found = model.coefficient(0, pre[neuron]);
+        let found = model.coefficient(0, output);
         active += u32::from(found.is_some());
         match found {
             Some(found) => assert!((f64::from(found) - expected).abs() < 1e-5),

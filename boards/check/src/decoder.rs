@@ -47,6 +47,7 @@ fn open() -> Result<Board, OpenError<ripple_hal::ErrorKind>> {
         Memory { work: words(), staging: blocks(), cache: words(), index: words(), kv: words() };
     let options = Options {
         context: word(),
+        spill: word(),
         kv: if coin() { KvKind::F16 } else { KvKind::Q8 },
         staging: BlockCount(word()),
         cache_bytes: word(),

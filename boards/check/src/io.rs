@@ -2,7 +2,9 @@
 
 use core::ptr::{read_volatile, write_volatile};
 use core::slice;
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, DeviceError, ErrorKind, Micros};
+use ripple_hal::{
+    Block, BlockCount, BlockDevice, BlockIdx, Clock, DeviceError, ErrorKind, Micros, WriteDevice,
+};
 
 const WORD: *mut u32 = 0x4000_0000 as *mut u32;
 const RAM: usize = 0x2000_0000;
@@ -109,6 +111,15 @@ impl BlockDevice for Device {
             2 => Err(ErrorKind::Corrupted),
             _ => Err(ErrorKind::Other),
         }
+    }
+}
+
+impl WriteDevice for Device {
+    #[inline(never)]
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), ErrorKind> {
+        give(start.0);
+        Block::bytes(src).iter().for_each(|byte| give((*byte).into()));
+        if coin() { Ok(()) } else { Err(ErrorKind::Other) }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What of the kernel stands beside the decoder: views of an image, single pieces of arithmetic,
 //! speculation, replay.
 
-use crate::io::{self, Device, blocks, bytes, float, floats, give, word, words};
+use crate::io::{self, Device, blocks, bytes, float, floats, give, text, word, words};
 use ripple_hal::{BlockCount, BlockIdx};
 use ripple_kernel::image::{Crc32, Header, Image, Page, SectionKind, Table, record};
 use ripple_kernel::math::accumulate::{Accumulator, Accumulators};
 use ripple_kernel::math::{self, Packed, norm, quant, rope, softmax::softmax};
 use ripple_kernel::replay::{Bundles, Replay};
+use ripple_kernel::stop::StopMatcher;
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Region, Speculation, plan, predictor};
 
 /// All of it.
@@ -16,6 +17,7 @@ pub fn run() {
     arithmetic();
     replay();
     speculation();
+    stop();
 }
 
 fn memory() -> Memory<'static> {
@@ -130,4 +132,21 @@ fn speculation() {
         tokens.iter().for_each(|token| give(*token));
     }
     give(speculation.drafted() + speculation.accepted());
+    #[cfg(feature = "spill")]
+    give(decoder.spill().is_err() as u32 + decoder.spilled() + decoder.room());
+    give(decoder.slide(word(), word()).is_err().into());
+    decoder.kept(word()).iter().for_each(|word| give(*word));
+    let restored = decoder.restore(word(), |layer, words| words.fill(layer));
+    give(restored.map_or_else(|error| error.context, |()| 0));
+}
+
+#[inline(never)]
+fn stop() {
+    let stops = [text(), text()];
+    let mut matcher = StopMatcher::new(&stops);
+    let mut piece = |piece: &str| piece.bytes().for_each(|byte| give(byte.into()));
+    while let Some(found) = matcher.push(text(), &mut piece) {
+        give(found as u32);
+    }
+    matcher.finish(piece);
 }

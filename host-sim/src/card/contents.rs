@@ -13,6 +13,45 @@ pub trait Contents {
     fn copy(&self, start: BlockIdx, dst: &mut [Block]);
 }
 
+/// An image with room behind it that can be written.
+#[derive(Clone)]
+pub struct WithRoom<B> {
+    image: B,
+    room: Vec<Block>,
+}
+
+impl<B: Contents> WithRoom<B> {
+    /// `image`, and `room` blocks of zeroes.
+    pub fn new(image: B, room: BlockCount) -> Self {
+        Self { image, room: vec![Block::ZERO; room.0 as usize] }
+    }
+
+    /// Writes the blocks from `start` on: all of them are there, and none is of the image.
+    pub(super) fn write(&mut self, start: BlockIdx, src: &[Block]) {
+        let at = (start.0 - self.image.blocks().0) as usize;
+        self.room[at..at + src.len()].copy_from_slice(src);
+    }
+
+    /// Where the room begins.
+    pub(super) fn room_at(&self) -> BlockIdx {
+        BlockIdx(self.image.blocks().0)
+    }
+}
+
+impl<B: Contents> Contents for WithRoom<B> {
+    fn blocks(&self) -> BlockCount {
+        BlockCount(self.image.blocks().0 + self.room.len() as u32)
+    }
+
+    fn copy(&self, start: BlockIdx, dst: &mut [Block]) {
+        let image = self.image.blocks().0.saturating_sub(start.0) as usize;
+        let (image, room) = dst.split_at_mut(image.min(dst.len()));
+        self.image.copy(start, image);
+        let at = (start.0 as usize + image.len()).saturating_sub(self.image.blocks().0 as usize);
+        room.copy_from_slice(&self.room[at..at + room.len()]);
+    }
+}
+
 /// An image: a memory map, an `Arc<[u8]>`, a `Vec<u8>`. A last block that is not full is padded with
 /// zeroes.
 impl<B: AsRef<[u8]>> Contents for B {

@@ -10,7 +10,7 @@ mod preset;
 mod sim;
 
 pub use clock::VirtualClock;
-pub use contents::Contents;
+pub use contents::{Contents, WithRoom};
 pub use model::{Tail, Timing};
 pub use preset::{Preset, UnknownPreset};
 pub use sim::{SimCard, Stats};

@@ -4,8 +4,8 @@
 //! Knows nothing of what the bytes are or who computes meanwhile.
 
 use super::clock::PS_PER_NS;
-use super::{Contents, Timing, VirtualClock};
-use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange};
+use super::{Contents, Timing, VirtualClock, WithRoom};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange, WriteDevice};
 use serde::{Deserialize, Serialize};
 
 /// What was read and what it cost. Times are exact, in picoseconds.
@@ -176,5 +176,24 @@ impl<B: Contents> BlockDevice for SimCard<B> {
         self.clock.advance_ps(waited);
         self.stats.waited_ps += waited;
         Ok(result)
+    }
+}
+
+/// A write costs what a read of its size does; no card is as fast. It is not counted as a read.
+impl<B: Contents> WriteDevice for SimCard<WithRoom<B>> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), OutOfRange> {
+        let blocks = self.image.blocks();
+        OutOfRange::check(start, src, blocks)?;
+        if start < self.image.room_at() {
+            // The image is not written.
+            let count = BlockCount(src.len() as u32);
+            return Err(OutOfRange { start, count, blocks });
+        }
+        self.image.write(start, src);
+        let cost = self.timing.cost_ps(size_of_val(src) as u64);
+        self.stats.busy_ps += cost;
+        self.stats.waited_ps += cost;
+        self.clock.advance_ps(cost);
+        Ok(())
     }
 }

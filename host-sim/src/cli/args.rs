@@ -1,7 +1,7 @@
 //! Arguments that several subcommands share.
 
 use crate::card::Preset;
-use crate::generate::Request;
+use crate::generate::{Overflow, Request};
 use crate::simulate::{Core, Machine, Mapped, calibrated_gap, staging};
 use anyhow::{Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -93,6 +93,7 @@ impl MachineArgs {
         let cache = self.cache_share(&header.geometry) * ffn_bytes(&header.geometry) as f64;
         let mut options = Options {
             context,
+            spill: 0,
             kv: self.kv.into(),
             staging: self.staging.map_or_else(
                 || staging(self.card, header.geometry.table_blocks(SectionKind::Ffn)),
@@ -191,6 +192,24 @@ pub struct RequestArgs {
     /// temperature 0 the text is the same, in fewer passes where it repeats itself. 0 drafts none.
     #[arg(long, default_value_t = 8)]
     pub speculate: u32,
+    /// Ends the text where it says this, which is not printed; can be given more than once.
+    #[arg(long, value_name = "STRING", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub stop: Vec<String>,
+    /// When the KV cache is full: stop, or let a window slide over the text.
+    #[arg(long, value_enum, default_value_t = OverflowArg::Stop)]
+    pub overflow: OverflowArg,
+    /// Positions at the beginning of the text that a sliding window keeps (attention sinks).
+    #[arg(long, default_value_t = 4)]
+    pub sinks: u32,
+}
+
+/// [`Overflow`] on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverflowArg {
+    /// The text ends.
+    Stop,
+    /// The oldest quarter goes, save the attention sinks; rotary positions only.
+    Window,
 }
 
 impl RequestArgs {
@@ -214,7 +233,12 @@ impl RequestArgs {
             };
             anyhow!("--{option} {}: expected {}", error.found, error.expected)
         })?;
+        let overflow = match self.overflow {
+            OverflowArg::Stop => Overflow::Stop,
+            OverflowArg::Window => Overflow::Window { sinks: self.sinks },
+        };
         let (prompt, tokens, speculate) = (self.prompt.clone(), self.tokens, self.speculate);
-        Ok(Request { prompt, tokens, sampler, speculate })
+        let stop = self.stop.clone();
+        Ok(Request { prompt, chat: false, tokens, sampler, speculate, stop, overflow })
     }
 }

@@ -7,6 +7,7 @@ mod card;
 mod demo;
 mod doctor;
 mod inspect;
+mod interactive;
 mod perplexity;
 mod place;
 mod plan;

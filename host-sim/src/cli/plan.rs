@@ -6,7 +6,7 @@ use super::prepare::{Target, prepare};
 use super::run::{Stream, read_image, stream};
 use super::summary::bytes;
 use crate::card::Preset;
-use crate::generate::Request;
+use crate::generate::{Overflow, Request};
 use crate::output;
 use crate::report::Report;
 use crate::simulate::{Core, Machine, Mapped, calibrated_gap, header};
@@ -152,6 +152,9 @@ impl Plan {
             tokens: self.tokens,
             sampler: SamplerOptions::GREEDY,
             speculate: 0,
+            chat: false,
+            stop: Vec::new(),
+            overflow: Overflow::Stop,
         };
         Ok(stream(image, &machine, &request, Stream::Nothing)?.report)
     }

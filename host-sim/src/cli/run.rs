@@ -1,26 +1,37 @@
 //! `ripple run`: generates text from an image on a simulated card.
 
 use super::args::{MachineArgs, RequestArgs};
+use super::interactive::Conversation;
 use super::summary::summary;
+use crate::chat::{Chat, read_template};
 use crate::failure::{Interrupted, bad_input};
-use crate::generate::{End, Generated, Request, generate};
+use crate::generate::{End, Generated, Overflow, Request, generate};
 use crate::interrupt;
 use crate::output;
 use crate::report::{Report, report};
+use crate::session::identity;
 use crate::simulate::{Machine, header};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use ripple_kernel::Position;
+use ripple_kernel::image::{Header, Image};
 use ripple_kernel::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+const EXAMPLES: &str = "\
+Examples:
+  ripple run my.image --prompt 'Once upon a time' --stop 'The end' --kv q8
+  ripple run my.image --prompt 'Once' -n 2000 --context 256 --overflow window --sinks 4
+  ripple run my.image --prompt 'Once' -n 2000 --kv-spill 128
+  ripple run my.image --interactive
+  ripple run my.image --chat --template MODEL_FOLDER --system 'Be brief.' --interactive";
+
 /// Generate text from an image on a simulated card.
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  ripple run my.image --prompt \"Once\" --card sdio-hs --map dense --cache 0.1"
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Run {
     /// Image, as `ripple pack` writes it.
     image: PathBuf,
@@ -31,6 +42,22 @@ pub struct Run {
     /// Print the report as JSON on standard output (the text then goes to standard error).
     #[arg(long)]
     json: bool,
+    /// Read lines from standard input and go on with the same text, turn by turn; /help there.
+    #[arg(short, long, conflicts_with_all = ["json", "prompt"])]
+    interactive: bool,
+    /// Keep no more than this many positions of the KV cache in memory: older ones go to the card, behind
+    /// the image. The text is the same.
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    kv_spill: Option<u32>,
+    /// Make a chat of the prompt, or of the lines, with the model's chat template.
+    #[arg(long, requires = "template")]
+    chat: bool,
+    /// Where the chat template is: a Jinja file, a tokenizer_config.json, or the model's folder.
+    #[arg(long, value_name = "PATH", requires = "chat")]
+    template: Option<PathBuf>,
+    /// What a chat's system message says.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
 }
 
 impl Run {
@@ -39,12 +66,86 @@ impl Run {
         let name = self.image.display();
         let image = read_image(&self.image)?;
         let header = header(&image).with_context(|| name.to_string())?;
-        let machine = self.machine.machine(&header)?;
-        let request = self.request.request()?;
+        let mut machine = self.machine.machine(&header)?;
+        let mut request = self.request.request()?;
+        if let Some(kept) = self.kv_spill {
+            ensure!(
+                request.overflow == Overflow::Stop,
+                "--kv-spill and --overflow window: expected one of them"
+            );
+            let options = &mut machine.options;
+            let unit = options.spill_unit(&header.geometry.config);
+            ensure!(
+                kept >= unit,
+                "--kv-spill {kept}: expected at least {unit}, the positions whose keys fill whole blocks"
+            );
+            options.spill = options.context.saturating_sub(kept);
+            options.context -= options.spill;
+            request.overflow = Overflow::Spill;
+        }
+        check_window(&request, &machine, &header)?;
+        let mut chat = self.chat(&header, &image).with_context(|| name.to_string())?;
+        if self.interactive {
+            return self.converse(&image, &machine, request, chat);
+        }
+        if let Some(chat) = &mut chat {
+            (request.chat, request.prompt) = (true, chat.ask(&request.prompt)?);
+        }
         let outcome = stream(&image, &machine, &request, Stream::beside(self.json))
             .with_context(|| name.to_string())?;
         outcome.print(&name.to_string(), &machine, self.json)
     }
+}
+
+impl Run {
+    fn chat(&self, header: &Header, image: &[u8]) -> Result<Option<Chat>> {
+        let Some(path) = &self.template else { return Ok(None) };
+        let tokenizer = tokenizer(header, image)?;
+        let config = &header.geometry.config;
+        let text =
+            |token| String::from_utf8_lossy(tokenizer.bytes(token).unwrap_or(&[])).into_owned();
+        let (bos, eos) = (text(config.bos), text(config.eos));
+        Ok(Some(Chat::new(read_template(path)?, self.system.as_deref(), bos, eos)))
+    }
+
+    fn converse(
+        &self,
+        image: &Arc<[u8]>,
+        machine: &Machine,
+        request: Request,
+        chat: Option<Chat>,
+    ) -> Result<()> {
+        let header = header(image)?;
+        let mut memory = machine.memory(&header);
+        let decoder = machine.open(image, &mut memory)?;
+        let tokenizer = tokenizer(&header, image)?;
+        let (kv, image) = (machine.options.kv, identity(image));
+        let text = Vec::new();
+        Conversation { decoder, tokenizer, text, request, kv, image, chat }.run()
+    }
+}
+
+/// Refuses a window that cannot slide, before it is full.
+fn check_window(request: &Request, machine: &Machine, header: &Header) -> Result<()> {
+    let Overflow::Window { sinks } = request.overflow else { return Ok(()) };
+    let context = machine.options.context;
+    ensure!(
+        header.geometry.config.position != Position::Learned,
+        "--overflow window: the positions of this model are learned, a window cannot slide over \
+         them; use --overflow stop"
+    );
+    ensure!(
+        sinks < context,
+        "--sinks {sinks}: expected fewer than the {context} positions of the context"
+    );
+    Ok(())
+}
+
+/// The tokenizer of an image; read in place where it is mapped, and the host can always map it.
+fn tokenizer<'m>(header: &Header, image: &'m [u8]) -> Result<Tokenizer<'m>> {
+    let image = Image::new(*header, image);
+    let section = image.tokenizer().context("the image has no tokenizer section")?;
+    Tokenizer::parse(section).map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))
 }
 
 /// Reads an image file.
@@ -171,11 +272,7 @@ pub fn stream(
     let header = header(image)?;
     let mut memory = machine.memory(&header);
     let mut decoder = machine.open(image, &mut memory)?;
-    // The tokenizer is read in place where it is mapped; the host can always map it.
-    let section = ripple_kernel::image::Image::new(header, image);
-    let section = section.tokenizer().context("the image has no tokenizer section")?;
-    let tokenizer = Tokenizer::parse(section)
-        .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
+    let tokenizer = tokenizer(&header, image)?;
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
     let terminal = to != Stream::Nothing && std::io::stderr().is_terminal();

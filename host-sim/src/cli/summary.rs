@@ -21,6 +21,7 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts:
     let end = match generated.end {
         End::Tokens => "",
         End::EndOfText => "; the text ended",
+        End::StopString => "; a stop string was found",
         End::Context => "; the context is full",
         End::Interrupted => "; interrupted",
     };

@@ -2,7 +2,7 @@
 //!
 //! In: an image, a machine. Out: [`PresetTime`]. All times are simulated.
 
-use crate::generate::{Request, generate};
+use crate::generate::{Overflow, Request, generate};
 use crate::report::report;
 use crate::simulate::Machine;
 use anyhow::{Context, Result, anyhow};
@@ -53,7 +53,15 @@ pub fn time(image: &Arc<[u8]>, machine: &Machine, tokens: u32) -> Result<PresetT
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
     let sampler = SamplerOptions::GREEDY;
-    let request = Request { prompt: String::new(), tokens, sampler, speculate: 0 };
+    let request = Request {
+        prompt: String::new(),
+        chat: false,
+        tokens,
+        sampler,
+        speculate: 0,
+        stop: Vec::new(),
+        overflow: Overflow::Stop,
+    };
     let generated = generate(&mut decoder, &tokenizer, &request, |_| (), |_, _, _| ())?;
     let fed = generated.fed().max(1) as f64;
     let report = report(&mut decoder, machine, image, generated.fed())?;

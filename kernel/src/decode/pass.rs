@@ -160,12 +160,12 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
 
     /// Refuses tokens that there are not, and more than there is room for.
     fn check(&self, tokens: &[u32]) -> Result<(), StepError<D::Error>> {
-        let (vocab, context) = (self.image.header.geometry.config.vocab, self.kv.context());
+        let vocab = self.image.header.geometry.config.vocab;
         if let Some(&token) = tokens.iter().find(|&&token| token >= vocab) {
             return Err(StepError::UnknownToken { token, vocab });
         }
-        if tokens.len() > context.saturating_sub(self.position) as usize {
-            return Err(StepError::ContextFull { context });
+        if tokens.len() > self.room() as usize {
+            return Err(StepError::ContextFull { context: self.kv.context() });
         }
         Ok(())
     }

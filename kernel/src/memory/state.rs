@@ -15,6 +15,8 @@ pub(super) struct Sizes {
     vector: u32,
     projections: u32,
     pub context: u32,
+    scores: u32,
+    left: u32,
     rope: u32,
     layer_floats: u32,
     final_floats: u32,
@@ -39,6 +41,7 @@ impl Sizes {
             Predictor::Exact => c.neurons,
             _ => 0,
         };
+        let spill = options.spill_of(c);
         let rank = geometry.rank();
         let qkv = max(c.query_dim() + 2 * c.kv_dim(), rank);
         Self {
@@ -47,11 +50,20 @@ impl Sizes {
             vector,
             projections: max(batch.saturating_mul(qkv), values),
             context: options.context_of(c),
+            scores: if spill > 0 {
+                c.heads.saturating_mul(options.context_of(c) + spill)
+            } else {
+                options.context_of(c)
+            },
             rope: batch.saturating_mul(geometry.frequencies()),
             layer_floats: geometry.layer_floats(),
             final_floats: geometry.final_floats(),
             packed: batch.saturating_mul(Packed::words(vector)),
-            sums: max(batch.saturating_mul(c.dim), c.head_dim),
+            sums: max(
+                batch.saturating_mul(c.dim),
+                if spill > 0 { c.query_dim() } else { c.head_dim },
+            ),
+            left: if spill > 0 { max(batch, c.heads) } else { batch },
             neurons: c.neurons,
             bits: c.neurons.saturating_mul(batch.div_ceil(8)),
             pages: if geometry.page_blocks.0 > 0 { 1 + c.layers } else { 0 },
@@ -71,14 +83,14 @@ impl Sizes {
             (self.packed, 4),
             (self.batch, 4),
             (self.projections, 4),
-            (self.context, 4),
+            (self.scores, 4),
             (self.rope, 4),
             (self.rope, 4),
             (self.layer_floats, 4),
             (self.final_floats, 4),
             (self.sums, 4),
             (self.sums, 4),
-            (self.batch, 4),
+            (self.left, 4),
             (self.neurons, 2),
             (self.bits, 1),
             (self.neurons, 4),
@@ -111,7 +123,7 @@ pub(crate) struct RunState<'m> {
     /// `(batch, query_dim + 2 kv_dim)` query, key, value; then, where the predictor knows them, as
     /// many first-layer outputs of active neurons, but room for a whole layer of one position.
     pub projections: &'m mut [f32],
-    /// `(context,)` attention scores of one head.
+    /// `(context,)` attention scores of one head; `(heads, context)` where positions may be on the card.
     pub scores: &'m mut [f32],
     /// `(batch, head_dim / 2)` each, cosines and sines of the positions; empty without rotary ones.
     pub cos: &'m mut [f32],
@@ -120,11 +132,11 @@ pub(crate) struct RunState<'m> {
     pub layer_vectors: &'m mut [f32],
     /// The final norm and the rotary frequencies.
     pub final_vectors: &'m mut [f32],
-    /// `(batch, dim)`, at least `(head_dim,)`: integer sums.
+    /// `(batch, dim)`, at least `(head_dim,)`, or `(query_dim,)` with some on the card: integer sums.
     pub narrow: &'m mut [i32],
     /// What of them is beyond 32 bits.
     pub high: &'m mut [i32],
-    /// `(batch,)` how far they may still grow.
+    /// `(batch,)`, at least `(heads,)` with some on the card: how far they may still grow.
     pub left: &'m mut [u32],
     /// `(neurons,)` the union of the active sets: slots, ascending.
     pub active: &'m mut [u16],
@@ -163,14 +175,14 @@ impl<'m> RunState<'m> {
                 scales: rest.take(s.batch),
             },
             projections: rest.take(s.projections),
-            scores: rest.take(s.context),
+            scores: rest.take(s.scores),
             cos: rest.take(s.rope),
             sin: rest.take(s.rope),
             layer_vectors: rest.take(s.layer_floats),
             final_vectors: rest.take(s.final_floats),
             narrow: rest.take(s.sums),
             high: rest.take(s.sums),
-            left: rest.take(s.batch),
+            left: rest.take(s.left),
             active: rest.take(s.neurons),
             bits: rest.take(s.bits),
             misses: rest.take(s.neurons),

@@ -1,0 +1,175 @@
+//! `ripple run --interactive`: a text or a chat, turn by turn, in one KV cache.
+//!
+//! In: lines of standard input. Out: what the model makes of them, on standard output; all else goes to
+//! standard error. Where standard input is not a terminal, nothing is asked and an error ends it.
+
+use crate::chat::Chat;
+use crate::generate::{End, Request, go_on};
+use crate::output;
+use crate::session;
+use crate::simulate::SimDecoder;
+use anyhow::{Context, Result, bail};
+use ripple_kernel::KvKind;
+use ripple_kernel::tokenizer::Tokenizer;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+const HELP: &str = "\
+A line is put behind the text, on a line of its own, and the model goes on from there;
+in a chat it is the user's next message. An empty line lets the text go on.
+  /reset       forget the text
+  /save FILE   write the text, with its keys and values, to a file
+  /load FILE   go back to what was saved; the same image only
+  /help        this
+  //...        a line that begins with one slash
+Ctrl-D ends.";
+
+/// A text that is gone on with.
+pub struct Conversation<'m> {
+    /// It has been fed the first of `text`, up to its position.
+    pub decoder: SimDecoder<'m>,
+    pub tokenizer: Tokenizer<'m>,
+    pub text: Vec<u32>,
+    /// Its prompt does not count.
+    pub request: Request,
+    /// Numbers of the decoder's KV cache.
+    pub kv: KvKind,
+    /// Which image it is.
+    pub image: u32,
+    /// Present where lines are messages.
+    pub chat: Option<Chat>,
+}
+
+impl Conversation<'_> {
+    /// Reads lines to the end of standard input.
+    ///
+    /// # Errors
+    /// When output fails, or, where nobody is there to try again, any turn.
+    pub fn run(&mut self) -> Result<()> {
+        let mut lines = std::io::stdin().lock();
+        let terminal = std::io::stdin().is_terminal();
+        let mut line = String::new();
+        loop {
+            if terminal {
+                let _ = write!(std::io::stderr(), "> ");
+            }
+            line.clear();
+            if lines.read_line(&mut line).context("standard input")? == 0 {
+                return Ok(());
+            }
+            match self.line(line.trim_end_matches(['\n', '\r'])) {
+                Ok(End::Context) => output::note("the context is full: /reset"),
+                Ok(_) => {}
+                Err(error) if terminal => output::note(&format!("error: {error:#}")),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) -> Result<End> {
+        let Some(command) = line.strip_prefix('/') else { return self.turn(line) };
+        if command.starts_with('/') {
+            return self.turn(command);
+        }
+        match command.split_once(' ').map_or((command, ""), |(name, file)| (name, file.trim())) {
+            ("help", _) => output::note(HELP),
+            ("reset", _) => {
+                self.text.clear();
+                self.decoder.rewind(0);
+                if let Some(chat) = &mut self.chat {
+                    chat.reset();
+                }
+            }
+            ("save", file) if !file.is_empty() => self.save(Path::new(file))?,
+            ("load", file) if !file.is_empty() => self.load(Path::new(file))?,
+            ("save" | "load", _) => bail!("/{command}: expected the name of a file behind it"),
+            (name, _) => bail!("/{name}: no such command; /help lists them"),
+        }
+        Ok(End::Tokens)
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let chat = self.chat.is_some();
+        anyhow::ensure!(!chat, "a chat is not saved: its messages are not part of a session");
+        anyhow::ensure!(
+            self.decoder.spilled() == 0,
+            "{} positions are on the card, where they stay: run without --kv-spill to save",
+            self.decoder.spilled()
+        );
+        let bytes = session::save(&self.decoder, self.kv, self.image, &self.text);
+        output::write_whole(path, |out| Ok(out.write_all(&bytes)?))
+    }
+
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let chat = self.chat.is_some();
+        anyhow::ensure!(!chat, "a session is not loaded into a chat: it has no messages");
+        let name = || path.display().to_string();
+        let bytes = std::fs::read(path).with_context(name)?;
+        self.text =
+            session::restore(&mut self.decoder, self.kv, self.image, &bytes).with_context(name)?;
+        Ok(())
+    }
+
+    /// Feeds a line and prints what comes after it.
+    fn turn(&mut self, line: &str) -> Result<End> {
+        if self.chat.is_some() && line.is_empty() {
+            return Ok(End::Tokens);
+        }
+        let before = self.text.clone();
+        let mut reply = String::new();
+        let done = self.answer(line, &mut reply);
+        if let Some(chat) = &mut self.chat {
+            match done {
+                Ok(_) => chat.answered(reply),
+                Err(_) => chat.withdraw(),
+            }
+        }
+        if done.is_err() {
+            // As if the line had not been said; where that is gone, what was fed.
+            let fed = self.decoder.position() as usize;
+            let kept = if self.text.starts_with(&before) { before.len() } else { fed };
+            self.text.truncate(kept);
+            self.decoder.rewind(kept as u32);
+        }
+        done
+    }
+
+    fn answer(&mut self, line: &str, reply: &mut String) -> Result<End> {
+        let mut request = Request { chat: self.chat.is_some(), ..self.request.clone() };
+        let bos = self.decoder.header().geometry.config.bos;
+        if let Some(chat) = &mut self.chat {
+            request.prompt = chat.ask(line)?;
+            let all = request.prompt_tokens(&self.tokenizer, bos)?;
+            let same = all.iter().zip(&self.text).take_while(|(a, b)| a == b).count();
+            self.decoder.rewind(same as u32);
+            self.text = all;
+        } else if self.text.is_empty() {
+            request.prompt = line.to_owned();
+            self.text = request.prompt_tokens(&self.tokenizer, bos)?;
+        } else if !line.is_empty() {
+            request.prompt = format!("\n{line}");
+            self.text.extend(request.more_tokens(&self.tokenizer)?);
+        }
+        // The logits after the last token are needed, whether or not it was fed before.
+        self.decoder.rewind(self.text.len() as u32 - 1);
+        // It has just been typed.
+        request.prompt.clear();
+        let mut printed = Ok(());
+        let done = go_on(
+            &mut self.decoder,
+            &self.tokenizer,
+            &mut self.text,
+            &request,
+            |piece| {
+                reply.push_str(piece);
+                if printed.is_ok() {
+                    printed = output::print(piece);
+                }
+            },
+            |_, _, _| (),
+        );
+        output::print("\n")?;
+        printed?;
+        Ok(done?.end)
+    }
+}

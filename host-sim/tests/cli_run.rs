@@ -1,0 +1,190 @@
+//! `ripple run` as its users meet it: stop strings, a sliding window, turns, sessions, chats.
+
+use assert_cmd::Command;
+use ripple_host_sim::chat::{Message, render};
+use ripple_host_sim::model::Model;
+use ripple_host_sim::models;
+use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::placement::Placement;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A folder with an image of each family.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_run");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["story-nano", "novel-opt"] {
+            let model = Model::load(&models::path(name).unwrap()).unwrap();
+            let c = &model.config;
+            let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
+            let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+            std::fs::write(folder.join(name), image).unwrap();
+        }
+        std::fs::write(folder.join("template"), TEMPLATE).unwrap();
+        folder
+    })
+}
+
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content.strip() }}\n{% endfor %}";
+
+fn ripple(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ripple"));
+    command.current_dir(folder()).arg("run").args(args).env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// The whole of standard output.
+fn ok(args: &[&str]) -> String {
+    let output = ripple(args).assert().success().get_output().clone();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The text, and the report.
+fn run(args: &[&str]) -> (String, String) {
+    let out = ok(args);
+    let (text, report) = out.split_once("\n\nsimulated").unwrap();
+    (text.to_owned(), report.to_owned())
+}
+
+/// What `lines` on standard input make of `story-nano`.
+fn interactive(lines: &str, more: &[&str]) -> String {
+    let mut command = ripple(&[&["story-nano", "--interactive"], more].concat());
+    let output = command.write_stdin(lines).assert().success().get_output().clone();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(args: &[&str], lines: &str) -> String {
+    let output = ripple(args).write_stdin(lines).assert().failure().get_output().clone();
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it() {
+    let args = ["story-nano", "-p", "One day,", "-n", "60"];
+    let (whole, _) = run(&args);
+    for speculate in ["0", "8"] {
+        for (from, length) in [(20, 3), (31, 9), (50, 1)] {
+            let stop = &whole[from..from + length];
+            let more = ["--stop", stop, "--stop", "never said", "--speculate", speculate];
+            let (text, report) = run(&[&args[..], &more].concat());
+            let prompt = "One day,".len();
+            let at = prompt + whole[prompt..].find(stop).unwrap();
+            assert_eq!(text, whole[..at], "{stop:?}");
+            assert!(report.contains("generated; a stop string was found"), "{report}");
+        }
+    }
+    let json = ok(&[&args[..], &["--json", "--stop", &whole[20..30]]].concat());
+    assert!(json.contains("\"end\": \"stop-string\""), "{json}");
+}
+
+#[test]
+fn a_window_goes_on_beyond_the_context_with_the_same_text_however_it_is_fed() {
+    let prompt = "Once upon a time there was a little girl who liked to play in the big garden \
+        with her red ball, and her mother told her to come home before it was dark outside.";
+    let args = ["story-nano", "-p", prompt, "-n", "100", "--context", "32"];
+    assert!(refused(&args, "").contains("the context is 32"));
+    let window = [&args[..], &["--overflow", "window"]].concat();
+    let (text, report) = run(&window);
+    assert!(report.contains("100 generated\n"), "{report}");
+    for more in [["--speculate", "0"], ["--batch", "1"], ["--batch", "7"], ["--map", "none"]] {
+        assert_eq!(run(&[&window[..], &more].concat()).0, text, "{more:?}");
+    }
+    assert_ne!(run(&[&window[..], &["--sinks", "0"]].concat()).0, text);
+    let error = refused(&[&window[..], &["--sinks", "32"]].concat(), "");
+    assert!(error.contains("--sinks 32: expected fewer than the 32 positions"), "{error}");
+    let error = refused(&["novel-opt", "--overflow", "window"], "");
+    assert!(
+        error.contains("--overflow window: the positions of this model are learned"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_kv_cache_on_the_card_gives_the_same_text() {
+    let args = ["-p", "One day,", "-n", "200", "--cache", "0"];
+    for image in ["story-nano", "novel-opt"] {
+        for kv in ["f16", "q8"] {
+            let args = [&[image][..], &args, &["--kv", kv]].concat();
+            let (text, report) = run(&args);
+            for more in [["--map", "dense"], ["--speculate", "0"], ["--map", "none"]] {
+                let spill = [&args[..], &["--kv-spill", "130"], &more].concat();
+                let (spilled, other) = run(&spill);
+                assert_eq!(spilled, text, "{image} {kv} {more:?}");
+                assert_ne!(other, report);
+            }
+        }
+    }
+    let error = refused(&["story-nano", "-n", "50", "--kv-spill", "3"], "");
+    assert!(error.contains("--kv-spill 3: expected at least "), "{error}");
+    let both = ["story-nano", "--kv-spill", "64", "--overflow", "window"];
+    assert!(refused(&both, "").contains("expected one of them"));
+    let spill = ["story-nano", "--interactive", "-n", "100", "--kv-spill", "64"];
+    let error = refused(&spill, "One day,\n/save x\n");
+    assert!(error.contains("positions are on the card"), "{error}");
+}
+
+#[test]
+fn turns_go_on_with_one_text() {
+    let options = ["-n", "12"];
+    let (first, _) = run(&["story-nano", "-p", "One day,", "-n", "12"]);
+    let (longer, _) = run(&["story-nano", "-p", "One day,", "-n", "24"]);
+    let turns = interactive("One day,\n\n", &options);
+    let lines: Vec<_> = turns.lines().collect();
+    assert_eq!(format!("One day,{}", lines[0]), first);
+    assert_eq!(format!("One day,{}{}", lines[0], lines[1]), longer);
+    // A new text after /reset; and a line that begins with a slash.
+    let again = interactive("One day,\n/reset\nOne day,\n/reset\n//s\n", &options);
+    assert!(again.starts_with(&format!("{0}\n{0}\n", lines[0])), "{again}");
+    assert_eq!(again.lines().count(), 3);
+}
+
+#[test]
+fn a_saved_text_goes_on_as_if_it_had_not_been() {
+    for kv in ["f16", "q8"] {
+        let file = format!("saved-{kv}");
+        let options = ["-n", "12", "--kv", kv];
+        let save = format!("One day,\n/save {file}\nThen\n");
+        let both = interactive(&save, &options);
+        let after = interactive(&format!("/load {file}\nThen\n"), &options);
+        assert_eq!(both.split_once('\n').unwrap().1, after);
+    }
+    let load = "/load saved-f16\n";
+    let error = refused(&["story-nano", "--interactive", "--kv", "q8"], load);
+    assert!(error.contains("saved-f16: its KV cache holds f16, expected q8"), "{error}");
+    let error = refused(&["novel-opt", "--interactive"], load);
+    assert!(error.contains("saved-f16: made with image"), "{error}");
+    let error = refused(&["story-nano", "--interactive"], "/load story-nano\n");
+    assert!(error.contains("story-nano: not a session"), "{error}");
+    for (line, says) in [("/lode x", "/lode: no such command"), ("/save", "the name of a file")] {
+        assert!(refused(&["story-nano", "--interactive"], line).contains(says), "{line}");
+    }
+}
+
+#[test]
+fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
+    let chat = ["--chat", "--template", "template", "--system", "Tell a story.", "-n", "10"];
+    let turns = interactive("Once\n\nMore\n", &chat);
+    let replies: Vec<_> = turns.split('\n').collect();
+    // Replies may be of several lines: the first is what one prompt gives.
+    let once = run(&[&["story-nano", "--prompt", "Once"], &chat[..]].concat()).0;
+    assert!(turns.starts_with(&format!("{once}\n")), "{replies:?}");
+    let second = turns[once.len() + 1..].trim_end_matches('\n');
+
+    let messages = [("system", "Tell a story."), ("user", "Once"), ("assistant", &once)]
+        .map(|(role, content)| Message::new(role, content));
+    let so_far = render(TEMPLATE, &messages, "", "", true).unwrap();
+    let literal =
+        format!("{so_far}\n{{{{ messages[0].role }}}}: {{{{ messages[0].content }}}}\n\n");
+    std::fs::write(folder().join("literal"), literal).unwrap();
+    let args = ["story-nano", "--chat", "--template", "literal", "--prompt", "More", "-n", "10"];
+    assert_eq!(run(&args).0.trim_end_matches('\n'), second);
+
+    let error = refused(&["story-nano", "--chat"], "");
+    assert!(error.contains("--template <PATH>"), "{error}");
+    let error = refused(&["story-nano", "--interactive", "--chat", "--template", "."], "");
+    assert!(error.contains("no chat_template.jinja and no tokenizer_config.json"), "{error}");
+}
