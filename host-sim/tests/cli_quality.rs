@@ -113,8 +113,9 @@ fn a_predictor_is_trained_the_same_again_and_packed() {
         let file = |name| std::fs::read(folder.join(name)).unwrap();
         assert!(file("a") == file("b"), "{kind:?}");
         // Five layers, and all of them.
-        assert_eq!(rows.as_array().unwrap().len(), 6);
-        for row in rows.as_array().unwrap() {
+        let rows = rows["layers"].as_array().unwrap();
+        assert_eq!(rows.len(), 6);
+        for row in rows {
             assert!((number(row, "/recall") - 0.97).abs() < 0.02, "{row}");
             assert!(number(row, "/precision") > 0.15, "{row}");
             assert!(number(row, "/bytes") > 0.0, "{row}");

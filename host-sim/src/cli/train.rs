@@ -146,7 +146,7 @@ impl TrainPredictor {
             self.output.display()
         ));
         if self.json {
-            return output::print_json(&rows);
+            return output::print_json(&serde_json::json!({ "layers": rows }));
         }
         let header = [
             "",
