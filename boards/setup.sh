@@ -84,8 +84,8 @@ check "QEMU >= $least, Arm" "no lm3s6965evb, mps2-an386, mps3-an547, ast2600-evb
 check "QEMU >= $least, AArch64" "no raspi3b" has_qemu qemu-system-aarch64
 check "python3" "test.sh cannot compare sizes" command -v python3
 check "arm-none-eabi-gcc" "no firmware in C: test-c.sh" command -v arm-none-eabi-gcc
-check "mtools" "faults.sh cannot make its cards" command -v mcopy
-check "dosfstools" "faults.sh cannot make its cards" command -v mkfs.vfat
+check "mtools" "no look into a FAT card by hand" command -v mcopy
+check "dosfstools" "no check of a FAT card by hand" command -v mkfs.vfat
 if command -v probe-rs >/dev/null; then
     echo "  there    probe-rs"
 else

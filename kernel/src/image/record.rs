@@ -23,7 +23,7 @@ pub enum Quant {
     F32,
     /// 8 bits and one scale a row: `w = scale * q`, `|q| <= 127`.
     Q8,
-    /// 4 bits, and one scale for 32 numbers: see [`math::groups`](crate::math::groups).
+    /// 4 bits, and one scale for 32 numbers: see [`math::groups`].
     #[cfg(feature = "q4")]
     Q4,
     /// One bit a number, 1 for positive: rows of a sign predictor; the scale is its threshold.
