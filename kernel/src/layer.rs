@@ -335,6 +335,11 @@ fn threshold(geometry: &Geometry, vectors: &[f32]) -> f32 {
     }
 }
 
+/// The vector of position `i`, of `len` numbers, to write.
+pub(crate) fn nth_mut(vectors: &mut [f32], i: usize, len: usize) -> &mut [f32] {
+    vectors.get_mut(i * len..).and_then(|rest| rest.get_mut(..len)).unwrap_or_default()
+}
+
 /// The vector of position `i`, of `len` numbers.
 pub(crate) fn nth(vectors: &[f32], i: usize, len: usize) -> &[f32] {
     vectors.get(i * len..).and_then(|rest| rest.get(..len)).unwrap_or(&[])

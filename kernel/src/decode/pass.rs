@@ -8,7 +8,7 @@ use crate::config::Position;
 use crate::error::StepError;
 use crate::fetch::{FetchError, Output};
 use crate::image::SectionKind;
-use crate::layer::{self, normalise, nth};
+use crate::layer::{self, normalise, nth, nth_mut};
 use crate::math::rope;
 use crate::probe::{Probe, Stage};
 use crate::row::Row;
@@ -209,9 +209,8 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
                 let half = geometry.frequencies() as usize;
                 let at = state.final_vectors.len().saturating_sub(half);
                 let frequencies = state.final_vectors.get(at..).unwrap_or(&[]);
-                let cos = state.cos.chunks_exact_mut(half.max(1));
-                let sin = state.sin.chunks_exact_mut(half.max(1));
-                for ((cos, sin), position) in cos.zip(sin).zip(positions) {
+                for (i, position) in positions.enumerate() {
+                    let (cos, sin) = (nth_mut(state.cos, i, half), nth_mut(state.sin, i, half));
                     rope::angles(cos, sin, frequencies, position);
                 }
                 Ok(())
