@@ -4,8 +4,9 @@
 //! (`tests/tests/import_gguf.rs` compares each with the `gguf` package of Python). Knows nothing of
 //! files.
 //!
-//! Written here because no small crate has them: `candle-core` brings a hundred others, `ggml-quants`
-//! has no K-quants, `gguf-rs-lib` says it has no codec. The formats are frozen and each is some lines.
+//! Written here because no small crate was found that has them all, going by what `ggml-quants`,
+//! `gguf-rs-lib` and `ggus` say of themselves; `candle-core` has, and brings a hundred others. The formats
+//! are frozen and each is some lines.
 
 use half::{bf16, f16};
 
