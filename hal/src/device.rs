@@ -146,6 +146,30 @@ pub trait BlockDevice {
     }
 }
 
+/// Storage whose reads are futures: what an Embassy or RTIC driver offers.
+///
+/// # Contract
+///
+/// As [`BlockDevice`]'s, and: the first poll of a read starts the transfer, and dropping its future
+/// stops it. Once the drop is over, the device no longer writes `dst`.
+#[allow(async_fn_in_trait, reason = "polled where it is made: no Send bound to name")]
+pub trait AsyncBlockDevice {
+    /// What can go wrong.
+    type Error: DeviceError;
+
+    /// How many blocks the device holds.
+    ///
+    /// # Errors
+    /// When the device does not answer.
+    async fn block_count(&mut self) -> Result<BlockCount, Self::Error>;
+
+    /// Fills `dst` with the blocks from `start` on, in one command if the device can.
+    ///
+    /// # Errors
+    /// When the device fails or the blocks are not all on it.
+    async fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error>;
+}
+
 /// Storage that is written as well: for what does not fit in memory, behind what it is read for.
 ///
 /// # Contract

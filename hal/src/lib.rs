@@ -98,39 +98,26 @@ extern crate std;
 
 mod adapter;
 mod block;
-mod calibrate;
 mod clock;
 mod cost;
 mod device;
-mod extent;
-mod fat;
-mod gap;
-mod mbr;
-mod partition;
-#[cfg(feature = "sdmmc")]
-mod sdmmc;
-mod slice;
-#[cfg(feature = "spi-card")]
-mod spi_card;
-mod stream;
+mod driver;
+mod volume;
 
 pub use adapter::{
-    AsyncBlockDevice, Faults, Faulty, FaultyError, Latencies, Polled, Retry, Shared, SharedDevice,
-    SharedError, Timed, Tuned,
+    Faults, Faulty, FaultyError, Latencies, Polled, Retry, Shared, SharedDevice, SharedError,
+    Timed, Tuned,
 };
 pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
-pub use calibrate::{CalibrateError, calibrate};
 pub use clock::{Clock, Micros};
-pub use cost::{Calibration, CostPoint};
-pub use device::{BlockDevice, DeviceError, ErrorKind, OutOfRange, WriteDevice};
-pub use extent::{ExtentDevice, ExtentError, Extents, FileExtent};
-pub use fat::{FatError, FatFile, is_fat_name};
-pub use gap::ReadPattern;
-pub use mbr::{Partition, PartitionTable};
-pub use partition::{PartitionError, RawPartition};
+pub use cost::{CalibrateError, Calibration, CostPoint, ReadPattern, calibrate};
+pub use device::{AsyncBlockDevice, BlockDevice, DeviceError, ErrorKind, OutOfRange, WriteDevice};
 #[cfg(feature = "sdmmc")]
-pub use sdmmc::{Card, CardError};
-pub use slice::Slice;
+pub use driver::{Card, CardError};
+pub use driver::{Slice, Stream, StreamError};
 #[cfg(feature = "spi-card")]
-pub use spi_card::{SpiCard, SpiCardError};
-pub use stream::{Stream, StreamError};
+pub use driver::{SpiCard, SpiCardError};
+pub use volume::{
+    ExtentDevice, ExtentError, Extents, FatError, FatFile, FileExtent, Partition, PartitionError,
+    PartitionTable, RawPartition, is_fat_name,
+};

@@ -8,7 +8,7 @@ mod timed;
 mod tuned;
 
 pub use faulty::{Faults, Faulty, FaultyError};
-pub use polled::{AsyncBlockDevice, Polled};
+pub use polled::Polled;
 pub use retry::Retry;
 pub use shared::{Shared, SharedDevice, SharedError};
 pub use timed::{Latencies, Timed};

@@ -3,34 +3,10 @@
 //! In: a driver whose reads are futures. Out: [`Polled`], a [`BlockDevice`] that overlaps.
 //! Knows nothing of interrupts or wakers.
 
-use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError};
+use crate::{AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx};
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
-
-/// Storage whose reads are futures: what an Embassy or RTIC driver offers.
-///
-/// # Contract
-///
-/// As [`BlockDevice`]'s, and: the first poll of a read starts the transfer, and dropping its future
-/// stops it. Once the drop is over, the device no longer writes `dst`.
-#[allow(async_fn_in_trait, reason = "polled where it is made: no Send bound to name")]
-pub trait AsyncBlockDevice {
-    /// What can go wrong.
-    type Error: DeviceError;
-
-    /// How many blocks the device holds.
-    ///
-    /// # Errors
-    /// When the device does not answer.
-    async fn block_count(&mut self) -> Result<BlockCount, Self::Error>;
-
-    /// Fills `dst` with the blocks from `start` on, in one command if the device can.
-    ///
-    /// # Errors
-    /// When the device fails or the blocks are not all on it.
-    async fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error>;
-}
 
 /// A [`BlockDevice`] over an [`AsyncBlockDevice`]: polls its futures until they are ready.
 ///

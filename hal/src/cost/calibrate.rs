@@ -3,7 +3,7 @@
 //! In: a device, a clock, a buffer, the time it may take. Out: a [`Calibration`].
 //! Knows nothing of what is on the card or what it is read for.
 
-use crate::cost::{Calibration, CostPoint, MAX_POINTS};
+use super::{Calibration, CostPoint, MAX_POINTS};
 use crate::{Block, BlockCount, BlockDevice, BlockIdx, Clock, Micros};
 use core::fmt;
 

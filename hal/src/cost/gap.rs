@@ -4,7 +4,7 @@
 //! In: what reads cost, and how the wanted records lie. Out: the gap with the least expected time.
 //! Knows nothing of neurons, layers or devices.
 
-use crate::cost::Calibration;
+use super::Calibration;
 use crate::{BLOCK_BYTES, BlockCount};
 use core::ops::Range;
 
@@ -79,7 +79,7 @@ impl ReadPattern {
 /// For each it follows an extent that has grown to `l` cells: it either meets a wanted one near enough
 /// and grows on, or is read at `T(l)`. Backwards from the longest extent this takes one pass, in which
 /// the sum over all gaps that are read through moves along: `O(MAX_CELLS ^ 2)` in all.
-pub(crate) fn best_gap(cost: &Calibration, pattern: &ReadPattern) -> Range<u32> {
+pub(super) fn best_gap(cost: &Calibration, pattern: &ReadPattern) -> Range<u32> {
     let stride = pattern.stride.max(1) as u64;
     let cell = pattern.longest.bytes().div_ceil(MAX_CELLS as u64).max(BLOCK_BYTES as u64);
     let pattern = match u32::try_from(cell / stride) {

@@ -3,11 +3,17 @@
 //! In: measured times of a few sizes. Out: [`Calibration`], the cost of any size and the collapse
 //! gap. Knows nothing of devices or clocks.
 
-use crate::gap::{ReadPattern, best_gap};
+mod calibrate;
+mod gap;
+
+pub use calibrate::{CalibrateError, calibrate};
+pub use gap::ReadPattern;
+
 use crate::{BLOCK_BYTES, BlockCount, Micros};
+use gap::best_gap;
 
 /// Sizes that a calibration holds: 1, 2, 4 .. 2048 blocks.
-pub(crate) const MAX_POINTS: usize = 12;
+const MAX_POINTS: usize = 12;
 
 /// A card whose measured times all lie this close to `t0 + n / BW`, in thousandths, counts as affine.
 /// The affine fits of random reads on SD cards are good to 10 % (bretmlw/sbc-benchmarks), so less
@@ -40,9 +46,9 @@ pub struct Calibration {
     misfit_permille: u32,
     points: [CostPoint; MAX_POINTS],
     len: usize,
-    pub(crate) overlaps: bool,
-    pub(crate) reads: u32,
-    pub(crate) took: Micros,
+    overlaps: bool,
+    reads: u32,
+    took: Micros,
 }
 
 impl Calibration {
@@ -66,7 +72,7 @@ impl Calibration {
     ///
     /// Least squares of the relative error: a 1 % error counts the same in a short read, which is
     /// where `t0` is seen, as in a long one.
-    pub(crate) fn fit(points: &[CostPoint]) -> Self {
+    fn fit(points: &[CostPoint]) -> Self {
         let mut fitted = Self::affine(0, 0);
         for (to, from) in fitted.points.iter_mut().zip(points) {
             *to = CostPoint { ns: from.ns.clamp(1, MAX_NS), ..*from };

@@ -8,7 +8,7 @@
 
 mod volume;
 
-use crate::extent::Extents;
+use super::extents::Extents;
 use crate::{Block, BlockCount, BlockDevice, DeviceError, ErrorKind};
 use core::fmt;
 use volume::{Volume, Window};

@@ -13,9 +13,10 @@
 
 mod frames;
 
-use crate::adapter::AsyncBlockDevice;
-use crate::sdmmc::CardError;
-use crate::{BLOCK_BYTES, Block, BlockCount, BlockIdx, DeviceError, ErrorKind, OutOfRange};
+use super::sdmmc::CardError;
+use crate::{
+    AsyncBlockDevice, BLOCK_BYTES, Block, BlockCount, BlockIdx, DeviceError, ErrorKind, OutOfRange,
+};
 use core::fmt;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::OutputPin;

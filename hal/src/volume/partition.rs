@@ -3,7 +3,7 @@
 //! In: a card with a partition table. Out: [`RawPartition`], a [`BlockDevice`] whose block 0 is the
 //! partition's first. Knows nothing of what is in it.
 
-use crate::mbr::{Partition, PartitionTable};
+use super::mbr::{Partition, PartitionTable};
 use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange};
 use core::fmt;
 

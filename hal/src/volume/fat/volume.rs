@@ -4,8 +4,8 @@
 //! Knows nothing of names but their stored form.
 
 use super::FatError;
-use crate::extent::Extents;
-use crate::mbr::PartitionTable;
+use crate::volume::extents::Extents;
+use crate::volume::mbr::PartitionTable;
 use crate::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// Little-endian numbers at an offset; 0 beyond the end, which no caller asks for.
