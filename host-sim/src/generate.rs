@@ -8,9 +8,9 @@ use crate::interrupt;
 use anyhow::{Result, anyhow, ensure};
 use ripple_hal::{BlockIdx, WriteDevice};
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::sample::{Sampler, SamplerOptions};
-use ripple_kernel::stop::StopMatcher;
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::stop::StopMatcher;
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
 use ripple_kernel::{Decoder, Probe, SlideError, Speculation, StepError};
 
 /// Positions that the repetition penalty looks back.

@@ -4,7 +4,7 @@
 
 use crate::card::{Timing, VirtualClock};
 use crate::simulate::Core;
-use ripple_kernel::plan::Extent;
+use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use serde::Serialize;
 

@@ -135,7 +135,7 @@ pub fn report(
         dense,
         image_bytes: header.blocks.bytes(),
         mapped_bytes: header.blocks.bytes().min(machine.mapped.of(&header, image).len() as u64),
-        gap_blocks: machine.options.collapse.gap.0,
+        gap_blocks: machine.options.collapse_gap.0,
         memory,
     })
 }

@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, ReadPattern, calibrate};
 use ripple_kernel::image::{Bundle, Geometry, Header, Image, ImageError, SectionKind};
-use ripple_kernel::plan::collapse;
+use ripple_kernel::read::collapse::collapse;
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options};
 use serde::Serialize;
 use std::sync::Arc;

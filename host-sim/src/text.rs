@@ -6,7 +6,7 @@
 use crate::failure::bad_input;
 use crate::model::Model;
 use anyhow::{Context, Result, anyhow, ensure};
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use std::path::Path;
 
 /// The tokens of `text`, after the token that begins a text; documents end with the model's

@@ -9,8 +9,8 @@
 use embedded_io_adapters::std::FromStd;
 use ripple_hal::{BLOCK_BYTES, Block, Stream};
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::sample::likeliest;
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::sample::likeliest;
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options};
 use std::error::Error;
 use std::fs::File;

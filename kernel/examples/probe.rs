@@ -4,7 +4,7 @@ mod common;
 
 use embedded_io_adapters::std::FromStd;
 use ripple_hal::Stream;
-use ripple_kernel::plan::Extent;
+use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use std::error::Error;
 use std::fs::File;

@@ -17,8 +17,8 @@
 //! ```
 //! use ripple_hal::{Block, BlockDevice, BlockIdx, Slice};
 //! use ripple_kernel::image::{Header, ImageError};
-//! use ripple_kernel::sample::likeliest;
-//! use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+//! use ripple_kernel::text::sample::likeliest;
+//! use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
 //! use ripple_kernel::{Decoder, Memory, MemoryPlan, OpenError, Options};
 //! use std::error::Error;
 //!
@@ -73,11 +73,11 @@
 //! `examples/` has it as a program, one with a device of its own, and one with a [`Probe`]. Images are
 //! made on a host, by the command `ripple` of the same repository.
 //!
-//! The parts stand alone too. [`plan::collapse`], say, turns the records to read into few commands:
+//! The parts stand alone too. [`read::collapse::collapse`], say, turns the records to read into few commands:
 //!
 //! ```
 //! use ripple_hal::BlockCount;
-//! use ripple_kernel::plan::collapse;
+//! use ripple_kernel::read::collapse::collapse;
 //!
 //! // Records of 1,024 bytes: two blocks each. A gap of up to 2 blocks is read through.
 //! let extents = collapse([3, 4, 6, 20].into_iter(), 1024, BlockCount(2), BlockCount(64));
@@ -123,8 +123,8 @@
 //! # Errors
 //!
 //! One enum an operation, with the place and the numbers: [`OpenError`], [`StepError`],
-//! [`image::ImageError`], [`MemoryError`], [`ConfigError`], [`tokenizer::TokenizerError`],
-//! [`tokenizer::EncodeError`], [`sample::OptionsError`]. After a failed step the position is what it
+//! [`image::ImageError`], [`MemoryError`], [`ConfigError`], [`text::tokenizer::TokenizerError`],
+//! [`text::tokenizer::EncodeError`], [`text::sample::OptionsError`]. After a failed step the position is what it
 //! was, and the step can be repeated. Nothing here panics, whatever the bytes of a card:
 //! `boards/check` in the repository links everything, for five kinds of cores, and fails if a panic can
 //! be reached. (The `emit` functions and builders, for packers on a host, document theirs.)
@@ -163,41 +163,21 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
-mod active;
-mod attention;
-mod bundles;
-pub mod cache;
 pub mod config;
 pub mod decode;
-pub mod error;
-mod fetch;
-mod ffn;
 pub mod image;
-mod kv;
-mod layer;
+pub mod layer;
 pub mod math;
 pub mod memory;
-pub mod plan;
-pub mod predictor;
-pub mod probe;
-pub mod region;
-pub mod replay;
-mod row;
-pub mod sample;
-pub mod speculate;
-#[cfg(feature = "spill")]
-mod spill;
-pub mod stop;
-pub mod tokenizer;
+pub mod read;
+pub mod text;
 
 pub use config::{Activation, ConfigError, Ffn, ModelConfig, Norm, Position};
 #[cfg(feature = "spill")]
 pub use decode::SpillError;
+pub use decode::error::{OpenError, StepError};
+pub use decode::speculate::Speculation;
 pub use decode::{Decoder, RestoreError, SlideError, Usage};
-pub use error::{OpenError, StepError};
-pub use fetch::Collapse;
-pub use kv::KvKind;
-pub use memory::{Memory, MemoryPlan, Options};
-pub use probe::{Probe, Stage};
-pub use region::{MemoryError, Region};
-pub use speculate::Speculation;
+pub use memory::region::{MemoryError, Region};
+pub use memory::{KvKind, Memory, MemoryPlan, Options};
+pub use read::probe::{Probe, Stage};

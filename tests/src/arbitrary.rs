@@ -11,9 +11,9 @@ use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
 use ripple_host_sim::placement::{PagePlan, Pages, Placement};
 use ripple_host_sim::predictor::low_rank::{Factors, LowRank};
 use ripple_host_sim::predictor::signs::Thresholds;
-use ripple_kernel::cache::{Admission, Eviction};
+use ripple_kernel::Options;
 use ripple_kernel::image::{FourBits, Header, HeaderBuilder, LayerInfo};
-use ripple_kernel::{Collapse, Options};
+use ripple_kernel::memory::cache::{Admission, Eviction};
 
 /// A tiny model's image; the hot prefix of its layers is as `hot` says, in turn.
 pub fn image(shape: Shape, predictor: &PredictorChoice, hot: &[u32]) -> Vec<u8> {
@@ -142,7 +142,7 @@ pub fn options() -> impl Strategy<Value = Options> {
                     hot_permille,
                     admission: Admission { long_run, one_in },
                     eviction,
-                    collapse: Collapse { gap: BlockCount(gap) },
+                    collapse_gap: BlockCount(gap),
                     read_ahead: ahead,
                     ..Options::DEFAULT
                 }

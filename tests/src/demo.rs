@@ -8,7 +8,7 @@ use ripple_host_sim::models;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
+use ripple_kernel::{Decoder, MemoryPlan, Options};
 
 /// An image, and what it is run with.
 pub struct Demo {
@@ -33,7 +33,7 @@ impl Demo {
         let stride = header.geometry.bundle_layout().stride();
         let options = Options {
             cache_bytes: c.layers * c.neurons * stride / 10,
-            collapse: Collapse { gap: BlockCount(41) },
+            collapse_gap: BlockCount(41),
             staging: BlockCount(64),
             batch,
             ..Options::DEFAULT

@@ -1,6 +1,6 @@
 //! The online stage written down as simply as possible: what must be read, and what is kept.
 
-use ripple_kernel::cache::Admission;
+use ripple_kernel::memory::cache::Admission;
 use std::collections::{HashMap, VecDeque};
 
 /// Blocks to read for `misses` (ascending) of records of `stride` bytes: first block and blocks.

@@ -1,7 +1,7 @@
 //! Devices and probes that remember what they were asked.
 
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Slice};
-use ripple_kernel::plan::Extent;
+use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 
 /// An image that remembers its reads, and is as unkind as the contract allows: `work` runs while

@@ -12,10 +12,10 @@ use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::ReadCost;
 use ripple_host_sim::simulate::{Core, Mapped, exact_gap, header};
 use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_kernel::decode::replay::Bundles;
 use ripple_kernel::image::SectionKind;
-use ripple_kernel::plan::Extent;
-use ripple_kernel::replay::Bundles;
-use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options, Probe, Stage};
+use ripple_kernel::read::collapse::Extent;
+use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Stage};
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 
 /// What a decoder's FFN was asked for and read.
@@ -110,7 +110,7 @@ fn a_replay_reads_what_a_decoder_reads() {
             hot_permille: policy.hot_permille,
             admission: policy.admission,
             eviction: policy.eviction,
-            collapse: Collapse { gap: if name == "llm-in-a-flash" { BlockCount(0) } else { gap } },
+            collapse_gap: if name == "llm-in-a-flash" { BlockCount(0) } else { gap },
             ..Options::DEFAULT
         };
         let mut memory = HostMemory::new(&MemoryPlan::for_model(&header.geometry, &options));

@@ -1,7 +1,7 @@
 //! Stop strings are found in pieces of text as a naive search finds them in the whole.
 
 use proptest::prelude::*;
-use ripple_kernel::stop::StopMatcher;
+use ripple_kernel::text::stop::StopMatcher;
 
 /// What a matcher gives of `pieces`, and the stop string it ends at.
 fn streamed(stops: &[String], pieces: &[String]) -> (String, Option<usize>) {

@@ -11,7 +11,7 @@ use ripple_hal::{
 use ripple_host_sim::card::{Preset, SimCard, Tail, Timing, VirtualClock};
 use ripple_host_sim::model::Model;
 use ripple_host_sim::{models, record::record, simulate, text::read_tokens};
-use ripple_kernel::plan::collapse;
+use ripple_kernel::read::collapse::collapse;
 use std::cell::Cell;
 
 const BUDGET: Micros = Micros(100_000);

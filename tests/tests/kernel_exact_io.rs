@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use ripple_hal::BlockCount;
 use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{Format, PredictorChoice};
-use ripple_kernel::cache::Admission;
 use ripple_kernel::image::{FourBits, Header, SectionKind};
-use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options};
+use ripple_kernel::memory::cache::Admission;
+use ripple_kernel::{Decoder, MemoryPlan, Options};
 use ripple_tests::arbitrary::{image_as, paged_image, pages};
 use ripple_tests::oracle::{Cache, PageAt, plan, plan_with_page, runs};
 use ripple_tests::spy::{SpyDevice, SpyProbe};
@@ -55,7 +55,7 @@ fn check_as(four_bits: FourBits, shape: Shape, hot: u32, options: &Options, full
             .collect();
         lookups.push((*layer, (active.len() - misses.len()) as u32, misses.len() as u32));
         let start = ffn.start.0 + ffn.part.0 * layer;
-        let extents = plan(&misses, stride, options.collapse.gap.0, half);
+        let extents = plan(&misses, stride, options.collapse_gap.0, half);
         reads.extend(extents.into_iter().map(|(first, blocks)| (start + first, blocks)));
         for (&slot, run) in misses.iter().zip(runs(&misses)) {
             cache.admit(key(slot), run);
@@ -72,19 +72,29 @@ fn each_policy_reads_what_the_naive_planner_says() {
     let large = Shape { neurons: 400, dim: 40, ..Shape::LLAMA };
     let opt = Shape { neurons: 300, dim: 36, ..Shape::OPT };
     let base = Options { context: CONTEXT, staging: BlockCount(64), ..Options::DEFAULT };
-    let gap = |gap| Collapse { gap: BlockCount(gap) };
+
     for shape in [large, opt] {
         for full in [false, true] {
             // No cache: only misses; exact collapse; everything in one read.
             check(shape, 0, &base, full);
-            check(shape, 0, &Options { collapse: gap(3), ..base }, full);
-            check(shape, 0, &Options { collapse: gap(u32::MAX), ..base }, full);
+            check(shape, 0, &Options { collapse_gap: BlockCount(3), ..base }, full);
+            check(shape, 0, &Options { collapse_gap: BlockCount(u32::MAX), ..base }, full);
             // A hot prefix alone, the dynamic part alone, both; and a staging half that splits.
             let cache = Options { cache_bytes: 12_000, ..base };
             check(shape, 50, &cache, full);
             check(shape, 0, &Options { admission: Admission::ALL, ..cache }, full);
-            check(shape, 30, &Options { hot_permille: 400, collapse: gap(2), ..cache }, full);
-            check(shape, 0, &Options { staging: BlockCount(4), collapse: gap(9), ..cache }, full);
+            check(
+                shape,
+                30,
+                &Options { hot_permille: 400, collapse_gap: BlockCount(2), ..cache },
+                full,
+            );
+            check(
+                shape,
+                0,
+                &Options { staging: BlockCount(4), collapse_gap: BlockCount(9), ..cache },
+                full,
+            );
         }
     }
 }
@@ -114,7 +124,7 @@ proptest! {
             cache_bytes,
             hot_permille,
             admission: Admission { long_run, one_in },
-            collapse: Collapse { gap: BlockCount(gap) },
+            collapse_gap: BlockCount(gap),
             ..Options::DEFAULT
         };
         check(shape, hot, &options, full);
@@ -140,7 +150,7 @@ proptest! {
             context: CONTEXT,
             staging: BlockCount(staging),
             cache_bytes: u32::MAX,
-            collapse: Collapse { gap: BlockCount(gap) },
+            collapse_gap: BlockCount(gap),
             admission: Admission { long_run: 1, one_in: 0 },
             read_ahead: always,
             ..Options::DEFAULT

@@ -6,11 +6,11 @@ use ripple_host_sim::model::Model;
 use ripple_host_sim::models;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
-use ripple_kernel::cache::Admission;
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::sample::{Sampler, SamplerOptions};
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
-use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options, Speculation};
+use ripple_kernel::memory::cache::Admission;
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::{Decoder, MemoryPlan, Options, Speculation};
 use ripple_tests::arbitrary::{paged_image, pages};
 use ripple_tests::tiny::Shape;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -51,7 +51,7 @@ fn opening_a_prompt_a_draft_and_64_steps_allocate_nothing() {
             cache_bytes: 8 * 1024,
             hot_permille: 300,
             admission: Admission::ALL,
-            collapse: Collapse { gap: BlockCount(2) },
+            collapse_gap: BlockCount(2),
             batch: 6,
             ..Options::DEFAULT
         };

@@ -6,13 +6,13 @@ use ripple_hal::{BlockCount, Slice};
 use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{PredictorChoice, pack};
 use ripple_host_sim::placement::Placement;
-use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::{
     Bundle, FourBits, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
 };
+use ripple_kernel::memory::cache::{Admission, Eviction};
 use ripple_kernel::{
-    Activation, Collapse, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options,
-    Position, Region, StepError,
+    Activation, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError, Options, Position,
+    Region, StepError,
 };
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
@@ -104,7 +104,7 @@ proptest! {
         let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
         let options = Options {
             context, kv, staging: BlockCount(staging), cache_bytes, hot_permille: u32::MAX,
-            admission: Admission::ALL, eviction: Eviction::S3Fifo, collapse: Collapse { gap: BlockCount(u32::MAX) },
+            admission: Admission::ALL, eviction: Eviction::S3Fifo, collapse_gap: BlockCount(u32::MAX),
             batch, spill: 0, read_ahead: true, verify: true,
         };
         let plan = MemoryPlan::for_model(&geometry, &options);

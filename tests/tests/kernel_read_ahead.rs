@@ -9,7 +9,7 @@ use ripple_host_sim::pack::PredictorChoice;
 use ripple_host_sim::placement::{PagePlan, Pages};
 use ripple_host_sim::simulate::Core;
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::{Collapse, Decoder, MemoryPlan, Options, Probe, Stage, Usage};
+use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Stage, Usage};
 use ripple_tests::arbitrary::paged_image;
 use ripple_tests::spy::{SpyDevice, SpyProbe};
 use ripple_tests::tiny::{CONTEXT, Shape, model};
@@ -21,7 +21,7 @@ const OPT: Shape = Shape { neurons: 500, ..Shape::OPT };
 const OPTIONS: Options = Options {
     context: CONTEXT,
     staging: BlockCount(64),
-    collapse: Collapse { gap: BlockCount(1) },
+    collapse_gap: BlockCount(1),
     ..Options::DEFAULT
 };
 

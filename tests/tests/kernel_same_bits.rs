@@ -8,7 +8,7 @@ use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
 use ripple_host_sim::placement::Placement;
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::{Collapse, Decoder, KvKind, MemoryPlan, Options, StepError};
+use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, StepError};
 use ripple_tests::arbitrary::{
     four_bits, image_as, options, paged_image, pages, predictors, shapes,
 };
@@ -131,7 +131,7 @@ fn pages_are_read_and_change_no_bit() {
         let options = |gap| Options {
             context: CONTEXT,
             staging: BlockCount(64),
-            collapse: Collapse { gap: BlockCount(gap) },
+            collapse_gap: BlockCount(gap),
             ..Options::DEFAULT
         };
         let mut reads = 0;

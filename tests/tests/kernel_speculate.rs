@@ -7,7 +7,7 @@ use ripple_host_sim::memory::HostMemory;
 use ripple_host_sim::pack::PredictorChoice;
 use ripple_host_sim::text::tokens;
 use ripple_kernel::image::Header;
-use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Speculation, StepError};
 use ripple_tests::arbitrary::{image, options, predictors, shapes};
 use ripple_tests::demo::Demo;

@@ -8,7 +8,7 @@ use ripple_host_sim::placement::{
 };
 use ripple_host_sim::simulate::exact_gap;
 use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
-use ripple_kernel::plan::collapse;
+use ripple_kernel::read::collapse::collapse;
 
 const LAYERS: usize = 2;
 

@@ -1,6 +1,6 @@
 //! What the sampler promises, case by case.
 
-use ripple_kernel::sample::{OptionsError, Pcg32, Sampler, SamplerOptions};
+use ripple_kernel::text::sample::{OptionsError, Pcg32, Sampler, SamplerOptions};
 
 const WARM: SamplerOptions =
     SamplerOptions { temperature: 1.0, seed: 42, ..SamplerOptions::GREEDY };

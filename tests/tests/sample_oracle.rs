@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 
 /// The sampler's weight of the likeliest token.
 const ONE: f64 = (1 << 30) as f64;

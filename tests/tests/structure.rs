@@ -4,34 +4,8 @@ use std::fs;
 use std::path::Path;
 
 /// From what knows nothing to what knows it all.
-const ORDER: [&str; 26] = [
-    "config",
-    "math",
-    "image",
-    "region",
-    "plan",
-    "probe",
-    "kv",
-    "cache",
-    "row",
-    "fetch",
-    "bundles",
-    "active",
-    "memory",
-    "predictor",
-    "attention",
-    "spill",
-    "ffn",
-    "layer",
-    "error",
-    "replay",
-    "sample",
-    "decode",
-    "speculate",
-    "stop",
-    "tokenizer",
-    "lib",
-];
+const ORDER: [&str; 9] =
+    ["config", "math", "image", "memory", "read", "layer", "text", "decode", "lib"];
 
 fn sources(path: &Path, out: &mut String) {
     if path.is_dir() {

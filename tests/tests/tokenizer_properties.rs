@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
-use ripple_kernel::tokenizer::{
+use ripple_kernel::text::tokenizer::{
     EncodeError, EncodeOptions, Merge, Split, Tokenizer, TokenizerError, TokenizerRepr, Utf8Decoder,
 };
 use std::path::Path;

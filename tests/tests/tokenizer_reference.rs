@@ -1,7 +1,7 @@
 //! The ids are those of the `tokenizers` library.
 
 use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::Value;
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use checkpoint_common::{Llama2c, Piece, silu, vocabulary};
 use proptest::prelude::*;
 use ripple_host_sim::import::import_dense;
 use ripple_host_sim::import::tokenizer::{Kind, TokenizerSpec};
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use ripple_tests::tiny::{Shape, tokenizer};
 
 /// The way through a llama2.c file: import what `pieces` are written as.

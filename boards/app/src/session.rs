@@ -14,8 +14,8 @@ use core::fmt;
 use ripple_hal::{
     BlockCount, BlockDevice, CalibrateError, Clock, DeviceError, ErrorKind, Micros, calibrate,
 };
-use ripple_kernel::tokenizer::Tokenizer;
-use ripple_kernel::{Collapse, Decoder, Memory, OpenError, Options, Probe, Stage};
+use ripple_kernel::text::tokenizer::Tokenizer;
+use ripple_kernel::{Decoder, Memory, OpenError, Options, Probe, Stage};
 use ripple_marks as mark;
 
 /// How long calibration may take.
@@ -192,7 +192,7 @@ fn open<D: BlockDevice>(
     let mut options = *options;
     let measured = match calibrate(&mut device, out.clock, memory.staging, CALIBRATION) {
         Ok(calibration) => {
-            options.collapse = Collapse { gap: calibration.gap() };
+            options.collapse_gap = calibration.gap();
             Ok(calibration)
         }
         Err(CalibrateError::Device { at, source }) => {

@@ -9,8 +9,8 @@ use crate::event::Event;
 use crate::recover::{Failed, Identity, attempt, crc32};
 use crate::session::{Out, Settings};
 use ripple_hal::{BlockDevice, Clock, ErrorKind};
-use ripple_kernel::sample::likeliest;
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::sample::likeliest;
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
 use ripple_kernel::{Decoder, Probe, StepError};
 use zerocopy::IntoBytes;
 

@@ -4,9 +4,9 @@
 
 use crate::io::{self, Timer, blocks, bytes, give, word, words};
 use ripple_hal::{BlockCount, ExtentDevice, FatFile, Micros, calibrate};
-use ripple_kernel::sample::{Sampler, SamplerOptions};
-use ripple_kernel::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
-use ripple_kernel::{Collapse, Decoder, KvKind, Memory, Options};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::{Decoder, KvKind, Memory, Options};
 
 /// Writes on.
 #[inline(never)]
@@ -24,7 +24,7 @@ pub fn run() -> Option<()> {
         kv: KvKind::Q8,
         staging: BlockCount(word()),
         cache_bytes: word(),
-        collapse: Collapse { gap: calibration.gap() },
+        collapse_gap: calibration.gap(),
         ..Options::DEFAULT
     };
     let mut decoder = Decoder::open(device, bytes(), memory, &options, ()).ok()?;

@@ -3,8 +3,8 @@
 use crate::io::{Device, blocks, bytes, coin, give, word, words};
 use core::hint::black_box;
 use ripple_hal::BlockCount;
-use ripple_kernel::cache::{Admission, Eviction};
-use ripple_kernel::{Collapse, Decoder, KvKind, Memory, OpenError, Options, StepError};
+use ripple_kernel::memory::cache::{Admission, Eviction};
+use ripple_kernel::{Decoder, KvKind, Memory, OpenError, Options, StepError};
 
 type Board = Decoder<'static, Device>;
 
@@ -54,7 +54,7 @@ fn open() -> Result<Board, OpenError<ripple_hal::ErrorKind>> {
         hot_permille: word(),
         admission: Admission { long_run: word(), one_in: word() },
         eviction: if coin() { Eviction::Lru } else { Eviction::S3Fifo },
-        collapse: Collapse { gap: BlockCount(word()) },
+        collapse_gap: BlockCount(word()),
         batch: word(),
         read_ahead: coin(),
         verify: coin(),

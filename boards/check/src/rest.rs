@@ -3,12 +3,14 @@
 
 use crate::io::{self, Device, blocks, bytes, float, floats, give, text, word, words};
 use ripple_hal::{BlockCount, BlockIdx};
+use ripple_kernel::decode::replay::{Bundles, Replay};
 use ripple_kernel::image::{Crc32, Header, Image, Page, SectionKind, Table, record};
+use ripple_kernel::layer::predictor;
 use ripple_kernel::math::accumulate::{Accumulator, Accumulators};
 use ripple_kernel::math::{self, Packed, norm, quant, rope, softmax::softmax};
-use ripple_kernel::replay::{Bundles, Replay};
-use ripple_kernel::stop::StopMatcher;
-use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Region, Speculation, plan, predictor};
+use ripple_kernel::read::collapse;
+use ripple_kernel::text::stop::StopMatcher;
+use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Region, Speculation};
 
 /// All of it.
 #[inline(never)]
@@ -97,7 +99,7 @@ fn arithmetic() {
         sum.add(float(), rows());
     }
     let slots = words().iter().copied();
-    for extent in plan::collapse(slots, word(), BlockCount(word()), BlockCount(word())) {
+    for extent in collapse::collapse(slots, word(), BlockCount(word()), BlockCount(word())) {
         give(extent.start + extent.blocks.0 + extent.first_slot + extent.wanted);
     }
 }

@@ -6,9 +6,9 @@ use crate::io::{bytes, give, text, words};
 #[cfg(feature = "sampler")]
 use crate::io::{coin, float, floats, word};
 #[cfg(feature = "sampler")]
-use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 #[cfg(feature = "tokenizer")]
-use ripple_kernel::tokenizer::{EncodeError, EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::tokenizer::{EncodeError, EncodeOptions, Tokenizer, Utf8Decoder};
 
 /// All of the tokenizer.
 #[cfg(feature = "tokenizer")]

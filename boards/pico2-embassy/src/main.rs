@@ -24,7 +24,7 @@ use ripple_app::board::PICO2_EMBASSY as BOARD;
 use ripple_app::{Command, Desk, Event, Fat, Input, Mounted, Storage};
 use ripple_hal::{ErrorKind, Micros, Polled, SpiCard, calibrate};
 use ripple_kernel::image::FILE_NAME;
-use ripple_kernel::tokenizer::Tokenizer;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::{Decoder, Memory, OpenError, StepError};
 use static_cell::ConstStaticCell;
 #[cfg(feature = "defmt")]

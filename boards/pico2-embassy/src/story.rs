@@ -7,8 +7,8 @@ use crate::console::Console;
 use embassy_futures::yield_now;
 use ripple_app::{Event, prompt_tokens};
 use ripple_hal::{BlockDevice, Clock};
-use ripple_kernel::sample::likeliest;
-use ripple_kernel::tokenizer::{Tokenizer, Utf8Decoder};
+use ripple_kernel::text::sample::likeliest;
+use ripple_kernel::text::tokenizer::{Tokenizer, Utf8Decoder};
 use ripple_kernel::{Decoder, StepError};
 
 /// Times that a pass is tried when the card fails in passing.

@@ -6,8 +6,8 @@
 use crate::card::Contents;
 use crate::placement::{Order, Placement};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
+use ripple_kernel::decode::replay::Bundles;
 use ripple_kernel::image::Page;
-use ripple_kernel::replay::Bundles;
 
 /// See the [module](self).
 pub struct BlankCard {

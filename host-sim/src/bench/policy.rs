@@ -2,7 +2,7 @@
 //!
 //! In: a name. Out: a [`Policy`], choices only. Knows nothing of how they are carried out.
 
-use ripple_kernel::cache::{Admission, Eviction};
+use ripple_kernel::memory::cache::{Admission, Eviction};
 
 /// How a policy orders the bundles of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

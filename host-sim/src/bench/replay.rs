@@ -13,8 +13,8 @@ use crate::simulate::Core;
 use crate::trace::Trace;
 use anyhow::{Result, anyhow};
 use ripple_hal::BlockCount;
-use ripple_kernel::replay::{Bundles, Replay};
-use ripple_kernel::{Collapse, Options};
+use ripple_kernel::Options;
+use ripple_kernel::decode::replay::{Bundles, Replay};
 
 /// Tokens between two looks of the paper's bottleneck detector at the bandwidth.
 const DETECTOR_TOKENS: usize = 16;
@@ -72,7 +72,7 @@ pub fn replay(
         hot_permille: policy.hot_permille,
         admission: policy.admission,
         eviction: policy.eviction,
-        collapse: Collapse { gap: exact },
+        collapse_gap: exact,
         ..Options::DEFAULT
     };
     let mut memory = HostMemory::new(&bundles.plan(&options));

@@ -12,7 +12,7 @@ use crate::placement::ReadCost;
 use crate::simulate::{best_gap, staging};
 use anyhow::{Context, Result, ensure};
 use ripple_hal::BlockCount;
-use ripple_kernel::replay::Bundles;
+use ripple_kernel::decode::replay::Bundles;
 
 /// The rows of one model on one card with a cache of `cache_ratio` of the FFN's bytes.
 ///

@@ -8,10 +8,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
 use ripple_kernel::image::{FourBits, Geometry, Header, SectionKind};
-use ripple_kernel::sample::{Sampler, SamplerOptions};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{
     KvKind, Options,
-    cache::{Admission, Eviction},
+    memory::cache::{Admission, Eviction},
 };
 
 /// Room on the card that pages take by default, in MiB: 3 % of a small card.
@@ -103,13 +103,13 @@ impl MachineArgs {
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,
             eviction: Eviction::S3Fifo,
-            collapse: ripple_kernel::Collapse { gap: BlockCount(0) },
+            collapse_gap: BlockCount(0),
             batch: self.batch,
             read_ahead: !self.no_read_ahead,
             verify: true,
         };
         let measured = || calibrated_gap(self.card, &header.geometry, &options);
-        options.collapse.gap = self.gap.map_or_else(measured, BlockCount);
+        options.collapse_gap = self.gap.map_or_else(measured, BlockCount);
         let (preset, core, mapped) = (self.card, self.core, self.map);
         Ok(Machine { preset, core, mapped, options })
     }

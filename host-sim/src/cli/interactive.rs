@@ -10,7 +10,7 @@ use crate::session;
 use crate::simulate::SimDecoder;
 use anyhow::{Context, Result, bail};
 use ripple_kernel::KvKind;
-use ripple_kernel::tokenizer::Tokenizer;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 

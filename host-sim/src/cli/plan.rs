@@ -14,9 +14,9 @@ use anyhow::{Context, Result, anyhow};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_app::{Board, Budget};
+use ripple_kernel::Region;
 use ripple_kernel::image::Header;
-use ripple_kernel::sample::SamplerOptions;
-use ripple_kernel::{Collapse, Region};
+use ripple_kernel::text::sample::SamplerOptions;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ impl Plan {
         let core =
             <Core as ValueEnum>::from_str(self.board.core, true).map_err(|e| anyhow!("{e}"))?;
         let mut options = self.board.options;
-        options.collapse = Collapse { gap: calibrated_gap(card, &header.geometry, &options) };
+        options.collapse_gap = calibrated_gap(card, &header.geometry, &options);
         let machine = Machine { preset: card, core, mapped: Mapped::Dense, options };
         let request = Request {
             prompt: self.prompt.clone(),

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use ripple_kernel::Position;
 use ripple_kernel::image::{Header, Image};
-use ripple_kernel::tokenizer::Tokenizer;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};

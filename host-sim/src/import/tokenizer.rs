@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use regex_syntax::hir::{Class as Hir, HirKind};
-use ripple_kernel::tokenizer::{Class, ClassRun, Merge, Split, TokenizerRepr};
+use ripple_kernel::text::tokenizer::{Class, ClassRun, Merge, Split, TokenizerRepr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};

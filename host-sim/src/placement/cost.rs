@@ -5,7 +5,7 @@
 
 use crate::card::Timing;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
-use ripple_kernel::plan::collapse;
+use ripple_kernel::read::collapse::collapse;
 
 /// The price of reading bundles of one size from one card.
 #[derive(Clone, Debug)]

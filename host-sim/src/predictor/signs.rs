@@ -4,7 +4,7 @@
 
 use super::{Goal, Scores, thresholds};
 use crate::model::Model;
-use ripple_kernel::predictor::{score, slice};
+use ripple_kernel::layer::predictor::{score, slice};
 
 /// What training is free to choose.
 #[derive(Clone, Copy, Debug)]

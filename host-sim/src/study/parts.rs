@@ -8,8 +8,8 @@ use crate::simulate::Machine;
 use anyhow::{Context, Result, anyhow};
 use ripple_kernel::Stage;
 use ripple_kernel::image::Image;
-use ripple_kernel::sample::SamplerOptions;
-use ripple_kernel::tokenizer::Tokenizer;
+use ripple_kernel::text::sample::SamplerOptions;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::sync::Arc;
 

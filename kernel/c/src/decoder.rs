@@ -6,7 +6,7 @@ use crate::pointer::{value, value_mut, values, write};
 use crate::status::RippleStatus;
 use core::mem::{MaybeUninit, needs_drop};
 use ripple_hal::{BlockCount, ErrorKind};
-use ripple_kernel::tokenizer::Tokenizer;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::{Decoder, StepError};
 
 /// Words of a decoder, as large as pointers.

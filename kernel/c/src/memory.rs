@@ -4,9 +4,9 @@ use crate::RippleStatus;
 use crate::pointer::{value, values, values_mut, write};
 use core::ffi::c_void;
 use ripple_hal::{Block, BlockCount};
-use ripple_kernel::cache::{Admission, Eviction};
 use ripple_kernel::image::Header;
-use ripple_kernel::{Collapse, KvKind, Memory, MemoryPlan, Options, Region};
+use ripple_kernel::memory::cache::{Admission, Eviction};
+use ripple_kernel::{KvKind, Memory, MemoryPlan, Options, Region};
 
 /// Bytes of a block.
 pub const RIPPLE_BLOCK_BYTES: usize = 512;
@@ -120,7 +120,7 @@ pub extern "C" fn ripple_default_options() -> RippleOptions {
             Eviction::S3Fifo => RIPPLE_EVICTION_S3_FIFO,
             Eviction::Lru => RIPPLE_EVICTION_LRU,
         },
-        collapse_gap: options.collapse.gap.0,
+        collapse_gap: options.collapse_gap.0,
         batch: options.batch,
         read_ahead: options.read_ahead,
         verify: options.verify,
@@ -150,7 +150,7 @@ impl RippleOptions {
                 RIPPLE_EVICTION_LRU => Eviction::Lru,
                 _ => return Err(RippleStatus::Argument),
             },
-            collapse: Collapse { gap: BlockCount(self.collapse_gap) },
+            collapse_gap: BlockCount(self.collapse_gap),
             batch: self.batch,
             read_ahead: self.read_ahead,
             verify: self.verify,

@@ -3,7 +3,7 @@
 use crate::pointer::{value, value_mut, values, values_mut, write};
 use crate::status::RippleStatus;
 use core::mem::{MaybeUninit, needs_drop};
-use ripple_kernel::sample::{Sampler, SamplerOptions, likeliest};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions, likeliest};
 
 /// Words of a sampler, of 64 bits.
 pub const RIPPLE_SAMPLER_WORDS: usize = 12;

@@ -3,7 +3,7 @@
 use crate::decoder::RippleDecoder;
 use crate::pointer::{values, values_mut, write};
 use crate::status::RippleStatus;
-use ripple_kernel::tokenizer::EncodeOptions;
+use ripple_kernel::text::tokenizer::EncodeOptions;
 
 /// Writes the tokens of `bytes` bytes of UTF-8 at `text` to the front of `ids`, and says in `count` how
 /// many there are; never more than bytes. The token that begins a text is not among them.

@@ -2,7 +2,7 @@
 
 use ripple_hal::{BLOCK_BYTES, Block, BlockDevice};
 use ripple_kernel::image::{Header, SectionKind};
-use ripple_kernel::sample::likeliest;
+use ripple_kernel::text::sample::likeliest;
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Probe};
 use std::error::Error;
 use std::fs::File;

@@ -6,7 +6,7 @@
 use super::Decoder;
 use crate::config::Position;
 use crate::math::rope;
-use crate::probe::Probe;
+use crate::read::probe::Probe;
 use ripple_hal::BlockDevice;
 
 /// Why positions were not evicted. Nothing has changed then.

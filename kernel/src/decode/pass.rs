@@ -5,13 +5,13 @@
 
 use super::Decoder;
 use crate::config::Position;
-use crate::error::StepError;
-use crate::fetch::{FetchError, Output};
+use crate::decode::error::StepError;
 use crate::image::SectionKind;
+use crate::image::row::Row;
 use crate::layer::{self, normalise, nth, nth_mut};
 use crate::math::rope;
-use crate::probe::{Probe, Stage};
-use crate::row::Row;
+use crate::read::fetch::{FetchError, Output};
+use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 

@@ -4,8 +4,8 @@
 //! result has the bits that it would have with all of them in memory.
 
 use super::Decoder;
-use crate::kv::Side;
-use crate::probe::Probe;
+use crate::memory::kv::Side;
+use crate::read::probe::Probe;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockIdx, WriteDevice};
 use zerocopy::IntoBytes;
 

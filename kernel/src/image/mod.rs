@@ -17,6 +17,7 @@ pub mod geometry;
 pub mod header;
 mod page;
 pub mod record;
+pub(crate) mod row;
 mod view;
 
 pub use crc::Crc32;

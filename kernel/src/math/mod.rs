@@ -9,6 +9,7 @@ pub mod accumulate;
 pub mod activation;
 #[cfg(feature = "q4")]
 pub mod groups;
+mod input;
 pub mod norm;
 mod packed;
 pub mod quant;
@@ -40,6 +41,7 @@ use neon as isa;
 #[cfg(ripple_isa = "portable")]
 use portable as isa;
 
+pub(crate) use input::{Input, Inputs};
 pub use isa::axpy;
 pub use packed::{Packed, dot};
 pub use scalar::{dot_f32, half_to_f32, matching_signs};

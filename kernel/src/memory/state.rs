@@ -3,10 +3,9 @@
 //! In: words, a model's geometry and the caller's options. Out: named slices.
 
 use super::{Options, max};
-use crate::fetch::Inputs;
 use crate::image::{Geometry, Predictor};
-use crate::math::{Packed, quant};
-use crate::region::{Carver, MemoryError, Region, words};
+use crate::math::{Inputs, Packed, quant};
+use crate::memory::region::{Carver, MemoryError, Region, words};
 
 /// The sizes of [`RunState`]'s slices, in elements.
 pub(super) struct Sizes {

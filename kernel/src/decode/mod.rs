@@ -4,7 +4,10 @@
 //! where it was and can be repeated; what the cache holds never changes a result.
 
 mod context;
+pub mod error;
 mod pass;
+pub mod replay;
+pub mod speculate;
 #[cfg(feature = "spill")]
 mod spill;
 
@@ -12,15 +15,15 @@ pub use context::{RestoreError, SlideError};
 #[cfg(feature = "spill")]
 pub use spill::SpillError;
 
-use crate::cache::{self, Cache};
-use crate::error::OpenError;
-use crate::fetch::Io;
+use crate::decode::error::OpenError;
 use crate::image::{Header, Image, ImageError, SectionKind};
-use crate::kv::KvCache;
 use crate::layer::{Pass, load_floats};
+use crate::memory::cache::{self, Cache};
+use crate::memory::kv::KvCache;
+use crate::memory::region::{MemoryError, Region, reported};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
-use crate::probe::{Probe, Stage};
-use crate::region::{MemoryError, Region, reported};
+use crate::read::fetch::Io;
+use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// Bytes of a region: lent, and the most that was ever used.
@@ -188,7 +191,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
 
     /// Changes when neighbouring reads are merged; no result changes with it.
     pub fn set_collapse_gap(&mut self, gap: BlockCount) {
-        self.options.collapse.gap = gap;
+        self.options.collapse_gap = gap;
     }
 
     /// Slots of each layer below this are in the hot prefix.
@@ -227,7 +230,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             staging: self.staging,
             ahead: false,
             probe: &mut self.probe,
-            collapse: self.options.collapse,
+            gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,
         };
         let pass = Pass {

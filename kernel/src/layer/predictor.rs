@@ -3,12 +3,12 @@
 //! In: the FFN's inputs, in 8 bits or as planes of one bit. Out: slots, and their first-layer
 //! outputs where the predictor computes them anyway. Knows nothing of the cache or of the bundles.
 
-use crate::active::ActiveSets;
-use crate::fetch::{FetchError, Inputs, Io};
+use crate::image::row::Row;
 use crate::image::{Geometry, Predictor, Table};
-use crate::math::{self, activation::coefficient};
-use crate::probe::{Probe, Stage};
-use crate::row::Row;
+use crate::layer::active::ActiveSets;
+use crate::math::{self, Inputs, activation::coefficient};
+use crate::read::fetch::{FetchError, Io};
+use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 

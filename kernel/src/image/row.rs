@@ -5,14 +5,7 @@
 
 use crate::image::Record;
 use crate::math::accumulate::Accumulator;
-use crate::math::{self, Packed};
-
-/// `x = scale * packed`, `(cols,)`.
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    pub packed: Packed<'a>,
-    pub scale: f32,
-}
+use crate::math::{self, Input};
 
 /// A row of a record, with its scales and the record's bias.
 pub(crate) struct Row<'a> {

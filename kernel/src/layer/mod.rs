@@ -3,23 +3,28 @@
 //! In: the residual stream at the positions of a pass. Out: the same, one layer further. Every weight
 //! is read once and applied to all positions; a position sees those before it in the KV cache.
 
-use crate::active::{ActiveSets, Room};
-use crate::attention::{Scratch, attend};
-use crate::bundles::first_of;
-use crate::cache::Cache;
-use crate::config::Norm;
-use crate::fetch::{FetchError, Inputs, Io, Output};
-use crate::ffn::{self, Active};
-use crate::image::{Geometry, Image, Page, Predictor, SectionKind, Table};
-use crate::kv::KvCache;
-use crate::math::accumulate::Accumulators;
-use crate::math::{norm, rope};
-use crate::memory::RunState;
-use crate::plan::Extent;
-use crate::predictor::{Search, predict, slice};
-use crate::probe::{Probe, Stage};
+pub(crate) mod active;
+mod attention;
+mod ffn;
+pub mod predictor;
 #[cfg(feature = "spill")]
-use crate::spill;
+mod spill;
+
+use crate::config::Norm;
+use crate::image::{Geometry, Image, Page, Predictor, SectionKind, Table};
+use crate::layer::active::{ActiveSets, Room};
+use crate::layer::attention::{Scratch, attend};
+use crate::layer::ffn::Active;
+use crate::layer::predictor::{Search, predict, slice};
+use crate::math::accumulate::Accumulators;
+use crate::math::{Inputs, norm, rope};
+use crate::memory::RunState;
+use crate::memory::cache::Cache;
+use crate::memory::kv::KvCache;
+use crate::read::bundles::first_of;
+use crate::read::collapse::Extent;
+use crate::read::fetch::{FetchError, Io, Output};
+use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BlockDevice, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
 

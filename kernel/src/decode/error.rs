@@ -1,8 +1,8 @@
 //! Why a decoder cannot be opened, and why a step did not happen: one enum each.
 
-use crate::fetch::FetchError;
 use crate::image::ImageError;
-use crate::region::MemoryError;
+use crate::memory::region::MemoryError;
+use crate::read::fetch::FetchError;
 use ripple_hal::{BlockIdx, DeviceError, ErrorKind};
 
 /// Why a decoder cannot be opened.

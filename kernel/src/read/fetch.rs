@@ -2,21 +2,13 @@
 //!
 //! In: extents. Out: their bytes, handed to a closure in order. Knows nothing of what they mean.
 
+use crate::image::row::Row;
 use crate::image::{Record, Table};
-use crate::math::Packed;
-use crate::plan::{Extent, collapse};
-use crate::probe::{Probe, Stage};
-use crate::row::{Input, Row};
+use crate::math::Inputs;
+use crate::read::collapse::{Extent, collapse};
+use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
-
-/// When neighbouring reads are merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Collapse {
-    /// Most unwanted blocks read through: `t0 * BW / 512` of the device.
-    pub gap: BlockCount,
-}
 
 /// Why bytes did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +53,8 @@ pub(crate) struct Io<'a, D, P> {
     /// Whether the first extent of the next fetch lies in the front half already.
     pub ahead: bool,
     pub probe: &'a mut P,
-    pub collapse: Collapse,
+    /// Most unwanted blocks read through.
+    pub gap: BlockCount,
     /// Most blocks of staging ever used.
     pub peak: &'a mut u32,
 }
@@ -92,7 +85,7 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
             staging: &mut [],
             ahead: false,
             probe: &mut *self.probe,
-            collapse: self.collapse,
+            gap: self.gap,
             peak: &mut *self.peak,
         };
         let device = self.device.as_deref_mut().ok_or(corrupt)?;
@@ -232,40 +225,6 @@ impl Output<'_> {
                 }
             }
         }
-    }
-}
-
-/// The inputs of a matrix, one for each position of a pass, in 8 bits.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs<'a> {
-    /// `(positions, Packed::words(cols))`, perhaps more.
-    pub packed: &'a [u32],
-    pub cols: usize,
-    /// `(positions,)`.
-    pub scales: &'a [f32],
-}
-
-impl<'a> Inputs<'a> {
-    /// The one of a position.
-    #[inline]
-    pub fn at(&self, position: usize) -> Input<'a> {
-        let at = position * Packed::words(self.cols as u32) as usize;
-        let packed = Packed::of(self.packed.get(at..).unwrap_or(&[]), self.cols);
-        Input { packed, scale: self.scales.get(position).copied().unwrap_or(0.0) }
-    }
-}
-
-/// All of them, by position.
-impl<'a> Iterator for Inputs<'a> {
-    type Item = Input<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Input<'a>> {
-        let (&scale, scales) = self.scales.split_first()?;
-        let words = Packed::words(self.cols as u32) as usize;
-        let (packed, rest) = self.packed.split_at_checked(words)?;
-        (self.packed, self.scales) = (rest, scales);
-        Some(Input { packed: Packed::of(packed, self.cols), scale })
     }
 }
 

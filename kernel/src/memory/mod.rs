@@ -4,15 +4,17 @@
 //! `const fn`; and, at open, the regions carved into named slices. Microcontroller RAM is not
 //! uniform, so the regions may lie in different places. Nothing is carved after open.
 
+pub mod cache;
+pub(crate) mod kv;
+pub mod region;
 mod state;
 
-use crate::cache;
 use crate::config::ModelConfig;
-use crate::fetch::Collapse;
 use crate::image::header::Header;
 use crate::image::{Geometry, SectionKind};
-use crate::kv::KvKind;
-use crate::region::{MemoryError, Region, reported};
+use crate::memory::region::reported;
+pub use kv::KvKind;
+pub use region::{MemoryError, Region};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount};
 use state::Sizes;
 pub(crate) use state::{PackRoom, RunState};
@@ -38,8 +40,9 @@ pub struct Options {
     pub admission: cache::Admission,
     /// Which neurons leave it.
     pub eviction: cache::Eviction,
-    /// When neighbouring reads are merged.
-    pub collapse: Collapse,
+    /// The collapse gap: most unwanted blocks that are read through instead of starting a new command;
+    /// `t0 * BW / 512` of the device.
+    pub collapse_gap: BlockCount,
     /// Most positions of a pass; 0 counts as 1, and more than the context is cut to it.
     ///
     /// A pass reads each weight that any of its positions needs once. Each further position takes at
@@ -69,7 +72,7 @@ impl Options {
         hot_permille: 1000,
         admission: cache::Admission::DEFAULT,
         eviction: cache::Eviction::S3Fifo,
-        collapse: Collapse { gap: BlockCount(0) },
+        collapse_gap: BlockCount(0),
         batch: 1,
         read_ahead: true,
         verify: true,

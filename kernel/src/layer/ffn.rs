@@ -3,16 +3,17 @@
 //! In: the active sets and the quantised inputs. Out: the layer's output at each position, summed.
 //! Sums are exact in integers ([`Accumulators`]), so they do not depend on what was cached.
 
-use crate::active::ActiveSets;
-use crate::bundles::{Place, Source, Wanted, visit};
-use crate::cache::Cache;
 use crate::config::Ffn;
-use crate::fetch::{Corrupt, FetchError, Inputs, Io};
+use crate::image::row::Row;
 use crate::image::{Bundle, Geometry, Page, Predictor, Record, Table};
+use crate::layer::active::ActiveSets;
+use crate::math::Inputs;
 use crate::math::accumulate::Accumulators;
 use crate::math::activation::coefficient;
-use crate::probe::{Probe, Stage};
-use crate::row::Row;
+use crate::memory::cache::Cache;
+use crate::read::bundles::{Place, Source, Wanted, visit};
+use crate::read::fetch::{Corrupt, FetchError, Io};
+use crate::read::probe::{Probe, Stage};
 use ripple_hal::BlockDevice;
 
 /// The active neurons of a layer and what they are applied to.

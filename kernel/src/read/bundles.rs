@@ -3,11 +3,11 @@
 //! In: the active slots of a layer. Out: each bundle's bytes, handed to a closure once. Cache, page
 //! and plan decide what is read and what is kept. Knows nothing of arithmetic.
 
-use crate::cache::Cache;
-use crate::fetch::{Corrupt, FetchError, Io, at_slot};
 use crate::image::Page;
-use crate::plan::{Extent, collapse};
-use crate::probe::{Probe, Stage};
+use crate::memory::cache::Cache;
+use crate::read::collapse::{Extent, collapse};
+use crate::read::fetch::{Corrupt, FetchError, Io, at_slot};
+use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BlockCount, BlockDevice, BlockIdx};
 
 /// Where the bundles of a layer are.
@@ -97,7 +97,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         }
         None => (0, 0),
     };
-    let (gap, half) = (io.collapse.gap, io.half());
+    let (gap, half) = (io.gap, io.half());
     let from_slots = collapse(strides(slots, at_slots, None), stride, gap, half);
     let from_page = collapse(strides(slots, in_page, Some(directory)), stride, gap, half)
         .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
@@ -207,14 +207,14 @@ fn cost<D: BlockDevice, P: Probe>(
     places: impl Iterator<Item = u32>,
     stride: u32,
 ) -> u64 {
-    price(io, collapse(places, stride, io.collapse.gap, io.half()))
+    price(io, collapse(places, stride, io.gap, io.half()))
 }
 
 fn price<D: BlockDevice, P: Probe>(
     io: &Io<'_, D, P>,
     extents: impl Iterator<Item = Extent>,
 ) -> u64 {
-    let command = u64::from(io.collapse.gap.0);
+    let command = u64::from(io.gap.0);
     extents.fold(0, |cost, extent| cost + command + u64::from(extent.blocks.0))
 }
 

@@ -8,8 +8,8 @@
 //! Speculative Decoding", 2023, with the text itself as the draft model.
 
 use crate::decode::Decoder;
-use crate::error::StepError;
-use crate::probe::Probe;
+use crate::decode::error::StepError;
+use crate::read::probe::Probe;
 use ripple_hal::BlockDevice;
 
 /// What a match must exceed before a token is drafted: a match of `n` tokens is trusted for

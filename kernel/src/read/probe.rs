@@ -3,7 +3,7 @@
 //! One trait serves the activation trace, the cycle counter, the simulator's compute clock and the
 //! tests' spies. Every method does nothing unless it is overridden, and then costs nothing.
 
-use crate::plan::Extent;
+use crate::read::collapse::Extent;
 
 /// What the kernel is working on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,10 +3,10 @@
 //! In: a query, and the KV cache. Out: the mixed values. Grouped heads share keys and values.
 
 use crate::config::ModelConfig;
-use crate::kv::{KvCache, KvKind, Side, Vector};
 use crate::math::accumulate::Accumulator;
 use crate::math::{self, Packed, quant, softmax::softmax};
 use crate::memory::PackRoom;
+use crate::memory::kv::{KvCache, KvKind, Side, Vector};
 
 /// Scratch of [`attend`]; contents do not matter before or after.
 pub(crate) struct Scratch<'a> {

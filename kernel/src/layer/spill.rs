@@ -1,18 +1,18 @@
 //! Attention over keys and values of which the oldest lie on the card.
 //!
 //! In: a query, the KV cache, reads. Out: the mixed values, with the bits of
-//! [`attention::attend`](crate::attention::attend): the same products, summed in the same order. Every
+//! [`attention::attend`](crate::layer::attention::attend): the same products, summed in the same order. Every
 //! row on the card is read once for all heads, keys first, then values.
 
-use crate::attention::{self, Scratch};
 use crate::config::ModelConfig;
-use crate::fetch::{FetchError, Io};
-use crate::kv::{KvCache, KvKind, Side, Vector};
+use crate::layer::attention::{self, Scratch};
 use crate::math::accumulate::Accumulators;
 use crate::math::{self, Packed, quant, softmax::softmax};
 use crate::memory::PackRoom;
-use crate::plan::collapse;
-use crate::probe::{Probe, Stage};
+use crate::memory::kv::{KvCache, KvKind, Side, Vector};
+use crate::read::collapse::collapse;
+use crate::read::fetch::{FetchError, Io};
+use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockDevice};
 

@@ -6,7 +6,7 @@
 mod dynamic;
 
 use crate::image::{Geometry, RecordLayout};
-use crate::region::{Carver, MemoryError, Region};
+use crate::memory::region::{Carver, MemoryError, Region};
 pub use dynamic::{Admission, Eviction, Policy};
 use dynamic::{Dynamic, MOST_FRAMES};
 use zerocopy::IntoBytes;

@@ -4,14 +4,14 @@
 //! its device and its probe see them. What arrives is not looked at, so the device need not hold a
 //! model. Benches replay policies through it that a decoder would run token by token.
 
-use crate::bundles::{Bundle, Place, Source, Wanted, visit};
-use crate::cache::{Cache, Shape};
-use crate::error::StepError;
-use crate::fetch::Io;
+use crate::decode::error::StepError;
 use crate::image::{Page, Quant, RecordLayout};
+use crate::memory::cache::{Cache, Shape};
+use crate::memory::region::{Carver, MemoryError, Region, words};
 use crate::memory::{Memory, MemoryPlan, Options};
-use crate::probe::{Probe, Stage};
-use crate::region::{Carver, MemoryError, Region, words};
+use crate::read::bundles::{Bundle, Place, Source, Wanted, visit};
+use crate::read::fetch::Io;
+use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// The bundles that are replayed.
@@ -109,7 +109,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
             staging: self.staging,
             ahead: false,
             probe: &mut self.probe,
-            collapse: self.options.collapse,
+            gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,
         };
         io.probe.enter(Stage::Ffn, layer);
@@ -126,7 +126,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
 
     /// Changes when neighbouring reads are merged.
     pub fn set_collapse_gap(&mut self, gap: BlockCount) {
-        self.options.collapse.gap = gap;
+        self.options.collapse_gap = gap;
     }
 
     /// The observer.

@@ -5,7 +5,7 @@
 //! S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 //! Linking-aligned admission: Ripple (arXiv 2410.19274) 5.2.
 
-use crate::region::Carver;
+use crate::memory::region::Carver;
 
 /// Which missed bundles the cache holds, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,8 +311,8 @@ impl<'m> Dynamic<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::Region;
-    use crate::sample::Pcg32;
+    use crate::memory::region::Region;
+    use crate::text::sample::Pcg32;
     extern crate std;
     use std::{vec, vec::Vec};
 

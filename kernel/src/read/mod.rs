@@ -1,0 +1,8 @@
+//! Reading: which bundles are missing, in how few commands they come, and the one loop that reads them.
+//!
+//! In: the active slots of a layer, or the records of a table. Out: their bytes, handed to a closure.
+
+pub(crate) mod bundles;
+pub mod collapse;
+pub(crate) mod fetch;
+pub mod probe;
