@@ -8,9 +8,10 @@ use crate::config::Position;
 use crate::decode::error::StepError;
 use crate::image::SectionKind;
 use crate::image::row::Row;
+use crate::layer::gemv::{Output, gemv};
 use crate::layer::{self, normalise, nth, nth_mut};
 use crate::math::rope;
-use crate::read::fetch::{FetchError, Output};
+use crate::read::fetch::FetchError;
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
@@ -248,7 +249,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        io.gemv(Stage::Head, &image.table(kind, 0), inputs, out)
+        gemv(&mut io, Stage::Head, &image.table(kind, 0), inputs, out)
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod active;
 mod attention;
 mod ffn;
+pub(crate) mod gemv;
 pub mod predictor;
 #[cfg(feature = "spill")]
 mod spill;
@@ -15,6 +16,7 @@ use crate::image::{Geometry, Image, Page, Predictor, SectionKind, Table};
 use crate::layer::active::{ActiveSets, Room};
 use crate::layer::attention::{Scratch, attend};
 use crate::layer::ffn::Active;
+use crate::layer::gemv::{Output, gemv};
 use crate::layer::predictor::{Search, predict, slice};
 use crate::math::accumulate::Accumulators;
 use crate::math::{Inputs, norm, rope};
@@ -23,7 +25,7 @@ use crate::memory::cache::Cache;
 use crate::memory::kv::KvCache;
 use crate::read::bundles::first_of;
 use crate::read::collapse::Extent;
-use crate::read::fetch::{FetchError, Io, Output};
+use crate::read::fetch::{FetchError, Io};
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BlockDevice, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
@@ -133,7 +135,7 @@ fn attention<D: BlockDevice, P: Probe>(
         normalise(out, nth(x, i, dim), vectors, 0, geometry);
     });
     let table = image.table(SectionKind::Qkv, layer);
-    io.gemv(Stage::Attention, &table, inputs, Output::Write(state.projections))?;
+    gemv(io, Stage::Attention, &table, inputs, Output::Write(state.projections))?;
 
     // All keys and values first: the last position sees those of the whole pass.
     let rope_dim = geometry.frequencies() as usize;
@@ -169,7 +171,7 @@ fn attention<D: BlockDevice, P: Probe>(
     #[cfg(feature = "spill")]
     read?;
     let table = image.table(SectionKind::Output, layer);
-    io.gemv(Stage::Attention, &table, inputs, Output::Add(state.x))
+    gemv(io, Stage::Attention, &table, inputs, Output::Add(state.x))
 }
 
 /// The sparse FFN of a layer, under way.
@@ -227,7 +229,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             if rank > 0 {
                 let table = pass.image.table(SectionKind::Projection, layer);
                 let out = Output::Write(state.projections);
-                io.gemv(Stage::Predictor, &table, inputs, out)?;
+                gemv(io, Stage::Predictor, &table, inputs, out)?;
             }
             let products = &*state.projections;
             state.codes.fill(if rank > 0 { count } else { 0 }, rank, &mut |i, out, _| {

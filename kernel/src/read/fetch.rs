@@ -2,9 +2,7 @@
 //!
 //! In: extents. Out: their bytes, handed to a closure in order. Knows nothing of what they mean.
 
-use crate::image::row::Row;
 use crate::image::{Record, Table};
-use crate::math::Inputs;
 use crate::read::collapse::{Extent, collapse};
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
@@ -167,64 +165,6 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
             }
             Ok(())
         })
-    }
-
-    /// Matrix times vectors: `y_position = W x_position + b`, each row while it is here.
-    pub fn gemv(
-        &mut self,
-        stage: Stage,
-        table: &Table<'_>,
-        inputs: Inputs<'_>,
-        mut out: Output<'_>,
-    ) -> Result<(), FetchError<D::Error>> {
-        let work = table.layout.cols * inputs.scales.len() as u32;
-        let rows = table.count as usize;
-        self.for_each(stage, table, 0..table.count, &mut |probe, slot, record| {
-            let row = Row::of(&record, 0);
-            for (position, x) in inputs.enumerate() {
-                out.put(position, slot, rows, row.dot(x));
-            }
-            probe.compute(stage, work);
-        })
-    }
-}
-
-/// What becomes of a product. An enum, not a closure: one copy of the loop serves all matrices.
-pub(crate) enum Output<'a> {
-    /// `(positions, rows)`, written.
-    Write(&'a mut [f32]),
-    /// `(positions, rows)`, added to.
-    Add(&'a mut [f32]),
-    /// `(positions,)` each: the row with the largest product so far, and the product.
-    Largest(&'a mut [u32], &'a mut [f32]),
-}
-
-impl Output<'_> {
-    #[inline]
-    fn put(&mut self, position: usize, row: u32, rows: usize, y: f32) {
-        let at = position * rows + row as usize;
-        match self {
-            Self::Write(out) => {
-                if let Some(out) = out.get_mut(at) {
-                    *out = y;
-                }
-            }
-            Self::Add(out) => {
-                if let Some(out) = out.get_mut(at) {
-                    *out += y;
-                }
-            }
-            Self::Largest(found, most) => {
-                // As the sampler has it: of equals the first, NaN never, nothing above the largest
-                // number.
-                if let (Some(found), Some(most)) = (found.get_mut(position), most.get_mut(position))
-                    && y > *most
-                    && *most < f32::MAX
-                {
-                    (*found, *most) = (row, y);
-                }
-            }
-        }
     }
 }
 
