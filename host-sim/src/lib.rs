@@ -1,37 +1,37 @@
 //! Offline stages and host simulator of the Ripple inference kernel.
 //!
-//! A checkpoint goes through [`import`], [`mod@reference`] (the truth), [`trace`], [`coactivation`],
-//! [`placement`], [`admission`] and [`pack`] to become an image; [`card`] is the simulated storage
-//! that [`simulate`] runs it from, [`medium`] writes it to a real one.
+//! The rooms, in the order in which each uses only those before it:
+//!
+//! | room | what is there |
+//! |---|---|
+//! | [`process`] | exit codes, Ctrl-C, files that appear whole, progress |
+//! | [`model`] | a model in float32, its tokenizer, and the reference forward pass: the truth |
+//! | [`import`] | checkpoints of other programs, and the demo models |
+//! | [`cost`] | what a read costs on a card |
+//! | [`predictor`] | how the board finds active neurons, trained and judged |
+//! | [`profile`] | which neurons fire on a text, and which fire together |
+//! | [`machine`] | the simulated card and core that the kernel runs on |
+//! | [`placement`] | the order of the neurons, what is held in RAM, the pages |
+//! | [`pack`] | the image |
+//! | [`run`] | text from an image, and what the run cost |
+//! | [`mod@bench`] | policies side by side |
+//! | [`study`] | one model and one card in depth, and what an image costs in quality |
+//! | [`html`] | a study as a page |
+//! | [`medium`] | the image on a real card |
+//! | [`cli`] | the `ripple` command |
 
-pub mod admission;
 pub mod bench;
-pub mod card;
-pub mod chat;
 pub mod cli;
-pub mod coactivation;
-pub mod failure;
-pub mod generate;
+pub mod cost;
 pub mod html;
 pub mod import;
-pub mod interrupt;
+pub mod machine;
 pub mod medium;
-pub mod memory;
-pub mod meter;
 pub mod model;
-pub mod models;
-pub mod output;
 pub mod pack;
 pub mod placement;
 pub mod predictor;
-pub mod quality;
-pub mod record;
-pub mod reference;
-pub mod report;
-pub mod session;
-pub mod simulate;
+pub mod process;
+pub mod profile;
+pub mod run;
 pub mod study;
-pub(crate) mod svg;
-pub mod text;
-pub mod threshold;
-pub mod trace;

@@ -1,6 +1,10 @@
 //! The `ripple` command.
 
-use ripple_host_sim::{cli, failure, output};
+use ripple_host_sim::cli;
+
+use ripple_host_sim::process::failure;
+
+use ripple_host_sim::process::output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 //! The rows are made by hand, from a model simple enough to check on paper; no policy was run.
 
 use ripple_host_sim::bench::{BASELINE, OURS, Row, Summary, chart, csv, json, markdown, table};
-use ripple_host_sim::card::Preset;
+use ripple_host_sim::cost::Preset;
 use std::path::Path;
 
 /// Name, active bundles a token, bytes of each.

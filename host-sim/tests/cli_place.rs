@@ -1,7 +1,7 @@
 //! `ripple place` on several machines, as its users meet it.
 
 use assert_cmd::Command;
-use ripple_host_sim::trace::{TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::trace::{TraceBuilder, TraceHeader};
 use std::path::Path;
 
 /// A trace of four layers of 40 neurons in `folder`.

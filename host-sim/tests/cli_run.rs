@@ -1,11 +1,12 @@
 //! `ripple run` as its users meet it: stop strings, a sliding window, turns, sessions, chats.
 
 use assert_cmd::Command;
-use ripple_host_sim::chat::{Message, render};
+use ripple_host_sim::import::demo;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::PredictorChoice;
+use ripple_host_sim::run::chat::{Message, render};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -17,7 +18,7 @@ fn folder() -> &'static Path {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         for name in ["story-nano", "novel-opt"] {
-            let model = Model::load(&models::path(name).unwrap()).unwrap();
+            let model = Model::load(&demo::path(name).unwrap()).unwrap();
             let c = &model.config;
             let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
             let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();

@@ -1,12 +1,13 @@
 //! The dense baseline: what streaming every weight costs, against the sizes of the sections.
 
 use ripple_hal::BlockCount;
-use ripple_host_sim::card::Preset;
+use ripple_host_sim::cost::Preset;
+use ripple_host_sim::import::demo;
+use ripple_host_sim::machine::{Core, Dense, Machine, Mapped, header};
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
-use ripple_host_sim::simulate::{Core, Dense, Machine, Mapped, header};
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::Options;
 use ripple_kernel::image::SectionKind::{self, *};
 
@@ -14,7 +15,7 @@ use ripple_kernel::image::SectionKind::{self, *};
 const WIDE: BlockCount = BlockCount(1 << 16);
 
 fn image(name: &str, choice: &PredictorChoice) -> Vec<u8> {
-    let model = Model::load(&models::path(name).unwrap()).unwrap();
+    let model = Model::load(&demo::path(name).unwrap()).unwrap();
     let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
     pack(&model, &Placement::identity(&model.name, layers, neurons), choice, &[]).unwrap()
 }

@@ -6,8 +6,8 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::coactivation::CoActivation;
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::coactivation::CoActivation;
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 
 const NEURONS: usize = 2048;
 const TOKENS: usize = 20_000;

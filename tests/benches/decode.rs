@@ -4,12 +4,13 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ripple_hal::Slice;
-use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::import::demo;
+use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::model::text::read_tokens;
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
-use ripple_host_sim::text::read_tokens;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options};
 
@@ -20,7 +21,7 @@ fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
     group.sample_size(20).throughput(Throughput::Elements(TOKENS as u64));
     for name in ["story-nano", "novel-small", "novel-opt", "novel-wide"] {
-        let directory = models::path(name).unwrap();
+        let directory = demo::path(name).unwrap();
         let model = Model::load(&directory).unwrap();
         let config = &model.config;
         let tokens = read_tokens(&model, &directory.join("profile.txt")).unwrap();

@@ -3,9 +3,9 @@
 //!
 //! `cargo bench -p ripple-tests --bench placement -- [TRACE...]`
 
-use ripple_host_sim::coactivation::{CoActivation, Columns};
 use ripple_host_sim::placement::{greedy, greedy_wide};
-use ripple_host_sim::trace::Trace;
+use ripple_host_sim::profile::coactivation::{CoActivation, Columns};
+use ripple_host_sim::profile::trace::Trace;
 use ripple_tests::synthetic::Synthetic;
 use std::cmp::Reverse;
 use std::path::Path;

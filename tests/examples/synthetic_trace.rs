@@ -7,7 +7,7 @@
 //! ```
 
 use rayon::prelude::*;
-use ripple_host_sim::trace::Trace;
+use ripple_host_sim::profile::trace::Trace;
 use ripple_tests::synthetic::Synthetic;
 use std::path::PathBuf;
 

@@ -2,11 +2,12 @@
 
 use crate::spy::SpyDevice;
 use ripple_hal::BlockCount;
-use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::import::demo;
+use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Decoder, MemoryPlan, Options};
 
@@ -25,7 +26,7 @@ pub struct Demo {
 impl Demo {
     /// A demo model, packed as it is; `batch` positions a pass.
     pub fn new(name: &str, batch: u32) -> Self {
-        let model = Model::load(&models::path(name).unwrap()).unwrap();
+        let model = Model::load(&demo::path(name).unwrap()).unwrap();
         let c = &model.config;
         let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
         let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();

@@ -13,7 +13,7 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use std::ops::Range;
 
 /// What the features of a layer are drawn from, and the neurons that fire alone.

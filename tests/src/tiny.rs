@@ -2,9 +2,10 @@
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
+use ripple_host_sim::import::demo;
+use ripple_host_sim::import::tokenizer::read;
+use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use ripple_host_sim::model::{Layer, Linear, Matrix, Model, NormWeights};
-use ripple_host_sim::models;
 use ripple_kernel::{Activation, Ffn, ModelConfig, Norm, Position};
 use std::sync::OnceLock;
 
@@ -52,7 +53,7 @@ pub const CONTEXT: u32 = 32;
 /// A tokenizer that is at hand; tiny models have a larger vocabulary than it.
 pub fn tokenizer() -> &'static TokenizerSpec {
     static SPEC: OnceLock<TokenizerSpec> = OnceLock::new();
-    SPEC.get_or_init(|| read(&models::path("story-nano").unwrap().join("tokenizer.json")).unwrap())
+    SPEC.get_or_init(|| read(&demo::path("story-nano").unwrap().join("tokenizer.json")).unwrap())
 }
 
 /// A random model.

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use ripple_host_sim::bench::Bound;
-use ripple_host_sim::card::{Preset, Timing};
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::cost::{Preset, Timing};
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use std::collections::HashMap;
 
 /// Active sets `[token][layer]`, each a bit mask of neurons.

@@ -4,7 +4,7 @@ use embedded_io::{ErrorType, Read, Write};
 use ripple_app::board::LM3S6965EVB;
 use ripple_app::{Budget, Desk, Port, Ram, Raw, run};
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, ErrorKind, Micros, OutOfRange};
-use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::machine::memory::HostMemory;
 use ripple_kernel::image::Header;
 use ripple_tests::demo::Demo;
 use std::cell::Cell;

@@ -1,7 +1,8 @@
 //! The simulated card: its costs are exact, its overlap is the longer of both, its runs repeat.
 
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, DeviceError, ErrorKind, Micros};
-use ripple_host_sim::card::{Preset, SimCard, Stats, Tail, Timing, VirtualClock};
+use ripple_host_sim::cost::{Preset, Tail, Timing};
+use ripple_host_sim::machine::{SimCard, Stats, VirtualClock};
 use std::sync::Arc;
 
 fn card(timing: Timing) -> SimCard<Vec<u8>> {

@@ -7,7 +7,7 @@ use ripple_hal::{
     OutOfRange, Partition, PartitionTable, RawPartition,
 };
 use ripple_host_sim::medium::{CardPlan, Layout, Medium, PlanError, WriteError, contents, write};
-use ripple_host_sim::pack::PredictorChoice;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_tests::arbitrary;
 use ripple_tests::tiny::Shape;

@@ -1,6 +1,6 @@
 //! Chat templates of well-known models give the strings that `transformers` documents for them.
 
-use ripple_host_sim::chat::{Chat, Message, read_template, render};
+use ripple_host_sim::run::chat::{Chat, Message, read_template, render};
 
 const CHATML: &str = "{%- for message in messages %}
     {{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use ripple_hal::{BlockDevice, Slice};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::PredictorChoice;
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, RestoreError, SlideError};
 use ripple_tests::arbitrary::{image, options, predictors, shapes};

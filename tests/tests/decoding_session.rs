@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use ripple_hal::Slice;
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::PredictorChoice;
-use ripple_host_sim::session::{SessionError, identity, restore, save};
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::predictor::PredictorChoice;
+use ripple_host_sim::run::session::{SessionError, identity, restore, save};
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options};
 use ripple_tests::arbitrary::image;

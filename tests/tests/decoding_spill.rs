@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, OutOfRange, WriteDevice};
 use ripple_hal::{DeviceError, Slice};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::PredictorChoice;
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, SlideError, SpillError, StepError};
 use ripple_tests::arbitrary::{image, options};

@@ -8,9 +8,13 @@ use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, CalibrateError, Calibration, Clock, ErrorKind,
     Faults, Faulty, FaultyError, Micros, ReadPattern, calibrate,
 };
-use ripple_host_sim::card::{Preset, SimCard, Tail, Timing, VirtualClock};
+use ripple_host_sim::cost::{Preset, Tail, Timing};
+use ripple_host_sim::import::demo;
+use ripple_host_sim::machine;
+use ripple_host_sim::machine::{SimCard, VirtualClock};
 use ripple_host_sim::model::Model;
-use ripple_host_sim::{models, record::record, simulate, text::read_tokens};
+use ripple_host_sim::model::text::read_tokens;
+use ripple_host_sim::profile::record::record;
 use ripple_kernel::read::collapse::collapse;
 use std::cell::Cell;
 
@@ -107,7 +111,7 @@ fn drawn(stride: u32, share: f32, mean_run: f32, longest: u32) -> Wanted {
 
 /// Active neurons of a trained model, in the order they were trained in.
 fn recorded(name: &str, longest: u32) -> Wanted {
-    let directory = models::path(name).unwrap();
+    let directory = demo::path(name).unwrap();
     let model = Model::load(&directory).unwrap();
     let tokens = read_tokens(&model, &directory.join("profile.txt")).unwrap();
     let trace = record(&model, "profile.txt", &tokens[..32], &|_| ());
@@ -177,11 +181,11 @@ fn the_gap_is_as_good_as_the_best_of_a_sweep() {
 fn the_simulator_runs_affine_cards_with_the_exact_gap() {
     for preset in Preset::ALL.into_iter().filter(|preset| preset.table.is_empty()) {
         for staging in [32, 64, 65_536] {
-            let found = simulate::calibrated(&preset, staging).unwrap();
-            assert_eq!(found.gap(), simulate::exact_gap(&preset), "{} {staging}", preset.name);
+            let found = machine::calibrated(&preset, staging).unwrap();
+            assert_eq!(found.gap(), machine::exact_gap(&preset), "{} {staging}", preset.name);
         }
     }
-    assert_eq!(simulate::calibrated(&Preset::ALL[0], 1), None);
+    assert_eq!(machine::calibrated(&Preset::ALL[0], 1), None);
 }
 
 /// A clock that gives what it is told, in turn, then stands still.

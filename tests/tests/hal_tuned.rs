@@ -6,7 +6,8 @@ use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, Calibration, Clock, ErrorKind, Micros, OutOfRange,
     Slice, Tuned, calibrate,
 };
-use ripple_host_sim::card::{Preset, SimCard, Tail, Timing, VirtualClock};
+use ripple_host_sim::cost::{Preset, Tail, Timing};
+use ripple_host_sim::machine::{SimCard, VirtualClock};
 use std::cell::RefCell;
 
 const CARD_BYTES: usize = 1 << 20;

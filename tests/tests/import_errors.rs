@@ -245,7 +245,7 @@ fn mistral_is_taken_only_without_a_window() {
 fn a_tokenizer_larger_than_the_embedding_is_refused() {
     let directory = Directory::of("story-nano");
     directory.write();
-    let larger = ripple_host_sim::models::path("novel-nano").unwrap().join("tokenizer.json");
+    let larger = ripple_host_sim::import::demo::path("novel-nano").unwrap().join("tokenizer.json");
     std::fs::copy(larger, directory.file("tokenizer.json")).unwrap();
     assert_refused(&directory, "tokenizer.json", &["1024 tokens", "`vocab_size`", "512"]);
 }

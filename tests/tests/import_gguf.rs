@@ -4,8 +4,8 @@ mod checkpoint_common;
 
 use checkpoint_common::{Gguf, Piece, Tensor, Value, silu, vocabulary};
 use ripple_host_sim::import::import_dense;
-use ripple_host_sim::import::tokenizer::Kind;
 use ripple_host_sim::model::Model;
+use ripple_host_sim::model::tokenizer::Kind;
 use ripple_kernel::Activation;
 use ripple_tests::tiny::{Shape, tokenizer};
 use std::path::Path;

@@ -3,10 +3,10 @@
 mod import_common;
 
 use import_common::{Directory, Tensor};
+use ripple_host_sim::import::demo;
 use ripple_host_sim::import::import;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::reference::Reference;
+use ripple_host_sim::model::reference::Reference;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::json;
@@ -32,8 +32,8 @@ fn dtypes(file: &std::path::Path) -> Vec<Dtype> {
 #[test]
 fn model_files_give_back_every_demo_model() {
     let folder = tempfile::tempdir().unwrap();
-    for name in models::list() {
-        let model = Model::load(&models::path(name).unwrap()).unwrap();
+    for name in demo::list() {
+        let model = Model::load(&demo::path(name).unwrap()).unwrap();
         assert_eq!(model.name, *name);
         let (first, second) = (folder.path().join("first"), folder.path().join("second"));
         model.write(&first).unwrap();
@@ -51,7 +51,7 @@ fn shards_and_one_file_are_the_same_model() {
     for name in ["story-nano", "novel-opt"] {
         let directory = Directory::of(name);
         directory.write_sharded();
-        let whole = Model::load(&models::path(name).unwrap()).unwrap();
+        let whole = Model::load(&demo::path(name).unwrap()).unwrap();
         assert_same(&import(directory.path()).unwrap(), &whole);
     }
 }
@@ -62,7 +62,7 @@ fn float32_checkpoints_are_taken_exactly() {
     directory.convert(Dtype::F32, |value| value.to_f32().to_le_bytes().to_vec());
     directory.write();
     let model = import(directory.path()).unwrap();
-    assert_same(&model, &Model::load(&models::path("story-nano").unwrap()).unwrap());
+    assert_same(&model, &Model::load(&demo::path("story-nano").unwrap()).unwrap());
 
     // A value that float16 cannot hold keeps its tensor, and no other, in float32.
     directory.tensor("model.norm.weight").bytes[..4].copy_from_slice(&0.1_f32.to_le_bytes());
@@ -83,7 +83,7 @@ fn bfloat16_checkpoints_are_taken_exactly() {
         .convert(Dtype::BF16, |value| half::bf16::from_f32(value.to_f32()).to_le_bytes().to_vec());
     directory.write();
     let model = import(directory.path()).unwrap();
-    let full = Model::load(&models::path("story-nano").unwrap()).unwrap();
+    let full = Model::load(&demo::path("story-nano").unwrap()).unwrap();
     for (found, exact) in model.embed.data.iter().zip(&full.embed.data) {
         assert_eq!(*found, half::bf16::from_f32(*exact).to_f32());
     }
@@ -101,7 +101,7 @@ fn names_with_and_without_the_outer_prefix_are_the_same_model() {
         };
         directory.tensors = std::mem::take(&mut directory.tensors).into_iter().map(strip).collect();
         directory.write();
-        let whole = Model::load(&models::path(name).unwrap()).unwrap();
+        let whole = Model::load(&demo::path(name).unwrap()).unwrap();
         assert_same(&import(directory.path()).unwrap(), &whole);
     }
 }

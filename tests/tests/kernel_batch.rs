@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 use ripple_hal::{BlockDevice, Slice};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::PredictorChoice;
-use ripple_host_sim::text::tokens;
+use ripple_host_sim::import::demo;
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::model::text::tokens;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, Probe, StepError};
 use ripple_tests::arbitrary::{image, options, predictors, shapes};
@@ -277,7 +277,7 @@ fn a_prompt_of_128_tokens_takes_a_fifth_of_the_bytes() {
         let mut blocks = [[0; 2]; 2];
         for (i, batch) in [1, 32].into_iter().enumerate() {
             let demo = Demo::new(name, batch);
-            let directory = models::path(name).unwrap();
+            let directory = demo::path(name).unwrap();
             let text = std::fs::read_to_string(directory.join("held-out.txt")).unwrap();
             let prompt = tokens(&demo.model, &text[..2000]).unwrap();
             for (j, mapped) in [demo.mapped, 0].into_iter().enumerate() {

@@ -1,9 +1,10 @@
 //! Bytes of an image never panic: every damage is a typed error, found before a wrong token.
 
 use ripple_hal::Slice;
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{Format, PredictorChoice, pack};
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_kernel::image::{FourBits, Header, ImageError, SectionKind};
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options, StepError};
 use ripple_tests::arbitrary::image_as;

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use ripple_hal::BlockCount;
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{Format, PredictorChoice};
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_kernel::image::{FourBits, Header, SectionKind};
 use ripple_kernel::memory::cache::Admission;
 use ripple_kernel::{Decoder, MemoryPlan, Options};

@@ -1,11 +1,12 @@
 //! `open`, a prompt, a draft and 64 steps allocate nothing.
 
 use ripple_hal::{BlockCount, Slice};
-use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::import::demo;
+use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::memory::cache::Admission;
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
@@ -43,7 +44,7 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn opening_a_prompt_a_draft_and_64_steps_allocate_nothing() {
     for name in ["story-nano", "novel-opt"] {
-        let model = Model::load(&models::path(name).unwrap()).unwrap();
+        let model = Model::load(&demo::path(name).unwrap()).unwrap();
         let c = &model.config;
         let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
         let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();

@@ -3,9 +3,10 @@
 
 use proptest::prelude::*;
 use ripple_hal::{BlockCount, Slice};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::{
     Bundle, FourBits, Geometry, Header, HeaderBuilder, ImageError, Predictor, SectionKind,
 };

@@ -1,15 +1,16 @@
 //! The 8-bit image against the float32 reference on held-out text: perplexity within 1 %. And the
 //! compact predictor against what it was calibrated for.
 
+use ripple_host_sim::import::demo;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::pack::{Format, PredictorChoice, pack, pack_as};
+use ripple_host_sim::model::text::read_tokens;
+use ripple_host_sim::pack::{pack, pack_as};
 use ripple_host_sim::placement::Placement;
 use ripple_host_sim::predictor::low_rank::{LowRankOptions, train};
 use ripple_host_sim::predictor::signs::{SignOptions, calibrate};
+use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_host_sim::predictor::{Goal, evaluate};
-use ripple_host_sim::quality::measure;
-use ripple_host_sim::text::read_tokens;
+use ripple_host_sim::study::quality::measure;
 use ripple_kernel::image::FourBits;
 use ripple_kernel::{KvKind, Options};
 
@@ -17,8 +18,8 @@ const WINDOWS: usize = 4;
 
 #[test]
 fn eight_bits_cost_less_than_one_percent_of_perplexity() {
-    for name in models::list() {
-        let directory = models::path(name).unwrap();
+    for name in demo::list() {
+        let directory = demo::path(name).unwrap();
         let model = Model::load(&directory).unwrap();
         let c = &model.config;
         let tokens = read_tokens(&model, &directory.join("held-out.txt")).unwrap();
@@ -41,7 +42,7 @@ fn eight_bits_cost_less_than_one_percent_of_perplexity() {
 
 #[test]
 fn the_sign_predictor_keeps_what_it_is_asked_to_keep() {
-    let directory = models::path("novel-opt").unwrap();
+    let directory = demo::path("novel-opt").unwrap();
     let model = Model::load(&directory).unwrap();
     let read = |file, tokens: usize| -> Vec<u32> {
         let all = read_tokens(&model, &directory.join(file)).unwrap();
@@ -67,7 +68,7 @@ fn the_sign_predictor_keeps_what_it_is_asked_to_keep() {
 
 #[test]
 fn predictors_recall_what_they_are_asked_to_and_their_images_too() {
-    let directory = models::path("story-nano").unwrap();
+    let directory = demo::path("story-nano").unwrap();
     let model = Model::load(&directory).unwrap();
     let read = |file, tokens: usize| -> Vec<u32> {
         let all = read_tokens(&model, &directory.join(file)).unwrap();
@@ -105,7 +106,7 @@ fn predictors_recall_what_they_are_asked_to_and_their_images_too() {
 
 #[test]
 fn rows_in_four_bits_cost_little() {
-    let directory = models::path("story-nano").unwrap();
+    let directory = demo::path("story-nano").unwrap();
     let model = Model::load(&directory).unwrap();
     let tokens = read_tokens(&model, &directory.join("held-out.txt")).unwrap();
     let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);

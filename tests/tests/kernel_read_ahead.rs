@@ -2,12 +2,13 @@
 //! same reads, earlier. (`kernel_same_bits` has the bits, and a fault at every read.)
 
 use ripple_hal::{BlockCount, BlockDevice};
-use ripple_host_sim::card::{SimCard, Timing, VirtualClock};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::meter::Meter;
-use ripple_host_sim::pack::PredictorChoice;
+use ripple_host_sim::cost::Timing;
+use ripple_host_sim::machine::Core;
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::machine::meter::Meter;
+use ripple_host_sim::machine::{SimCard, VirtualClock};
 use ripple_host_sim::placement::{PagePlan, Pages};
-use ripple_host_sim::simulate::Core;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Stage, Usage};
 use ripple_tests::arbitrary::paged_image;

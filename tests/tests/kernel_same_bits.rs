@@ -3,10 +3,12 @@
 
 use proptest::prelude::*;
 use ripple_hal::{BlockCount, BlockDevice, Slice};
-use ripple_host_sim::card::{Preset, SimCard, VirtualClock};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::{Format, PredictorChoice, pack_as};
+use ripple_host_sim::cost::Preset;
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::machine::{SimCard, VirtualClock};
+use ripple_host_sim::pack::pack_as;
 use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, StepError};
 use ripple_tests::arbitrary::{
@@ -92,7 +94,7 @@ proptest! {
     ) {
         use rand::{SeedableRng, rngs::Xoshiro256PlusPlus, seq::SliceRandom};
         use ripple_host_sim::placement::{Method, PlaceOptions, place};
-        use ripple_host_sim::trace::{TraceBuilder, TraceHeader};
+        use ripple_host_sim::profile::trace::{TraceBuilder, TraceHeader};
 
         let model = model(shape);
         let (layers, neurons) = (shape.layers as usize, shape.neurons as usize);

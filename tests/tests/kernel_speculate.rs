@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 use ripple_hal::{BlockDevice, Slice};
-use ripple_host_sim::memory::HostMemory;
-use ripple_host_sim::pack::PredictorChoice;
-use ripple_host_sim::text::tokens;
+use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::model::text::tokens;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Speculation, StepError};

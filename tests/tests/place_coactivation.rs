@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::coactivation::CoActivation;
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::coactivation::CoActivation;
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 
 /// A trace whose layer 1 holds `rows`, and layer 0 nothing.
 fn trace_of(neurons: usize, rows: &[Vec<bool>]) -> Trace {

@@ -1,18 +1,18 @@
 //! On held-out text the co-activation order reads in longer runs than any other, for each demo
 //! model. The table is the snapshot; fewer tokens than the README's, for time's sake.
 
+use ripple_host_sim::import::demo;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
+use ripple_host_sim::model::text::read_tokens;
 use ripple_host_sim::placement::runs::order_table;
-use ripple_host_sim::record::record;
-use ripple_host_sim::text::read_tokens;
+use ripple_host_sim::profile::record::record;
 use std::fmt::Write;
 
 #[test]
 fn coactivation_order_reads_in_the_longest_runs() {
     let mut report = String::new();
-    for name in models::list() {
-        let directory = models::path(name).unwrap();
+    for name in demo::list() {
+        let directory = demo::path(name).unwrap();
         let model = Model::load(&directory).unwrap();
         let trace = |file, most: usize| {
             let tokens = read_tokens(&model, &directory.join(file)).unwrap();

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::coactivation::CoActivation;
 use ripple_host_sim::placement::{
     Method, Order, PlaceOptions, Placement, expected_reads, greedy, path_weight, place,
 };
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::coactivation::CoActivation;
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use std::cmp::Reverse;
 
 const METHODS: [Method; 4] =

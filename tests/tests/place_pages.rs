@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use ripple_hal::BlockCount;
-use ripple_host_sim::card::Preset;
+use ripple_host_sim::cost::Preset;
+use ripple_host_sim::machine::exact_gap;
 use ripple_host_sim::placement::{
     Method, PagePlan, Pages, PlaceOptions, Placement, ReadCost, pages, place, refine,
 };
-use ripple_host_sim::simulate::exact_gap;
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use ripple_kernel::read::collapse::collapse;
 
 const LAYERS: usize = 2;

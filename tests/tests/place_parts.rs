@@ -1,8 +1,8 @@
 //! Layers placed on several machines and joined are the placement that one machine makes.
 
-use ripple_host_sim::admission::hot_prefix;
+use ripple_host_sim::placement::admission::hot_prefix;
 use ripple_host_sim::placement::{Method, Part, PlaceOptions, Placement, place};
-use ripple_host_sim::trace::Trace;
+use ripple_host_sim::profile::trace::Trace;
 use ripple_tests::synthetic::Synthetic;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

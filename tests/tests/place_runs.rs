@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::coactivation::CoActivation;
 use ripple_host_sim::placement::runs::{RANDOM_SEEDS, RunLengths, Runs, order_table};
 use ripple_host_sim::placement::{Method, Order, PlaceOptions, expected_reads, place};
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::coactivation::CoActivation;
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 
 const METHODS: [Method; 4] =
     [Method::Identity, Method::Random, Method::Frequency, Method::Coactivation];

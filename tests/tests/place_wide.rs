@@ -4,15 +4,15 @@
 use proptest::prelude::*;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use ripple_host_sim::coactivation::{CoActivation, Columns};
+use ripple_host_sim::import::demo;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
+use ripple_host_sim::model::text::read_tokens;
 use ripple_host_sim::placement::{
     Method, Order, PlaceOptions, expected_reads, greedy, greedy_wide, place,
 };
-use ripple_host_sim::record::record;
-use ripple_host_sim::text::read_tokens;
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::coactivation::{CoActivation, Columns};
+use ripple_host_sim::profile::record::record;
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use ripple_tests::synthetic::Synthetic;
 use std::cmp::Reverse;
 
@@ -110,7 +110,7 @@ fn the_path_is_at_most_one_percent_lighter_than_the_full_search_on_synthetic_act
 
 #[test]
 fn the_path_is_at_most_one_percent_lighter_than_the_full_search_on_a_demo_model() {
-    let directory = models::path("story-nano").unwrap();
+    let directory = demo::path("story-nano").unwrap();
     let model = Model::load(&directory).unwrap();
     let tokens = read_tokens(&model, &directory.join("profile.txt")).unwrap();
     let trace = record(&model, "profile.txt", &tokens[..2048], &|_| ());

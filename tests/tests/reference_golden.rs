@@ -1,8 +1,8 @@
 //! The reference forward pass agrees with the `transformers` library on every demo model.
 
+use ripple_host_sim::import::demo;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::models;
-use ripple_host_sim::reference::{Reference, perplexity, window_loss};
+use ripple_host_sim::model::reference::{Reference, perplexity, window_loss};
 use safetensors::SafeTensors;
 use std::convert::Infallible;
 use std::path::Path;
@@ -19,7 +19,7 @@ struct Golden {
 impl Golden {
     fn read(name: &'static str) -> Self {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
-        let folder = models::path(name).unwrap();
+        let folder = demo::path(name).unwrap();
         Self {
             name,
             model: Model::load(&folder).unwrap(),
@@ -30,7 +30,7 @@ impl Golden {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        models::list().iter().map(|name| Self::read(name))
+        demo::list().iter().map(|name| Self::read(name))
     }
 
     fn floats(&self, tensor: &str) -> Vec<f32> {
@@ -182,7 +182,7 @@ fn the_recorded_trace_holds_the_golden_active_sets() {
             (golden.model.config.layers as usize, golden.model.config.neurons as usize);
         let tokens = pre_activations.len() / layers / neurons;
         let ids = &golden.ids("input_ids")[..tokens];
-        let trace = ripple_host_sim::record::record(&golden.model, "golden", ids, &|_| ());
+        let trace = ripple_host_sim::profile::record::record(&golden.model, "golden", ids, &|_| ());
         assert_eq!((trace.tokens(), trace.layers(), trace.neurons()), (tokens, layers, neurons));
         let mut active = 0;
         for (layer, of_layer) in pre_activations.chunks_exact(tokens * neurons).enumerate() {

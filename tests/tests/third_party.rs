@@ -11,12 +11,13 @@
 
 use ripple_hal::Slice;
 use ripple_host_sim::import::import_dense;
-use ripple_host_sim::memory::HostMemory;
+use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::Model;
-use ripple_host_sim::pack::{PredictorChoice, pack};
+use ripple_host_sim::model::reference::Reference;
+use ripple_host_sim::model::text::tokens;
+use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
-use ripple_host_sim::reference::Reference;
-use ripple_host_sim::text::tokens;
+use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, MemoryPlan, Options};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Tokenizers that cannot be imported are refused with what was found, expected and the fix.
 
-use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
+use ripple_host_sim::import::tokenizer::read;
+use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use serde_json::{Value, json};
 use std::path::Path;
 

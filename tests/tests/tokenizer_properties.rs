@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
+use ripple_host_sim::import::tokenizer::read;
+use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use ripple_kernel::text::tokenizer::{
     EncodeError, EncodeOptions, Merge, Split, Tokenizer, TokenizerError, TokenizerRepr, Utf8Decoder,
 };

@@ -1,6 +1,7 @@
 //! The ids are those of the `tokenizers` library.
 
-use ripple_host_sim::import::tokenizer::{TokenizerSpec, read};
+use ripple_host_sim::import::tokenizer::read;
+use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::Value;
 use std::path::Path;

@@ -5,7 +5,7 @@ mod checkpoint_common;
 use checkpoint_common::{Llama2c, Piece, silu, vocabulary};
 use proptest::prelude::*;
 use ripple_host_sim::import::import_dense;
-use ripple_host_sim::import::tokenizer::{Kind, TokenizerSpec};
+use ripple_host_sim::model::tokenizer::{Kind, TokenizerSpec};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use ripple_tests::tiny::{Shape, tokenizer};
 

@@ -1,7 +1,7 @@
 //! Trace files: what is written is read back, and a bad file is refused in words that help.
 
 use proptest::prelude::*;
-use ripple_host_sim::trace::{Trace, TraceBuilder, TraceHeader};
+use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

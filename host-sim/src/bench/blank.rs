@@ -3,7 +3,7 @@
 //! In: pages. Out: [`BlankCard`], the contents of a card that a replay reads. What bundles are made
 //! of does not matter there, so they take no memory; where they are does.
 
-use crate::card::Contents;
+use crate::machine::Contents;
 use crate::placement::{Order, Placement};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 use ripple_kernel::decode::replay::Bundles;

@@ -4,8 +4,8 @@
 //! token that no policy with that much memory can go below, as long as it reads a bundle when the
 //! bundle is needed and reads each layer by commands of its own. Knows nothing of placements.
 
-use crate::card::Timing;
-use crate::trace::Trace;
+use crate::cost::Timing;
+use crate::profile::trace::Trace;
 use std::collections::BinaryHeap;
 
 /// What must be read of a whole trace, however the cache is managed.

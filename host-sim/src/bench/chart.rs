@@ -12,8 +12,8 @@ use super::columns::{digits, percent};
 use super::summary::{distinct, find};
 use super::table::wrapped;
 use super::{BASELINE, OURS, Row};
-use crate::card::Preset;
-use crate::svg::{Anchor, Svg};
+use crate::bench::svg::{Anchor, Svg};
+use crate::cost::Preset;
 use scale::{Scale, scales};
 
 /// The policies that are drawn, and their colours: Okabe and Ito's, told apart by all.

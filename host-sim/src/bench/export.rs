@@ -14,7 +14,7 @@ pub fn json(rows: &[Row]) -> Result<String> {
     struct Rows<'r> {
         rows: &'r [Row],
     }
-    crate::output::json(&Rows { rows })
+    crate::process::output::json(&Rows { rows })
 }
 
 /// A header and a line for each row.

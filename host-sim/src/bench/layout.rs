@@ -4,9 +4,9 @@
 //! text.
 
 use super::policy::{Layout, Policy};
-use crate::admission::hot_prefix;
+use crate::placement::admission::hot_prefix;
 use crate::placement::{Method, PlaceOptions, Placement, ReadCost, pages, place, refine};
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use anyhow::Result;
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -6,7 +6,7 @@
 use super::columns::{HEADER, LEGEND, cells, factor, percent};
 use super::summary::{compared, distinct, find, groups, of_models};
 use super::{BASELINE, OURS, Row, Summary};
-use crate::card::Preset;
+use crate::cost::Preset;
 
 /// The whole page. `about`: what was run, and how to run it again.
 pub fn markdown(rows: &[Row], about: &str) -> String {

@@ -16,6 +16,7 @@ pub mod replay;
 mod row;
 pub(crate) mod run;
 mod summary;
+pub(crate) mod svg;
 mod table;
 
 pub use bound::Bound;
@@ -27,9 +28,9 @@ pub use run::rows;
 pub use summary::{BASELINE, OURS, Summary, geometric_mean};
 pub use table::table;
 
+use crate::machine::Core;
 use crate::model::Model;
-use crate::simulate::Core;
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use ripple_hal::BlockCount;
 
 /// What is replayed: one model.

@@ -5,12 +5,13 @@
 
 use super::blank::BlankCard;
 use super::policy::{Merge, Policy};
-use crate::card::{SimCard, Stats, Timing, VirtualClock};
-use crate::memory::HostMemory;
-use crate::meter::Meter;
+use crate::cost::Timing;
+use crate::machine::Core;
+use crate::machine::memory::HostMemory;
+use crate::machine::meter::Meter;
+use crate::machine::{SimCard, Stats, VirtualClock};
 use crate::placement::{Order, Placement};
-use crate::simulate::Core;
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use anyhow::{Result, anyhow};
 use ripple_hal::BlockCount;
 use ripple_kernel::Options;

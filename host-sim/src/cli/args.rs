@@ -1,8 +1,8 @@
 //! Arguments that several subcommands share.
 
-use crate::card::Preset;
-use crate::generate::{Overflow, Request};
-use crate::simulate::{Core, Machine, Mapped, calibrated_gap, staging};
+use crate::cost::Preset;
+use crate::machine::{Core, Machine, Mapped, calibrated_gap, staging};
+use crate::run::generate::{Overflow, Request};
 use anyhow::{Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};

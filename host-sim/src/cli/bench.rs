@@ -6,11 +6,11 @@
 use super::args::PAGE_MIB;
 use super::texts::{Texts, Traced};
 use crate::bench::{Case, Row, Settings, chart, csv, json, markdown, table};
-use crate::card::Preset;
-use crate::failure::Interrupted;
-use crate::interrupt;
-use crate::output::{self, check_path, note, progress, write_whole};
-use crate::simulate::Core;
+use crate::cost::Preset;
+use crate::machine::Core;
+use crate::process::failure::Interrupted;
+use crate::process::interrupt;
+use crate::process::output::{self, check_path, note, progress, write_whole};
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};

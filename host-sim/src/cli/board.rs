@@ -3,12 +3,13 @@
 use super::args::RowArgs;
 use super::prepare::{Prepared, Target, prepare};
 use super::run::read_image;
-use crate::card::Preset;
+use crate::cost::Preset;
+use crate::import::demo;
+use crate::machine::memory::HostMemory;
+use crate::machine::{Mapped, header};
 use crate::model::Model;
-use crate::output::{check_path, note, write_whole};
-use crate::pack::{Format, PredictorChoice};
-use crate::simulate::{Mapped, header};
-use crate::{memory::HostMemory, models};
+use crate::predictor::{Format, PredictorChoice};
+use crate::process::output::{check_path, note, write_whole};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -28,8 +29,8 @@ pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
 /// The model in `directory`, or the demo model of that name: the directory, and the model.
 pub fn model_at(directory: &Path) -> Result<(PathBuf, Model)> {
     let name = directory.to_string_lossy();
-    let path = match models::list().contains(&name.as_ref()) && !directory.exists() {
-        true => models::path(&name)?,
+    let path = match demo::list().contains(&name.as_ref()) && !directory.exists() {
+        true => demo::path(&name)?,
         false => directory.to_owned(),
     };
     let model = Model::load(&path)?;

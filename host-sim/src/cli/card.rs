@@ -3,11 +3,11 @@
 use super::inspect::{Check, check};
 use super::run::read_image;
 use super::summary::bytes;
+use crate::machine::header;
 use crate::medium::{
     CardPlan, Contents, FileMedium, Layout, Medium, Phase, Written, contents, write,
 };
-use crate::output::{self, check_path, note, progress, replace_file};
-use crate::simulate::header;
+use crate::process::output::{self, check_path, note, progress, replace_file};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;

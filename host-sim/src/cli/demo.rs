@@ -4,10 +4,11 @@ use super::args::{MachineArgs, PAGE_MIB, RequestArgs, RowArgs};
 use super::prepare::{Prepared, Target, prepare};
 use super::run::{Stream, stream};
 use super::summary::bytes;
+use crate::import::demo;
+use crate::machine::header;
 use crate::model::Model;
-use crate::pack::{Format, PredictorChoice};
-use crate::simulate::header;
-use crate::{models, output};
+use crate::predictor::{Format, PredictorChoice};
+use crate::process::output;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 #[derive(Args)]
 pub struct Demo {
     /// Demo model.
-    #[arg(long, default_value = "story-nano", value_parser = PossibleValuesParser::new(models::list()))]
+    #[arg(long, default_value = "story-nano", value_parser = PossibleValuesParser::new(demo::list()))]
     model: String,
     #[command(flatten)]
     request: RequestArgs,
@@ -41,7 +42,7 @@ impl Demo {
         if request.prompt.is_empty() && self.model == "story-nano" {
             request.prompt = "One day,".to_owned();
         }
-        let directory: PathBuf = models::path(&self.model)?;
+        let directory: PathBuf = demo::path(&self.model)?;
         let model = Model::load(&directory)?;
         let config = &model.config;
         let four_bits = self.rows.four_bits();

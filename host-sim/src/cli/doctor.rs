@@ -1,7 +1,7 @@
 //! `ripple doctor`: what boards need on this machine, what is there, and how to install the rest.
 
 use super::summary::table;
-use crate::output;
+use crate::process::output;
 use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::PossibleValuesParser;

@@ -2,9 +2,9 @@
 
 use super::run::read_image;
 use super::summary::{bytes, table};
-use crate::failure::bad_input;
-use crate::output;
-use crate::simulate::header;
+use crate::machine::header;
+use crate::process::failure::bad_input;
+use crate::process::output;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ripple_hal::BLOCK_BYTES;

@@ -3,11 +3,11 @@
 //! In: lines of standard input. Out: what the model makes of them, on standard output; all else goes to
 //! standard error. Where standard input is not a terminal, nothing is asked and an error ends it.
 
-use crate::chat::Chat;
-use crate::generate::{End, Request, go_on};
-use crate::output;
-use crate::session;
-use crate::simulate::SimDecoder;
+use crate::machine::SimDecoder;
+use crate::process::output;
+use crate::run::chat::Chat;
+use crate::run::generate::{End, Request, go_on};
+use crate::run::session;
 use anyhow::{Context, Result, bail};
 use ripple_kernel::KvKind;
 use ripple_kernel::text::tokenizer::Tokenizer;

@@ -21,8 +21,8 @@ mod texts;
 mod train;
 
 use crate::bench::policy::Policy;
-use crate::failure::CODES;
-use crate::interrupt;
+use crate::process::failure::CODES;
+use crate::process::interrupt;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 

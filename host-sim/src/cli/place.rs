@@ -1,12 +1,12 @@
 //! The subcommand that places neurons: all layers, some of them, or the parts of several machines.
 
 use super::args::PAGE_MIB;
-use crate::admission::hot_prefix;
-use crate::card::Preset;
-use crate::output::{check_path, note, progress};
+use crate::cost::Preset;
+use crate::machine::{self, best_gap};
+use crate::placement::admission::hot_prefix;
 use crate::placement::{self, Method, Part, PlaceOptions, Placement, ReadCost, pages, refine};
-use crate::simulate::{self, best_gap};
-use crate::trace::Trace;
+use crate::process::output::{check_path, note, progress};
+use crate::profile::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
@@ -152,7 +152,7 @@ pub fn place_for_card(
 ) -> Result<Placement> {
     let stride = trace.bundle_bytes().next_multiple_of(4).max(8);
     let layer = BlockCount::for_bytes(trace.neurons() as u64 * u64::from(stride));
-    let staging = staging.unwrap_or_else(|| simulate::staging(card, layer));
+    let staging = staging.unwrap_or_else(|| machine::staging(card, layer));
     let gap = best_gap(card, stride, staging);
     let cost = ReadCost::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2));
     let bar = progress(trace.layers() as u64, "place");

@@ -1,14 +1,15 @@
 //! From a model and a text to an image, in memory: trace, place, pack.
 
 use super::place::place_for_card;
-use crate::admission::hot_prefix;
-use crate::card::Preset;
+use crate::cost::Preset;
 use crate::model::Model;
-use crate::output::progress;
-use crate::pack::{Format, PredictorChoice, pack_as};
+use crate::model::text::read_tokens;
+use crate::pack::pack_as;
 use crate::placement::PlaceOptions;
-use crate::record::record;
-use crate::text::read_tokens;
+use crate::placement::admission::hot_prefix;
+use crate::predictor::{Format, PredictorChoice};
+use crate::process::output::progress;
+use crate::profile::record::record;
 use anyhow::Result;
 use ripple_hal::BlockCount;
 use ripple_kernel::image::FourBits;

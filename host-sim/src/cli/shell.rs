@@ -1,6 +1,6 @@
 //! What shells and `man` know of the command: completions and manual pages.
 
-use crate::output::{self, write_whole};
+use crate::process::output::{self, write_whole};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Command};
 use clap_complete::Shell;

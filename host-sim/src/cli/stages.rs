@@ -1,20 +1,21 @@
 //! The offline stages, one subcommand each: import, trace, orders, pack.
 
 use super::args::{RowArgs, Rows};
-use crate::failure::{Interrupted, bad_input};
 use crate::import::import_dense;
-use crate::interrupt;
+use crate::model::text::read_tokens;
+use crate::model::threshold::sparsify;
 use crate::model::{Model, Sparsity};
-use crate::output::{self, check_path, note, progress, write_whole};
-use crate::pack::{Format, PredictorChoice, pack_as};
+use crate::pack::pack_as;
 use crate::placement::Placement;
 use crate::placement::runs::order_table;
 use crate::predictor::signs::{SignOptions, calibrate};
+use crate::predictor::{Format, PredictorChoice};
 use crate::predictor::{Goal, Trained};
-use crate::record::record;
-use crate::text::read_tokens;
-use crate::threshold::sparsify;
-use crate::trace::Trace;
+use crate::process::failure::{Interrupted, bad_input};
+use crate::process::interrupt;
+use crate::process::output::{self, check_path, note, progress, write_whole};
+use crate::profile::record::record;
+use crate::profile::trace::Trace;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_kernel::image::FourBits;

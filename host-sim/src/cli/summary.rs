@@ -1,9 +1,9 @@
 //! The report of a run, for people: what ran, what was read, and what that saves.
 
 use super::run::Parts;
-use crate::generate::{End, Generated};
-use crate::report::Report;
-use crate::simulate::{Machine, calibrated};
+use crate::machine::{Machine, calibrated};
+use crate::run::generate::{End, Generated};
+use crate::run::report::Report;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use ripple_hal::BLOCK_BYTES;

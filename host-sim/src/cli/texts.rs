@@ -3,12 +3,12 @@
 //! In: the options that `ripple bench` and `ripple report` share. Out: a [`Traced`] for each model.
 
 use crate::bench::Case;
+use crate::import::demo;
 use crate::model::Model;
-use crate::models as demo;
-use crate::output::progress;
-use crate::record::record;
-use crate::text::read_tokens;
-use crate::trace::Trace;
+use crate::model::text::read_tokens;
+use crate::process::output::progress;
+use crate::profile::record::record;
+use crate::profile::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, value_parser};
 use std::path::{Path, PathBuf};

@@ -2,12 +2,12 @@
 
 use super::summary::{bytes, table};
 use crate::model::Model;
-use crate::output::{self, check_path, note, progress};
-use crate::pack::{PredictorChoice, geometry};
+use crate::model::text::read_tokens;
 use crate::predictor::low_rank::{LowRankOptions, train};
 use crate::predictor::signs::{SignOptions, calibrate};
 use crate::predictor::{Goal, Quality, Trained, judge, masked_perplexity, scores};
-use crate::text::read_tokens;
+use crate::predictor::{PredictorChoice, geometry};
+use crate::process::output::{self, check_path, note, progress};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, value_parser};
 use ripple_kernel::image::SectionKind;

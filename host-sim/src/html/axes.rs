@@ -3,7 +3,7 @@
 //! In: ranges, labels. Out: [`Plot`], where values have places. Knows nothing of what is plotted.
 
 use crate::bench::columns::digits;
-use crate::svg::{Anchor, Svg};
+use crate::bench::svg::{Anchor, Svg};
 
 /// Width of every plot; pages scale it.
 pub const WIDTH: f64 = 440.0;

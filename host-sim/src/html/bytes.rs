@@ -4,8 +4,8 @@ use super::axes::WIDTH;
 use super::cache::bench;
 use super::figure::{Figure, Section, class, table};
 use crate::bench::columns::{digits, percent};
+use crate::bench::svg::{Anchor, Svg};
 use crate::study::Study;
-use crate::svg::{Anchor, Svg};
 
 const NAMES: f64 = 108.0;
 const AFTER: f64 = 70.0;

@@ -2,7 +2,7 @@
 //!
 //! In: words and drawings. Out: HTML that is XML too. Knows nothing of what is shown.
 
-use crate::svg::escaped;
+use crate::bench::svg::escaped;
 
 /// A section: some words, figures side by side, tables below.
 pub struct Section {

@@ -4,8 +4,8 @@
 
 use super::axes::WIDTH;
 use super::colour::viridis;
+use crate::bench::svg::{Anchor, Svg};
 use crate::study::Matrix;
-use crate::svg::{Anchor, Svg};
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -15,10 +15,10 @@ mod orders;
 mod parts;
 
 use crate::bench::columns::{digits, percent};
+use crate::bench::svg::escaped;
 use crate::bench::{BASELINE, OURS, Row};
-use crate::card::Preset;
+use crate::cost::Preset;
 use crate::study::Study;
-use crate::svg::escaped;
 use figure::table;
 use std::fmt::Write;
 

@@ -3,8 +3,8 @@
 use super::axes::WIDTH;
 use super::figure::{Figure, Section, table};
 use crate::bench::columns::digits;
+use crate::bench::svg::{Anchor, Svg};
 use crate::study::{PartTime, PresetTime, Study};
-use crate::svg::{Anchor, Svg};
 
 const NAMES: f64 = 108.0;
 const AFTER: f64 = 74.0;

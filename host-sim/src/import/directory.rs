@@ -4,7 +4,8 @@
 
 use super::checkpoint::Checkpoint;
 use super::config::{self, Family, Parsed};
-use super::tokenizer::{self, TokenizerSpec};
+use super::tokenizer;
+use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail};
 use ripple_kernel::config::ModelConfig;

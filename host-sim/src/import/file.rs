@@ -4,9 +4,9 @@
 //! configuration and the tokenizer; and back, bit for bit. Knows nothing of other formats.
 
 use super::checkpoint::Checkpoint;
-use super::tokenizer::TokenizerSpec;
+use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model, Sparsity};
-use crate::output;
+use crate::process::output;
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
 use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};

@@ -8,7 +8,7 @@
 
 use super::rotary::halves_of_neighbours;
 use super::sentencepiece::{self, Piece};
-use super::tokenizer::TokenizerSpec;
+use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod config;
+pub mod demo;
 mod directory;
 mod file;
 mod gguf;
@@ -14,9 +15,8 @@ mod rotary;
 mod sentencepiece;
 pub mod tokenizer;
 
-use crate::failure::bad_input;
 use crate::model::Model;
-use crate::models;
+use crate::process::failure::bad_input;
 use anyhow::{Result, bail};
 use ripple_kernel::config::Activation;
 use std::io::Read;
@@ -41,7 +41,7 @@ impl Model {
                 "{}: no such model; expected a file written by `ripple import`, a GGUF file or \
                  the directory of a Hugging Face checkpoint (demo models: {})",
                 path.display(),
-                models::list().join(", ")
+                demo::list().join(", ")
             )
         }
     }

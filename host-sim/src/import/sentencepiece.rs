@@ -6,7 +6,7 @@
 //! SentencePiece merges the two neighbours that make the piece of the best score, the leftmost of
 //! several. So a score is a rank, and pieces of one score have one rank.
 
-use super::tokenizer::{Kind, TokenizerSpec};
+use crate::model::tokenizer::{Kind, TokenizerSpec};
 use anyhow::{Result, ensure};
 use std::collections::HashMap;
 

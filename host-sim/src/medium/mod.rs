@@ -2,7 +2,7 @@
 //!
 //! In: an image, a file or a block device. Out: a card that firmware opens, verified, or one that it
 //! does not open at all. Knows nothing of what an image holds but its first block. The simulated
-//! card is [`card`](crate::card).
+//! card is [`SimCard`](crate::machine::SimCard).
 //!
 //! [`CardPlan`] is the card as it is to be, [`write()`] puts it on a [`Medium`], [`Disk`] is what the
 //! system says about a device, [`contents`] what can be read from it.

@@ -3,7 +3,7 @@
 //! In: a card's timing, the bundles' size, the longest read. Out: the time that sets of slots take,
 //! in picoseconds. Knows nothing of traces.
 
-use crate::card::Timing;
+use crate::cost::Timing;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::read::collapse::collapse;
 

@@ -4,8 +4,8 @@
 //! by the key `first_layer`.
 
 use super::{Method, Order, PagePlan, Pages, Part, Placement, Settings, check_hot};
-use crate::failure::bad_input;
-use crate::output::write_whole;
+use crate::process::failure::bad_input;
+use crate::process::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::json;

@@ -2,7 +2,7 @@
 //!
 //! In: co-activation counts, and the neurons to order. Out: their order. Knows nothing of traces.
 
-use crate::coactivation::CoActivation;
+use crate::profile::coactivation::CoActivation;
 
 /// Orders `neurons` (ascending) so that those active together lie side by side.
 ///

@@ -13,6 +13,7 @@
 //! ripple place --merge part-* -o big.placement
 //! ```
 
+pub mod admission;
 mod cost;
 mod file;
 mod greedy;
@@ -31,8 +32,8 @@ pub use part::Part;
 pub use refine::refine;
 pub use wide::greedy_wide;
 
-use crate::coactivation::{CoActivation, Columns};
-use crate::trace::Trace;
+use crate::profile::coactivation::{CoActivation, Columns};
+use crate::profile::trace::Trace;
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use rand::SeedableRng;

@@ -3,7 +3,7 @@
 //! In: a permutation. Out: [`Order`], checked, and its expected reads. Knows nothing of how it was
 //! found.
 
-use crate::coactivation::CoActivation;
+use crate::profile::coactivation::CoActivation;
 use thiserror::Error;
 
 /// A permutation: which neuron of the checkpoint lies in each slot on the card.

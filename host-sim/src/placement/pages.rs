@@ -11,7 +11,7 @@
 
 use super::Placement;
 use super::cost::ReadCost;
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use ripple_kernel::image::Page;

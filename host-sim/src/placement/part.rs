@@ -4,7 +4,7 @@
 //! placement, the same as if one machine had made it. Knows nothing of schedulers.
 
 use super::{Method, Order, PlaceOptions, Placement, Settings, check_hot, order_layers};
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use anyhow::{Result, ensure};
 use std::fmt::Debug;
 use std::ops::Range;

@@ -10,7 +10,7 @@
 
 use super::cost::ReadCost;
 use super::{Method, Order, Placement};
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use anyhow::{Context, Result};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};

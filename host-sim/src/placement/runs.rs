@@ -5,7 +5,7 @@
 //! nothing of devices or time.
 
 use super::{Method, Order, PlaceOptions, Placement, place};
-use crate::trace::{Trace, set_bits};
+use crate::profile::trace::{Trace, set_bits};
 use anyhow::{Result, ensure};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use rayon::prelude::*;

@@ -8,7 +8,7 @@
 //! and 546 MiB at most. `tests/examples/synthetic_trace.rs` has the commands.
 
 use super::greedy::{Links, lay_out};
-use crate::coactivation::Columns;
+use crate::profile::coactivation::Columns;
 
 /// Orders `neurons` (ascending) as [`greedy`](super::greedy()) does, save that only candidate pairs
 /// are looked at: [`Columns::candidates`].

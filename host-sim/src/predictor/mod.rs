@@ -4,14 +4,16 @@
 //! chosen to reach a goal; and recall, precision and perplexity of that on other tokens. What the
 //! scores are made of, [`signs`] and [`low_rank`] know; the same text gives the same numbers.
 
+mod choice;
 mod file;
 pub mod low_rank;
 pub mod signs;
 
+pub use choice::{Format, PredictorChoice, geometry};
+
 use crate::model::Model;
-use crate::pack::PredictorChoice;
-use crate::reference::{Reference, perplexity, window_loss};
-use crate::text::windows;
+use crate::model::reference::{Reference, perplexity, window_loss};
+use crate::model::text::windows;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! In: a profile and a held-out trace. Out: [`LayerActivation`], one a layer.
 
 use crate::bench::Case;
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::cmp::Reverse;

@@ -4,7 +4,7 @@
 
 use super::orders::Placed;
 use crate::placement::Order;
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use serde::Serialize;
 
 /// Most cells of a matrix, each way.

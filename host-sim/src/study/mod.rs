@@ -8,6 +8,7 @@ mod budget;
 mod coactivation;
 mod orders;
 mod parts;
+pub mod quality;
 
 pub use activation::LayerActivation;
 pub use budget::{Budget, Spent};
@@ -16,7 +17,7 @@ pub use orders::{BINS, OrderRuns, bin_name};
 pub use parts::{PartTime, PresetTime};
 
 use crate::bench::{Case, Row, Settings};
-use crate::simulate::Machine;
+use crate::machine::Machine;
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;

@@ -2,11 +2,11 @@
 //!
 //! In: a profile trace, a card. Out: [`Placed`], orders without a hot prefix, and [`OrderRuns`].
 
-use crate::card::Preset;
+use crate::cost::Preset;
+use crate::machine::{best_gap, staging};
 use crate::placement::runs::{RunLengths, histogram};
 use crate::placement::{Method, PlaceOptions, Placement, ReadCost, place, refine};
-use crate::simulate::{best_gap, staging};
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use anyhow::Result;
 use rayon::prelude::*;
 use ripple_hal::BlockCount;

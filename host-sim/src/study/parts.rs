@@ -2,9 +2,9 @@
 //!
 //! In: an image, a machine. Out: [`PresetTime`]. All times are simulated.
 
-use crate::generate::{Overflow, Request, generate};
-use crate::report::report;
-use crate::simulate::Machine;
+use crate::machine::Machine;
+use crate::run::generate::{Overflow, Request, generate};
+use crate::run::report::report;
 use anyhow::{Context, Result, anyhow};
 use ripple_kernel::Stage;
 use ripple_kernel::image::Image;
@@ -44,7 +44,7 @@ pub struct PartTime {
 
 /// Generates `tokens` tokens from the beginning of a text, greedily, without drafts.
 pub fn time(image: &Arc<[u8]>, machine: &Machine, tokens: u32) -> Result<PresetTime> {
-    let header = crate::simulate::header(image)?;
+    let header = crate::machine::header(image)?;
     let mut memory = machine.memory(&header);
     let mut decoder = machine.open(image, &mut memory)?;
     let section = Image::new(header, image);

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use ripple_host_sim::models;
+use ripple_host_sim::import::demo;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub struct Directory {
 impl Directory {
     /// A copy of the demo model `name`.
     pub fn of(name: &str) -> Self {
-        let source = models::path(name).unwrap();
+        let source = demo::path(name).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(source.join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
         let bytes = std::fs::read(source.join("model.safetensors")).unwrap();

@@ -1,7 +1,7 @@
 //! What `ripple bench` asks for and writes, with a replay that makes its rows up.
 
 use super::{Bench, Case, Preset, Row, Settings};
-use crate::trace::{TraceBuilder, TraceHeader};
+use crate::profile::trace::{TraceBuilder, TraceHeader};
 use anyhow::{Result, bail};
 use clap::Parser;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,8 @@
 
 use super::{Gguf, Value};
 use crate::import::sentencepiece::{self, Piece, Use};
-use crate::import::tokenizer::{AddedToken, Bpe, Pair, TokenizerSpec, byte_level};
+use crate::import::tokenizer::{AddedToken, Bpe, Pair, byte_level};
+use crate::model::tokenizer::TokenizerSpec;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Pre-tokenizers that are GPT-2's expression, and those that cut numbers into digits before.

@@ -3,12 +3,12 @@
 //! In: a model and tokens. Out: a [`Trace`] of which neurons fired. The observer is a
 //! [`Probe`], the same that watches the kernel, so a trace of either has one form.
 
-use crate::interrupt;
 use crate::model::Model;
-use crate::pack::{PredictorChoice, geometry};
-use crate::reference::Reference;
-use crate::text::windows;
-use crate::trace::{Trace, TraceBuilder, TraceHeader};
+use crate::model::reference::Reference;
+use crate::model::text::windows;
+use crate::predictor::{PredictorChoice, geometry};
+use crate::process::interrupt;
+use crate::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use rayon::prelude::*;
 use ripple_kernel::Probe;
 

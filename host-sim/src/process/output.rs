@@ -108,7 +108,7 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         .prefix(".ripple-")
         .tempfile_in(folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
-    let _unfinished = crate::interrupt::unfinished(file.path());
+    let _unfinished = crate::process::interrupt::unfinished(file.path());
     let written = fill(file.as_file()).and_then(|()| Ok(file.as_file().sync_all()?));
     written.map_err(|error| {
         let fix = if is_full(&error) { "; make room on the disk" } else { "" };

@@ -9,7 +9,7 @@ mod counters;
 
 pub use columns::Columns;
 
-use crate::trace::{Trace, set_bits};
+use crate::profile::trace::{Trace, set_bits};
 use counters::{Counters, LANE_NEURONS, LANE_WORDS, MOST_ROWS};
 
 /// Tokens counted at a time: their rows stay in the L2 cache (1 MiB at 2048 neurons).

@@ -4,12 +4,12 @@
 //! (windows of the full context, no overlap, losses averaged over windows), how far its distributions
 //! are from the reference's, and how many bundles it wants.
 
-use crate::failure::Interrupted;
-use crate::interrupt;
-use crate::memory::HostMemory;
+use crate::machine::memory::HostMemory;
 use crate::model::Model;
-use crate::reference::{Reference, window_loss};
-use crate::text::windows;
+use crate::model::reference::{Reference, window_loss};
+use crate::model::text::windows;
+use crate::process::failure::Interrupted;
+use crate::process::interrupt;
 use anyhow::{Result, anyhow, ensure};
 use rayon::prelude::*;
 use ripple_hal::Slice;
@@ -144,7 +144,7 @@ impl Truth {
 }
 
 fn image_window(image: &[u8], window: &[u32], options: &Options, truth: &Truth) -> Result<Window> {
-    let header = crate::simulate::header(image)?;
+    let header = crate::machine::header(image)?;
     let (found, expected) = (
         header.geometry.config.vocab as usize,
         truth.log_probabilities.first().map_or(0, Vec::len),

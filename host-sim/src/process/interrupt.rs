@@ -3,7 +3,7 @@
 //! In: SIGINT, or what stands for it. Out: [`requested`], for commands that [`listen`]. Knows
 //! nothing of what they do.
 
-use crate::failure::INTERRUPTED;
+use crate::process::failure::INTERRUPTED;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ pub fn install() {
     // Where it cannot be set up, Ctrl-C ends the process as it always did.
     let _ = ctrlc::set_handler(|| {
         if !LISTENS.load(Ordering::Relaxed) || REQUESTED.swap(true, Ordering::Relaxed) {
-            crate::output::note("error: interrupted; no file was half written");
+            crate::process::output::note("error: interrupted; no file was half written");
             let unfinished = lock();
             unfinished.iter().for_each(|path| drop(std::fs::remove_file(path)));
             std::process::exit(INTERRUPTED.into());

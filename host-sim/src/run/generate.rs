@@ -3,11 +3,11 @@
 //! In: an open decoder, its tokenizer, a sampler. Out: pieces of text, and how many tokens were fed.
 //! The prompt is fed in chunks; greedy decoding may draft what comes next. A text can be gone on with.
 
-use crate::failure::bad_input;
-use crate::interrupt;
+use crate::machine::damaged;
+use crate::process::interrupt;
 use anyhow::{Result, anyhow, ensure};
-use ripple_hal::{BlockIdx, WriteDevice};
-use ripple_kernel::image::{Header, SectionKind};
+use ripple_hal::WriteDevice;
+use ripple_kernel::image::Header;
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 use ripple_kernel::text::stop::StopMatcher;
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
@@ -325,24 +325,4 @@ fn failed<E: std::fmt::Debug>(header: &Header, at: u32, error: StepError<E>) -> 
         StepError::Corrupt { table, slot } => damaged(header, table, slot),
         error => anyhow!("token {at}: {error}"),
     }
-}
-
-/// Names the section of a record that arrived damaged, and the fix.
-pub(crate) fn damaged(header: &Header, table: BlockIdx, slot: u32) -> anyhow::Error {
-    bad_input(anyhow!(damage(header, table, slot)))
-}
-
-fn damage(header: &Header, table: BlockIdx, slot: u32) -> String {
-    let holds = |kind: &SectionKind| {
-        let section = header.section(*kind);
-        let end = section.start.0 + section.part.0 * header.parts(*kind);
-        (section.start.0..end).contains(&table.0)
-    };
-    let Some(kind) = SectionKind::ALL.into_iter().find(holds) else {
-        return format!("record {slot} of the table at block {} is damaged", table.0);
-    };
-    let section = header.section(kind);
-    let part = (table.0 - section.start.0) / section.part.0.max(1);
-    let layer = if kind.per_layer() { format!(", layer {part}") } else { String::new() };
-    format!("section `{kind}`{layer}: record {slot} is damaged; copy the image again")
 }

@@ -3,8 +3,8 @@
 //! In: a text and a model's tokenizer. Out: windows of at most the model's context, each run from
 //! an empty KV cache. Knows nothing of what runs them.
 
-use crate::failure::bad_input;
 use crate::model::Model;
+use crate::process::failure::bad_input;
 use anyhow::{Context, Result, anyhow, ensure};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use std::path::Path;

@@ -3,11 +3,16 @@
 //! In: a shape, and a source of named tensors. Out: [`Model`], complete and of that shape. Knows
 //! nothing of files or of where a tensor's values come from.
 
-use crate::import::tokenizer::TokenizerSpec;
+pub mod reference;
+pub mod text;
+pub mod threshold;
+pub mod tokenizer;
+
 use anyhow::{Result, ensure};
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
 use ripple_kernel::image::Lossy;
 use ripple_kernel::math::activation::coefficient;
+use tokenizer::TokenizerSpec;
 
 /// A table of `rows * cols` values, row after row.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,9 @@
 //! In: bytes, a [`Timing`], a [`VirtualClock`]. Out: [`SimCard`], and [`Stats`] of what was read.
 //! Knows nothing of what the bytes are or who computes meanwhile.
 
-use super::clock::PS_PER_NS;
-use super::{Contents, Timing, VirtualClock, WithRoom};
+use super::clock::VirtualClock;
+use super::contents::{Contents, WithRoom};
+use crate::cost::{PS_PER_NS, Timing};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange, WriteDevice};
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,8 @@
 //!
 //! In: a decoder after a run, and the machine it ran on. Out: [`Report`]. All times are simulated.
 
-use crate::meter::StageCounts;
-use crate::simulate::{Core, Dense, Machine, SimDecoder};
+use crate::machine::meter::StageCounts;
+use crate::machine::{Core, Dense, Machine, SimDecoder};
 use anyhow::Result;
 use ripple_kernel::image::SectionKind;
 use ripple_kernel::{Stage, Usage};

@@ -2,8 +2,9 @@
 //!
 //! In: the kernel's reports. Out: counts by stage, and a virtual clock that was moved on.
 
-use crate::card::{Timing, VirtualClock};
-use crate::simulate::Core;
+use super::Core;
+use super::clock::VirtualClock;
+use crate::cost::Timing;
 use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use serde::Serialize;

@@ -3,13 +3,25 @@
 //! In: an image, a card preset, a core, what is mapped. Out: a decoder, and what a dense engine costs.
 //! Time is simulated: reads cost what the card's model says, computation what the core's says.
 
-use crate::card::{Preset, SimCard, Timing, VirtualClock, WithRoom};
-use crate::failure::bad_input;
-use crate::generate::damaged;
-use crate::memory::HostMemory;
-use crate::meter::Meter;
+mod card;
+mod clock;
+mod contents;
+mod damage;
+pub mod memory;
+pub mod meter;
+
+pub use card::{SimCard, Stats};
+pub use clock::VirtualClock;
+pub use contents::{Contents, WithRoom};
+pub(crate) use damage::damaged;
+
+use crate::cost::{Preset, Timing};
+
+use crate::process::failure::bad_input;
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
+use memory::HostMemory;
+use meter::Meter;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, ReadPattern, calibrate};
 use ripple_kernel::image::{Bundle, Geometry, Header, Image, ImageError, SectionKind};
 use ripple_kernel::read::collapse::collapse;

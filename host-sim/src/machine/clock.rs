@@ -2,11 +2,10 @@
 //!
 //! In: durations. Out: [`VirtualClock`], a handle to one moment. Knows nothing of who advances it.
 
+use crate::cost::PS_PER_NS;
 use ripple_hal::{Clock, Micros};
 use std::cell::Cell;
 use std::rc::Rc;
-
-pub(super) const PS_PER_NS: u64 = 1000;
 
 /// A handle to a clock that starts at 0; clones are the same clock.
 ///

@@ -3,7 +3,7 @@
 //! In: a trace and a layer. Out: [`Columns`]: frequencies, and the exact counts of any pairs.
 //! Memory grows with tokens times neurons, not with pairs. Knows nothing of orders.
 
-use crate::trace::{Trace, set_bits};
+use crate::profile::trace::{Trace, set_bits};
 use rayon::prelude::*;
 
 /// Words of a stretch of a column.

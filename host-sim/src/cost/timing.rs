@@ -2,8 +2,9 @@
 //!
 //! In: a number of bytes. Out: a duration. Knows nothing of which card it describes.
 
-use super::clock::PS_PER_NS;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const PS_PER_NS: u64 = 1000;
 
 /// The time of one read of `n` bytes: `T(n) = t0 + n / BW`, unless a table says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! In: a trace and a budget. Out: for each layer, the length of its hot prefix. Placement then puts
 //! the layer's most frequent neurons there.
 
-use crate::trace::Trace;
+use crate::profile::trace::Trace;
 use std::cmp::Reverse;
 
 /// Lengths of the hot prefixes when `share` of all bundles is held: the most frequent ones of the

@@ -4,9 +4,9 @@
 //! [`Sparsity`]. Each layer's threshold is the size of activation that this share of its neurons is
 //! above, over the whole text (Lee et al., "CATS: Contextually-Aware Thresholding for Sparsity", 2024).
 
+use crate::model::reference::{Reference, window_loss};
+use crate::model::text::windows;
 use crate::model::{Model, Sparsity};
-use crate::reference::{Reference, window_loss};
-use crate::text::windows;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use ripple_kernel::image::Lossy;

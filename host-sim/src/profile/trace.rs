@@ -11,8 +11,8 @@
 
 mod header;
 
-use crate::failure::bad_input;
-use crate::output::write_whole;
+use crate::process::failure::bad_input;
+use crate::process::output::write_whole;
 use anyhow::{Context, Result, ensure};
 use header::{check_header, explain, read_ids};
 use memmap2::Mmap;
