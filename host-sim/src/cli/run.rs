@@ -2,7 +2,7 @@
 
 use super::args::{MachineArgs, RequestArgs};
 use super::interactive::Conversation;
-use super::summary::summary;
+use super::summary::{Parts, summary};
 use crate::machine::{Machine, header};
 use crate::process::failure::{Interrupted, bad_input};
 use crate::process::interrupt;
@@ -207,21 +207,6 @@ impl Outcome {
             accepted: generated.accepted,
         }
     }
-}
-
-/// Prompt and generated text apart.
-#[derive(Serialize)]
-pub struct Parts {
-    /// Bytes a token of the prompt.
-    pub prompt_bytes_per_token: f64,
-    /// Bytes a token fed after it.
-    pub decode_bytes_per_token: f64,
-    /// Tokens a pass after the prompt.
-    pub tokens_per_pass: f64,
-    /// Tokens drafted.
-    pub drafted: u32,
-    /// Of these, the ones that were right.
-    pub accepted: u32,
 }
 
 /// A run as JSON; every time in it is simulated.

@@ -1,12 +1,27 @@
 //! The report of a run, for people: what ran, what was read, and what that saves.
 
-use super::run::Parts;
 use crate::machine::{Machine, calibrated};
 use crate::run::generate::{End, Generated};
 use crate::run::report::Report;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use ripple_hal::BLOCK_BYTES;
+use serde::Serialize;
+
+/// Prompt and generated text apart.
+#[derive(Serialize)]
+pub struct Parts {
+    /// Bytes a token of the prompt.
+    pub prompt_bytes_per_token: f64,
+    /// Bytes a token fed after it.
+    pub decode_bytes_per_token: f64,
+    /// Tokens a pass after the prompt.
+    pub tokens_per_pass: f64,
+    /// Tokens drafted.
+    pub drafted: u32,
+    /// Of these, the ones that were right.
+    pub accepted: u32,
+}
 
 /// A few lines that say it all; every time in them is simulated, and says so.
 pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts: &Parts) -> String {

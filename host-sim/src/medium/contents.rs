@@ -7,7 +7,7 @@ use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, ExtentDevice, FatFile, Partition, PartitionTable,
     RawPartition,
 };
-use ripple_kernel::image::header::MAGIC;
+use ripple_kernel::image::MAGIC;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

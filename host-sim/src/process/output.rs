@@ -9,7 +9,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Files that are being written.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// The folder that `path` lies in.
 fn folder(path: &Path) -> &Path {
@@ -108,7 +112,7 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         .prefix(".ripple-")
         .tempfile_in(folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
-    let _unfinished = crate::process::interrupt::unfinished(file.path());
+    let _unfinished = Unfinished::new(file.path());
     let written = fill(file.as_file()).and_then(|()| Ok(file.as_file().sync_all()?));
     written.map_err(|error| {
         let fix = if is_full(&error) { "; make room on the disk" } else { "" };
@@ -125,6 +129,34 @@ pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Resu
         format!("{}: the finished file could not be put in place", path.display())
     })?;
     Ok(())
+}
+
+/// A file that [`remove_unfinished_and_exit`] removes before this is dropped.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn new(path: &Path) -> Self {
+        unfinished().push(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        unfinished().retain(|path| *path != self.0);
+    }
+}
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the files that are being written, and ends the process.
+pub fn remove_unfinished_and_exit(code: i32) -> ! {
+    // Locked until the end: no other thread begins a file.
+    let unfinished = unfinished();
+    unfinished.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    std::process::exit(code)
 }
 
 /// Whether a file could not grow.

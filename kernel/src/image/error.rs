@@ -1,7 +1,7 @@
 //! Why bytes are not an image this code can run.
 
 use super::geometry::SectionKind;
-use super::header::{MAGIC, VERSION};
+use super::{MAGIC, VERSION};
 use crate::config::ConfigError;
 use ripple_hal::BlockCount;
 

@@ -7,15 +7,11 @@
 use super::crc::crc32;
 use super::error::ImageError;
 use super::geometry::{Bundle, FourBits, Geometry, Predictor, SectionKind};
+use super::{MAGIC, VERSION};
 use crate::config::{Activation, Ffn, ModelConfig, Norm, Position};
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// The first bytes of every image.
-pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
-/// The format this code reads and writes; any change of the format changes it.
-pub const VERSION: u16 = 3;
 
 const SECTIONS: usize = SectionKind::ALL.len();
 

@@ -82,7 +82,7 @@ pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
 
 #[inline]
 fn term(scale: u16, numbers: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i64 {
-    i64::from(isa::dot_group(numbers, x)) * i64::from(fixed(scale))
+    i64::from(dot_group(numbers, x)) * i64::from(fixed(scale))
 }
 
 /// `acc_j += c_(j / 32) * q_j`, wrapping, with what `coefficient` makes of a group's scale.
@@ -96,6 +96,16 @@ pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -
     if let Some((scale, numbers)) = groups.next() {
         axpy(rest, coefficient(scale), unpack(numbers).get(..rest.len()).unwrap_or(&[]));
     }
+}
+
+#[cfg(not(any(ripple_isa = "portable", ripple_isa = "neon")))]
+use isa::dot_group;
+
+/// Dot product of a group with as many numbers of a packed vector.
+#[cfg(any(ripple_isa = "portable", ripple_isa = "neon"))]
+#[inline]
+fn dot_group(group: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i32 {
+    super::scalar::dot(&unpack(group), isa::numbers(x))
 }
 
 #[cfg(ripple_isa = "armv7em")]

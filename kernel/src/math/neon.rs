@@ -7,7 +7,7 @@
 use super::scalar;
 
 #[cfg(feature = "q4")]
-pub use super::portable::{FIRST_WORD, GROUP_WORDS, dot_group};
+pub use super::portable::{FIRST_WORD, GROUP_WORDS};
 pub use super::portable::{element, numbers, pack};
 
 /// Instructions for 64 numbers: 2 loads, 4 `smull`, 4 `smlal2`, 4 `sadalp`, 2 for the loop.

@@ -32,13 +32,6 @@ pub const FIRST_WORD: usize = 0;
 #[cfg(feature = "q4")]
 pub const GROUP_WORDS: usize = 8;
 
-/// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
-#[cfg(all(feature = "q4", any(ripple_isa = "portable", ripple_isa = "neon")))]
-#[inline]
-pub fn dot_group(group: &[u8; 16], x: &[u32; GROUP_WORDS]) -> i32 {
-    super::scalar::dot(&super::groups::unpack(group), numbers(x))
-}
-
 /// All numbers of a packed vector.
 #[inline]
 pub fn numbers(words: &[u32]) -> &[i8] {
