@@ -1,5 +1,5 @@
 // Goes on from a prompt with the likeliest token, and prints a line a step: position, token, CRC-32 of
-// the logits. They are those of tests/qemu/mps2-an386.txt, to the last bit: `boards/test-c.sh`.
+// the logits. They are those of tests/qemu/mps2-an386.txt, to the last bit: `boards/x test-c`.
 
 #include "board.h"
 

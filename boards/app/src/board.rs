@@ -34,7 +34,7 @@ pub struct Board {
 }
 
 /// What firmware takes beside the model's regions and the main loop's desk: measured by
-/// `boards/test.sh`, which fails when it changes and says what to write here.
+/// `boards/x test`, which fails when it changes and says what to write here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Firmware {
     /// Bytes of code and constants, the front of the image not among them.

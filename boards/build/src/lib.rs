@@ -2,7 +2,7 @@
 //! writes what the firmware includes.
 //!
 //! In: a [`Board`]; `RIPPLE_CARD`, a folder with `model.img`, the image to embed (without it
-//! `boards/image.sh` makes the board's own). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory
+//! the board's own, in `target/boards`, which is made by `ripple`). Out, in `OUT_DIR`: `plan.rs` with `PLAN`, the exact memory
 //! plan, and `MAPPED`, the front of the image; `memory.x` where the board has one. And for the linker
 //! `_stack_size`, the bytes that the board keeps for the stack. A model that does not fit fails the
 //! build here, with the region and the bytes missing; what only the linker knows (code, drivers) it
@@ -13,7 +13,7 @@ use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::image::Header;
 use ripple_kernel::{MemoryPlan, Region};
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::exit;
 use std::{env, fs};
 
 /// Prepares `board`; `section`: where the linker puts the mapped front of the image, if not with
@@ -78,27 +78,16 @@ fn parts(board: &Board, budget: &Budget) -> String {
 /// The image to embed.
 fn image(board: &Board, folder: &Path) -> Result<PathBuf, String> {
     println!("cargo:rerun-if-env-changed=RIPPLE_CARD");
-    let boards = folder.parent().ok_or("the board is not in a folder")?;
+    let root = folder.ancestors().nth(2).ok_or("the board is not in boards/BOARD")?;
     let card = env::var_os("RIPPLE_CARD");
     let image = match &card {
         Some(card) => Path::new(card).join("model.img"),
-        None => boards.join("../target/boards").join(board.name).join("model.img"),
+        None => root.join("target/boards").join(board.name).join("model.img"),
     };
     println!("cargo:rerun-if-changed={}", image.display());
     if card.is_none() && !image.exists() {
-        // A cargo of its own, with a target directory of its own: this one holds the lock of ours.
-        let status = Command::new(boards.join("image.sh"))
-            .arg(board.name)
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_BUILD_TARGET")
-            .stdout(std::process::Stdio::null())
-            .status()
-            .map_err(|e| format!("boards/image.sh: {e}"))?;
-        if !status.success() {
-            return Err(format!("boards/image.sh {}: {status}", board.name));
-        }
+        let (machine, _) = ripple_machines::by_name(board.name).ok_or("no such machine")?;
+        ripple_machines::image(root, &ripple_machines::ripple(root)?, &machine, None)?;
     }
     Ok(image)
 }

@@ -12,10 +12,7 @@ use ripple_kernel::{Decoder, KvKind, Memory, Options};
 #[inline(never)]
 pub fn run() -> Option<()> {
     let staging = blocks();
-    #[cfg(not(feature = "driver"))]
     let mut card = io::Device;
-    #[cfg(feature = "driver")]
-    let mut card = crate::driver::card();
     let file = FatFile::<16>::resolve(&mut card, "MODEL.RPL", staging).ok()?;
     let mut device = ExtentDevice::new(card, file);
     let calibration = calibrate(&mut device, &Timer, staging, Micros(100_000)).ok()?;

@@ -1,5 +1,5 @@
 //! A firmware that calls all of `ripple-kernel` and `ripple-hal` that a board can: it is linked to be
-//! looked at, never run. `check.sh` fails when a panic is in it, and says how large what is.
+//! looked at, never run. `boards/x check` fails when a panic is in it, and says how large what is.
 //!
 //! Every value comes out of one volatile word and every result goes into it, so that the compiler
 //! can leave nothing out. What is large is called by its address: inlined here it would not count as
@@ -12,12 +12,10 @@
 mod adapters;
 #[cfg(feature = "board")]
 mod board;
-#[cfg(all(feature = "card", not(feature = "driver")))]
+#[cfg(feature = "card")]
 mod card;
 #[cfg(feature = "decoder")]
 mod decoder;
-#[cfg(feature = "driver")]
-mod driver;
 #[cfg(any(feature = "fat", feature = "calibrate"))]
 mod files;
 #[allow(dead_code, unused_imports, reason = "each feature uses its part")]
@@ -60,7 +58,7 @@ pub extern "C" fn _start() -> ! {
             5 => adapters::run(),
             #[cfg(feature = "rest")]
             6 => rest::run(),
-            #[cfg(all(feature = "card", not(feature = "driver")))]
+            #[cfg(feature = "card")]
             7 => card::run(),
             #[cfg(feature = "board")]
             8 => io::give(board::run().is_none().into()),

@@ -1,4 +1,4 @@
-//! What is counted, between markers: which region is what, `run.sh` knows too.
+//! What is counted, between markers: which region is what, `boards/x kernels` knows too.
 //!
 //! In: memory, and the loops of a version. Out: nothing; the counts are the emulator's.
 

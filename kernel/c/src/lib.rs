@@ -2,7 +2,7 @@
 //!
 //! In: pointers that C promises to be good, checked as far as they can be. Out: what `ripple-kernel`
 //! does with them, and a [`RippleStatus`]. Nothing here allocates, keeps global state or panics
-//! (`check.sh`); a decoder lives in memory that the caller lends.
+//! (`boards/x check`); a decoder lives in memory that the caller lends.
 //!
 //! ```sh
 //! cargo build --release --target thumbv7em-none-eabihf     # target/.../release/libripple_c.a
@@ -34,7 +34,7 @@ pub use sampler::*;
 pub use status::{RippleStatus, ripple_message};
 pub use text::*;
 
-/// Never linked: see `check.sh`.
+/// Never linked: see `boards/x check`.
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
