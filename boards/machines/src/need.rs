@@ -50,11 +50,11 @@ pub enum State {
 }
 
 impl State {
-    /// In words.
-    pub const fn words(self) -> &'static str {
+    /// In a word.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::TooOld => "too old",
+            Self::TooOld => "too-old",
             Self::Missing => "missing",
         }
     }

@@ -38,7 +38,7 @@ struct Check {
     /// What it is for.
     purpose: &'static str,
     /// `ok`, `too-old` or `missing`.
-    state: String,
+    state: &'static str,
     /// Whether a board cannot be built or run without it.
     needed: bool,
     /// Its version, where it has one.
@@ -54,8 +54,7 @@ impl From<Need> for Check {
         let (state, found) = need.look();
         let install = (state != State::Ok).then(|| need.install());
         let Need { name, purpose, needed, boards, .. } = need;
-        let state = state.words().replace(' ', "-");
-        Self { name, purpose, state, needed, found, install, boards }
+        Self { name, purpose, state: state.name(), needed, found, install, boards }
     }
 }
 
@@ -85,7 +84,7 @@ fn text(checks: &[Check]) -> String {
         vec![
             check.name.to_owned(),
             check.found.clone().unwrap_or_default(),
-            check.state.replace('-', " "),
+            check.state.to_owned(),
             check.purpose.to_owned(),
             check.boards.len().to_string(),
         ]

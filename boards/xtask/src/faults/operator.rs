@@ -1,24 +1,23 @@
 //! A board that runs, its operator at the serial line and at the slot of the card.
 
-use super::bench::Bench;
+use super::card::Cards;
 use crate::firmware::qemu;
 use crate::talk::Talk;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use ripple_machines::Machine;
 use std::env::set_current_dir;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-const PROMPT: &str = "The captain looked at the sea, and";
-const TOKENS: u32 = 12;
+const PROMPT: &str = "The captain looked at the sea, and\n";
 /// Seconds that a line may take.
 const PATIENCE: u64 = 60;
-
-/// What a board says when the card is not the one it opened.
-pub const OTHER_CARD: &str = "the card holds something else now";
+const OTHER_CARD: &str = "the card holds something else now";
 
 /// QEMU goes on with a read of many blocks when the card is pulled: each is zeros, and so is its
 /// checksum, which is right. No card does so, and when it happens is chance: the case is played again.
@@ -33,22 +32,32 @@ impl fmt::Display for ReadZeros {
 
 impl std::error::Error for ReadZeros {}
 
-/// An operator; the board is powered, and held until it is told to [`go`](Self::go).
-pub struct Operator<'b> {
-    pub bench: &'b Bench,
+/// An operator; the board is powered, and held until it is told to go.
+pub struct Operator<'c> {
     /// The serial line.
     pub talk: Talk,
     monitor: UnixStream,
+    /// QEMU's name of the card's drive.
+    drive: String,
+    cards: &'c Cards,
 }
 
-impl<'b> Operator<'b> {
-    /// Powers a board with a card of these contents.
-    pub fn new(bench: &'b Bench, card: &[u8]) -> Result<Self> {
+impl<'c> Operator<'c> {
+    /// Powers a board with a card.
+    pub fn new(
+        machine: &Machine,
+        elf: &Path,
+        folder: &Path,
+        cards: &'c Cards,
+        card: &str,
+    ) -> Result<Self> {
+        let folder = folder.join("faults");
+        std::fs::create_dir_all(&folder)?;
         // The name of a socket cannot be longer than a hundred bytes: it is named from within.
-        set_current_dir(&bench.folder)?;
+        set_current_dir(&folder)?;
         let _ = std::fs::remove_file("monitor");
-        write_card(card)?;
-        let mut qemu = qemu(&bench.machine, &bench.elf, &bench.folder)?;
+        write_card(&cards.named(card)?)?;
+        let mut qemu = qemu(machine, elf, &folder)?;
         qemu.args(["-serial", "stdio", "-S", "-monitor", "unix:monitor,server=on,wait=off"]);
         let talk = Talk::start(&mut qemu, PATIENCE)?;
         let mut attempts = (0..300).map(|_| {
@@ -57,9 +66,79 @@ impl<'b> Operator<'b> {
         });
         let monitor = attempts.find_map(|monitor| monitor).context("QEMU has no monitor")?;
         monitor.set_read_timeout(Some(Duration::from_secs(PATIENCE)))?;
-        let mut operator = Self { bench, talk, monitor };
+        let slot = machine.qemu.and_then(|qemu| qemu.slot).context("no slot for a card")?;
+        let mut operator = Self { talk, monitor, drive: format!("sd{slot}"), cards };
         operator.answer()?;
         Ok(operator)
+    }
+
+    /// Does what a line of `cases.txt` says.
+    pub fn follow(&mut self, line: &str) -> Result<()> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "<" => self.talk.wait_any(&rest.split(" | ").collect::<Vec<_>>()).map(drop),
+            "go" => self.command("cont"),
+            "eject" => self.command(&format!("eject -f {}", self.drive)),
+            "write" => write_card(&self.cards.named(rest)?),
+            "insert" => {
+                write_card(&self.cards.named(rest)?)?;
+                self.command(&format!("change {} card.img raw", self.drive))
+            }
+            "pull" => {
+                self.follow("eject")?;
+                let failed = "error   step: the device failed at block [...]: ";
+                let (no_card, timeout) = (format!("{failed}NoCard"), format!("{failed}Timeout"));
+                let line = self.talk.wait_any(&[&no_card, &timeout, OTHER_CARD])?;
+                ensure!(line != OTHER_CARD, ReadZeros);
+                self.talk.wait("waiting for the card")
+            }
+            "story" => self.at_the_prompt(&format!("/gap 8\n/tokens 12\n/trace\n{PROMPT}")),
+            "again" => self.at_the_prompt(PROMPT),
+            "steps" => (0..rest.parse()?).try_for_each(|_| {
+                self.talk
+                    .wait_for(&|line, ended| ended && is_step(line))
+                    .map(drop)
+                    .context("no step")
+            }),
+            "retries" => {
+                let damaged =
+                    "< error   step: record [...] of the table at block [...] arrived damaged";
+                for attempt in [1, 2, 3] {
+                    self.follow(damaged)?;
+                    self.follow(&format!("< retry   {attempt}"))?;
+                }
+                self.follow(damaged)
+            }
+            "enter" => self.talk.type_text("\n"),
+            "end" => {
+                self.talk.wait("end     as many as asked for[...]")?;
+                self.follow("leave")
+            }
+            "leave" => {
+                self.at_the_prompt("\x04")?;
+                self.talk.end()
+            }
+            "refused" => {
+                let (error, asks) =
+                    (format!("< error   {rest}"), "< press Enter to try again[...]");
+                let again = ["eject", "insert good", "enter", "story", "end"];
+                let lines = ["go", &error, asks, "enter", &error, asks].into_iter().chain(again);
+                lines.into_iter().try_for_each(|line| self.follow(line))
+            }
+            _ => bail!("no operator does `{line}`"),
+        }
+        .with_context(|| format!("`{line}`"))
+    }
+
+    fn at_the_prompt(&mut self, text: &str) -> Result<()> {
+        self.talk.wait("> [...]")?;
+        self.talk.type_text(text)
+    }
+
+    /// Gives the monitor a command, and waits until it is carried out.
+    fn command(&mut self, command: &str) -> Result<()> {
+        writeln!(self.monitor, "{command}")?;
+        self.answer()
     }
 
     /// Reads the monitor up to its prompt.
@@ -70,88 +149,6 @@ impl<'b> Operator<'b> {
             text.extend(byte);
         }
         Ok(())
-    }
-
-    /// Gives the monitor a command, and waits until it is carried out.
-    fn command(&mut self, command: &str) -> Result<()> {
-        writeln!(self.monitor, "{command}")?;
-        self.answer()
-    }
-
-    /// Starts the board.
-    pub fn go(&mut self) -> Result<()> {
-        self.command("cont")
-    }
-
-    /// Pulls the card.
-    pub fn pull(&mut self) -> Result<()> {
-        self.command(&format!("eject -f {}", self.bench.drive))
-    }
-
-    /// Pulls the card in the middle of the text, which is noticed and waited out.
-    ///
-    /// # Errors
-    /// [`ReadZeros`] where the pull cut a read of many blocks.
-    pub fn pull_while_it_reads(&mut self) -> Result<()> {
-        self.pull()?;
-        let line = self.talk.wait_any(&[
-            "error   step: the device failed at block [...]: NoCard",
-            "error   step: the device failed at block [...]: Timeout",
-            OTHER_CARD,
-        ])?;
-        ensure!(line != OTHER_CARD, ReadZeros);
-        self.talk.wait("waiting for the card")
-    }
-
-    /// Puts the card in.
-    pub fn put(&mut self) -> Result<()> {
-        self.command(&format!("change {} card.img raw", self.bench.drive))
-    }
-
-    /// Changes what is on the card, in place, under a board that may be running.
-    pub fn change(&mut self, card: &[u8]) -> Result<()> {
-        write_card(card)
-    }
-
-    /// Asks for a story, every step of it traced.
-    pub fn story(&mut self) -> Result<()> {
-        self.talk.wait("> [...]")?;
-        self.talk.type_text(&format!("/gap 8\n/tokens {TOKENS}\n/trace\n{PROMPT}\n"))
-    }
-
-    /// Asks for the story again; steps are traced already.
-    pub fn ask_again(&mut self) -> Result<()> {
-        self.talk.wait("> [...]")?;
-        self.talk.type_text(&format!("{PROMPT}\n"))?;
-        self.end()
-    }
-
-    /// Puts in the good card, and has it tried.
-    pub fn try_again(&mut self) -> Result<()> {
-        self.talk.wait("press Enter to try again[...]")?;
-        self.pull()?;
-        self.change(&self.bench.card)?;
-        self.put()?;
-        self.talk.type_text("\n")
-    }
-
-    /// Waits for that many more steps.
-    pub fn wait_steps(&mut self, count: u32) -> Result<()> {
-        let step = |line: &str, ended| ended && is_step(line);
-        (0..count).try_for_each(|_| self.talk.wait_for(&step).map(drop).context("no step"))
-    }
-
-    /// Hears the story to its end, and ends the program.
-    pub fn end(&mut self) -> Result<()> {
-        self.talk.wait("end     as many as asked for[...]")?;
-        self.leave()
-    }
-
-    /// Ends the program, which must succeed.
-    pub fn leave(&mut self) -> Result<()> {
-        self.talk.wait("> [...]")?;
-        self.talk.type_text("\x04")?;
-        self.talk.end()
     }
 
     /// The steps so far.
@@ -170,8 +167,8 @@ fn is_step(line: &str) -> bool {
     numbers && crc && words.next().is_some_and(|word| word.starts_with('"')) && line.ends_with('"')
 }
 
+/// Makes the file of the card, or changes it in place under a board that may be reading it.
 fn write_card(card: &[u8]) -> Result<()> {
-    // What is there stays until it is overwritten: a board may be reading it.
     let options = &mut OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(false).open("card.img")?;
     file.write_all(card)?;
