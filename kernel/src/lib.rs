@@ -170,6 +170,7 @@ pub mod layer;
 pub mod math;
 pub mod memory;
 pub mod read;
+mod slices;
 pub mod text;
 
 pub use config::{Activation, ConfigError, Ffn, ModelConfig, Norm, Position};

@@ -14,7 +14,7 @@ use syn::{Attribute, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseTree};
 /// Each crate's rooms, from what knows nothing to what knows it all.
 const ORDERS: [(&str, &[&str]); 3] = [
     ("hal", &["block", "clock", "device", "driver", "volume", "cost", "adapter"]),
-    ("kernel", &["config", "math", "image", "memory", "read", "layer", "text", "decode"]),
+    ("kernel", &["config", "slices", "math", "image", "memory", "read", "layer", "text", "decode"]),
     (
         "host-sim",
         &[

@@ -9,9 +9,11 @@ use crate::image::{Page, Quant, RecordLayout};
 use crate::memory::cache::{Cache, Shape};
 use crate::memory::region::{Carver, MemoryError, Region, words};
 use crate::memory::{Memory, MemoryPlan, Options};
-use crate::read::bundles::{Bundle, Place, Source, Wanted, visit};
+use crate::read::bundles::{Bytes, Found, Source};
 use crate::read::fetch::Io;
+use crate::read::misses::Wanted;
 use crate::read::probe::{Probe, Stage};
+use crate::read::visit::visit;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// The bundles that are replayed.
@@ -115,9 +117,9 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         io.probe.enter(Stage::Ffn, layer);
         let start = BlockIdx(layer.saturating_mul(self.bundles.layer_blocks().0));
         let source = Source { layer, start, stride, mapped: 0, page };
-        let wanted = Wanted { slots, misses: self.misses };
-        visit(&mut io, source, &mut self.cache, wanted, |probe, bundle: Bundle<'_>| {
-            debug_assert!(!matches!(bundle.bytes, Place::Mapped));
+        let wanted = Wanted { slots, memory: self.misses };
+        visit(&mut io, source, &mut self.cache, wanted, |probe, found: Found<'_>| {
+            debug_assert!(!matches!(found.bytes, Bytes::Mapped));
             probe.compute(Stage::Ffn, work);
             Ok(())
         })?;

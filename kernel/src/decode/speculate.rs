@@ -10,6 +10,7 @@
 use crate::decode::Decoder;
 use crate::decode::error::StepError;
 use crate::read::probe::Probe;
+use crate::slices;
 use ripple_hal::BlockDevice;
 
 /// What a match must exceed before a token is drafted: a match of `n` tokens is trusted for
@@ -103,7 +104,7 @@ impl<'h> Speculation<'h> {
         let most = self.history.len().saturating_sub(places);
         if self.count > most {
             let keep = most.min(self.count.div_ceil(2));
-            copy(self.history, self.count - keep, 0, keep);
+            slices::copy_within(self.history, self.count - keep, 0, keep);
             self.count = keep;
         }
     }
@@ -126,19 +127,9 @@ fn draft(history: &mut [u32], count: usize, most: usize) -> usize {
     }
     let room = history.len() - count;
     let length = most.min(longest.saturating_sub(DOUBT)).min(room);
-    copy(history, from, count, length);
+    // One token after the other: what was copied can be copied on.
+    slices::copy_within(history, from, count, length);
     length
-}
-
-/// Copies one token after the other, so that what was copied can be copied on. The library's
-/// `copy_within` can panic.
-fn copy(history: &mut [u32], from: usize, to: usize, length: usize) {
-    for i in 0..length {
-        let token = history.get(from + i).copied().unwrap_or(0);
-        if let Some(place) = history.get_mut(to + i) {
-            *place = token;
-        }
-    }
 }
 
 #[cfg(test)]

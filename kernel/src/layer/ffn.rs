@@ -11,9 +11,11 @@ use crate::math::Inputs;
 use crate::math::accumulate::Accumulators;
 use crate::math::activation::coefficient;
 use crate::memory::cache::Cache;
-use crate::read::bundles::{Place, Source, Wanted, visit};
+use crate::read::bundles::{Bytes, Found, Source};
 use crate::read::fetch::{Corrupt, FetchError, Io};
+use crate::read::misses::Wanted;
 use crate::read::probe::{Probe, Stage};
+use crate::read::visit::visit;
 use ripple_hal::BlockDevice;
 
 /// The active neurons of a layer and what they are applied to.
@@ -45,15 +47,15 @@ pub(crate) fn apply<D: BlockDevice, P: Probe>(
     let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
     let source = Source { layer, start, stride, mapped, page };
     let mut positions = sets.positions();
-    visit(io, source, cache, Wanted { slots: sets.slots(), misses }, |probe, bundle| {
-        let slot = bundle.slot;
-        let record = match bundle.bytes {
-            Place::Mapped => table.mapped(slot),
-            Place::Cached(bytes) => table.layout.view(bytes),
-            Place::Arrived(bytes) => table.arrived(slot, bytes),
+    let wanted = Wanted { slots: sets.slots(), memory: misses };
+    visit(io, source, cache, wanted, |probe, Found { index, slot, bytes }| {
+        let bundle = match bytes {
+            Bytes::Mapped => table.mapped(slot),
+            Bytes::Cached(bytes) => table.layout.view(bytes),
+            Bytes::Arrived(bytes) => table.arrived(slot, bytes),
         };
-        let record = record.ok_or(Corrupt { slot })?;
-        let work = neuron.add(&record, positions.at(bundle.index), sums);
+        let bundle = bundle.ok_or(Corrupt { slot })?;
+        let work = neuron.add(&bundle, positions.at(index), sums);
         probe.compute(Stage::Ffn, work);
         Ok(())
     })

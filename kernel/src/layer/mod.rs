@@ -23,9 +23,9 @@ use crate::math::{Inputs, norm, rope};
 use crate::memory::RunState;
 use crate::memory::cache::Cache;
 use crate::memory::kv::KvCache;
-use crate::read::bundles::first_of;
 use crate::read::collapse::Extent;
 use crate::read::fetch::{FetchError, Io};
+use crate::read::page::PageReader;
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BlockDevice, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
@@ -96,8 +96,7 @@ fn first_of_page<D: BlockDevice, P: Probe>(
             && bundles.mapped_records == 0
             && [LayerVectors, Qkv, Output, Projection, Predictor].into_iter().all(mapped)
     })?;
-    let first = first_of(&page, bundles.layout.stride(), io.half())?;
-    Some((page.start, first))
+    PageReader::new(page, io.merging(bundles.layout.stride()))?.first()
 }
 
 /// Computes `layer` up to its first active sets.

@@ -32,7 +32,7 @@ pub fn pack(x: &[i8], words: &mut [u32]) {
     let (words, _) = words.as_chunks_mut::<2>();
     let (x, rest) = x.as_chunks::<4>();
     let mut last = [0; 4];
-    last.iter_mut().zip(rest).for_each(|(last, &x)| *last = x);
+    crate::slices::copy(&mut last, rest);
     let mut sum = 0;
     for ([outer, inner], x) in words.iter_mut().zip(x.iter().chain([&last])) {
         let [x0, x1, x2, x3] = x.map(i32::from);

@@ -13,6 +13,7 @@
 //! product times its scale is an integer too, and so is their sum, in whatever order.
 
 use super::{Packed, axpy, half_to_f32, isa, quant};
+use crate::slices;
 use half::f16;
 
 /// Numbers that share a scale.
@@ -74,7 +75,7 @@ pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
     }
     if let Some((scale, numbers)) = groups.next() {
         let mut last = [0; isa::GROUP_WORDS];
-        last.iter_mut().zip(rest).for_each(|(last, x)| *last = *x);
+        slices::copy(&mut last, rest);
         sum = sum.wrapping_add(term(scale, numbers, &last));
     }
     sum as f32 * UNIT

@@ -5,6 +5,7 @@
 
 use crate::config::ModelConfig;
 use crate::math::{self, quant};
+use crate::slices;
 use half::f16;
 #[cfg(feature = "spill")]
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
@@ -162,13 +163,8 @@ impl<'m> KvCache<'m> {
     ) {
         let (source, _) = self.place(layer, from, Side::Key, 0);
         let (target, _) = self.place(layer, to, Side::Key, 0);
-        // The library's `copy_within` can panic.
-        for i in 0..self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize {
-            let word = self.words.get(source + i).copied().unwrap_or(0);
-            if let Some(place) = self.words.get_mut(target + i) {
-                *place = word;
-            }
-        }
+        let count = self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize;
+        slices::copy_within(self.words, source, target, count);
         let heads = key.chunks_exact_mut(self.head_dim.max(1) as usize);
         for (head, key) in heads.take(self.kv_heads as usize).enumerate() {
             match self.vectors(layer, to, Side::Key, head as u32).nth(to as usize) {

@@ -34,15 +34,43 @@ pub fn collapse<I: Iterator<Item = u32>>(
     gap: BlockCount,
     max: BlockCount,
 ) -> Collapse<I> {
-    Collapse { slots: slots.peekable(), stride, gap: gap.0, max: max.0 }
+    Merging { stride, gap, longest: max }.extents(slots)
+}
+
+/// When two reads are merged: see [`collapse`].
+#[derive(Clone, Copy)]
+pub(crate) struct Merging {
+    /// Bytes from one record to the next.
+    pub stride: u32,
+    /// Most unwanted blocks that are read through.
+    pub gap: BlockCount,
+    /// Most blocks of an extent.
+    pub longest: BlockCount,
+}
+
+impl Merging {
+    /// The reads of the records at `places`, which ascend and are counted in strides.
+    pub fn extents<I: Iterator<Item = u32>>(self, places: I) -> Collapse<I> {
+        Collapse { slots: places.peekable(), merging: self }
+    }
+
+    /// What these reads take, in blocks.
+    pub fn cost(self, places: impl Iterator<Item = u32>) -> u64 {
+        self.price(self.extents(places))
+    }
+
+    /// What `extents` take, in blocks. A command takes as long as the blocks of the gap: that is how
+    /// the gap is chosen.
+    pub fn price(self, extents: impl Iterator<Item = Extent>) -> u64 {
+        let command = u64::from(self.gap.0);
+        extents.fold(0, |cost, extent| cost + command + u64::from(extent.blocks.0))
+    }
 }
 
 /// The extents of [`collapse`].
 pub struct Collapse<I: Iterator<Item = u32>> {
     slots: Peekable<I>,
-    stride: u32,
-    gap: u32,
-    max: u32,
+    merging: Merging,
 }
 
 /// The blocks that hold bytes of slot `slot`: first, and one past the last.
@@ -57,13 +85,14 @@ impl<I: Iterator<Item = u32>> Iterator for Collapse<I> {
     type Item = Extent;
 
     fn next(&mut self) -> Option<Extent> {
+        let Merging { stride, gap, longest } = self.merging;
         let first_slot = self.slots.next()?;
-        let (start, mut end) = blocks_of(first_slot, self.stride);
+        let (start, mut end) = blocks_of(first_slot, stride);
         let mut wanted = 1;
         while let Some(&slot) = self.slots.peek() {
-            let (slot_start, slot_end) = blocks_of(slot, self.stride);
-            let near = slot_start <= end.saturating_add(self.gap);
-            let fits = slot_end.saturating_sub(start) <= self.max;
+            let (slot_start, slot_end) = blocks_of(slot, stride);
+            let near = slot_start <= end.saturating_add(gap.0);
+            let fits = slot_end.saturating_sub(start) <= longest.0;
             if !(near && fits) {
                 break;
             }

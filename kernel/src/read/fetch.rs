@@ -3,7 +3,7 @@
 //! In: extents. Out: their bytes, handed to a closure in order. Knows nothing of what they mean.
 
 use crate::image::{Record, Table};
-use crate::read::collapse::{Extent, collapse};
+use crate::read::collapse::{Extent, Merging, collapse};
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
@@ -61,6 +61,11 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
     /// Blocks of the longest extent.
     pub fn half(&self) -> BlockCount {
         BlockCount((self.staging.len() / 2) as u32)
+    }
+
+    /// When two reads of records of `stride` bytes are merged.
+    pub fn merging(&self, stride: u32) -> Merging {
+        Merging { stride, gap: self.gap, longest: self.half() }
     }
 
     /// Reads `extent` of `table`, the first of the next fetch, while `work` is on something else: it

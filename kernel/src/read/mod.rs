@@ -5,4 +5,7 @@
 pub(crate) mod bundles;
 pub mod collapse;
 pub(crate) mod fetch;
+pub(crate) mod misses;
+pub(crate) mod page;
 pub mod probe;
+pub(crate) mod visit;

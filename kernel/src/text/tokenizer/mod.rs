@@ -16,6 +16,7 @@ pub use pretoken::{Class, ClassRun};
 pub use section::{Merge, Split, TokenizerError, TokenizerRepr};
 pub use utf8::Utf8Decoder;
 
+use crate::slices;
 use pretoken::Pretokens;
 use section::Sections;
 
@@ -240,7 +241,7 @@ impl Output<'_> {
     /// Appends the ids of the piece at byte `at` of the text.
     fn append(&mut self, ids: &[u32], at: usize) -> Result<(), EncodeError> {
         let places = self.free(ids.len(), at)?;
-        places.iter_mut().zip(ids).for_each(|(place, id)| *place = *id);
+        slices::copy(places, ids);
         self.len += ids.len();
         Ok(())
     }

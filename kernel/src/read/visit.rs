@@ -1,0 +1,88 @@
+//! Brings the bundles of an active set: those in memory at once, the others as they arrive.
+//!
+//! In: the active slots of a layer. Out: each bundle, handed to a closure once. Cache, page and
+//! collapse decide what is read and what is kept. Knows nothing of arithmetic.
+
+use crate::memory::cache::Cache;
+use crate::read::bundles::{Bundles, Found, Source};
+use crate::read::collapse::Extent;
+use crate::read::fetch::{Corrupt, FetchError, Io, at_slot};
+use crate::read::misses::{Misses, Place, Wanted};
+use crate::read::page::PageReader;
+use crate::read::probe::{Probe, Stage};
+use ripple_hal::BlockDevice;
+
+/// Hands every wanted bundle to `work` once, in no particular order: those in memory while the first
+/// read is on its way, the others while the read after theirs is.
+pub(crate) fn visit<D: BlockDevice, P: Probe>(
+    io: &mut Io<'_, D, P>,
+    source: Source,
+    cache: &mut Cache<'_>,
+    wanted: Wanted<'_>,
+    work: impl FnMut(&mut P, Found<'_>) -> Result<(), Corrupt>,
+) -> Result<(), FetchError<D::Error>> {
+    let Source { layer, start, stride, mapped, page } = source;
+    let active = wanted.slots.len();
+    let mut misses = Misses::find(wanted, |slot| slot < mapped || cache.touch(layer, slot));
+    io.probe.lookup(layer, (active - misses.len()) as u32, misses.len() as u32);
+
+    let mut bundles = Bundles { source, cache, work };
+    let merging = io.merging(stride);
+    let page = page
+        .and_then(|page| PageReader::new(page, merging))
+        .filter(|page| io.ahead || page.pays(&misses));
+    if let Some(page) = &page {
+        page.read_head(io, &mut bundles, &mut misses)?;
+        page.divide(&mut misses);
+    }
+
+    // Places in the page are counted in strides from its start, as slots are from the table's.
+    let (offset, directory) = page.map_or((0, 0), |page| (page.offset(start), page.directory));
+    let from_slots = merging.extents(misses.at_slots());
+    let from_page = merging
+        .extents(misses.in_page(directory))
+        .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
+    let mut coming = misses.iter();
+    let mut run = Run::default();
+    io.fetch(Stage::Ffn, start, &mut from_slots.chain(from_page), &mut |probe, arrived| {
+        let Some((extent, bytes)) = arrived else {
+            // Else they were visited while the page's directory was on its way.
+            return if page.is_none() { bundles.visit_in_memory(probe, &misses) } else { Ok(()) };
+        };
+        for _ in 0..extent.wanted {
+            let following = coming.clone();
+            let Some(miss) = coming.next() else { break };
+            let (at, from, run) = match miss.place {
+                Place::Slot => {
+                    let run = run.length(miss.slot, following.map(|miss| miss.slot));
+                    (miss.slot, extent.start, run)
+                }
+                Place::Page(at) => {
+                    let from = extent.start.saturating_sub(offset);
+                    (directory + u32::from(at), from, extent.wanted)
+                }
+            };
+            bundles.visit_arrived(probe, miss, run, at_slot(bytes, at, stride, from))?;
+        }
+        Ok(())
+    })
+}
+
+/// The run of consecutive missed slots that a slot belongs to.
+#[derive(Default)]
+struct Run {
+    end: u32,
+    length: u32,
+}
+
+impl Run {
+    /// `coming`: this slot and the ones after it.
+    fn length(&mut self, slot: u32, coming: impl Iterator<Item = u32>) -> u32 {
+        if self.length == 0 || slot >= self.end {
+            self.length =
+                coming.zip(slot..).take_while(|(next, expected)| next == expected).count() as u32;
+            self.end = slot + self.length;
+        }
+        self.length
+    }
+}
