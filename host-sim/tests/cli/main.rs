@@ -1,0 +1,18 @@
+//! The command as a user has it, and the tables and pages that it writes.
+
+#[cfg(unix)]
+#[path = "../../../tests/tests/host/import_common.rs"]
+mod import_common;
+
+mod bench;
+mod bench_output;
+mod card;
+mod commands;
+mod dense;
+mod json;
+mod place;
+mod quality;
+mod report;
+mod run;
+#[cfg(unix)]
+mod wrong_uses;

@@ -1,0 +1,389 @@
+//! Devices over devices: what each adds, and that the bytes and the work stay whole.
+
+use crate::common::{Ram, fill, noise};
+use ripple_hal::{
+    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, Clock, DeviceError, ErrorKind,
+    Faults, Faulty, FaultyError, Micros, OutOfRange, Polled, Retry, Shared, SharedDevice,
+    SharedError, Timed,
+};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const BLOCKS: u32 = 64;
+
+fn ram() -> Ram {
+    Ram::new(noise(BLOCKS as usize * 512, 21))
+}
+
+fn expected(start: u32, count: usize) -> Vec<Block> {
+    let mut blocks = vec![Block::ZERO; count];
+    fill(&ram().bytes, BlockIdx(start), &mut blocks);
+    blocks
+}
+
+fn same(a: &[Block], b: &[Block]) -> bool {
+    Block::bytes(a) == Block::bytes(b)
+}
+
+/// Every fault, often enough to be counted.
+const SOME_OF_EACH: Faults = Faults {
+    seed: 7,
+    timeout: 6000,
+    corrupted: 6000,
+    no_card: 3000,
+    out_of_range: 3000,
+    other: 3000,
+    silent: 3000,
+    fail_at: None,
+};
+
+#[test]
+fn faults_repeat_with_the_seed_and_are_as_frequent_as_asked() {
+    let run = |seed| {
+        let mut device = Faulty::new(ram(), Faults { seed, ..SOME_OF_EACH });
+        let mut seen = Vec::new();
+        for i in 0..20_000u32 {
+            let mut read = [Block::ZERO; 2];
+            let start = i % (BLOCKS - 1);
+            let fate = device.read(BlockIdx(start), &mut read).map_err(|e| e.kind());
+            seen.push(fate.map(|()| same(&read, &expected_cached(start))));
+        }
+        assert_eq!(device.reads(), 20_000);
+        assert_eq!(device.injected(), seen.iter().filter(|s| **s != Ok(true)).count() as u64);
+        seen
+    };
+    let first = run(7);
+    assert_eq!(first, run(7));
+    assert_ne!(first, run(8));
+    for (what, probability) in [
+        (Err(ErrorKind::Timeout), 6000),
+        (Err(ErrorKind::Corrupted), 6000),
+        (Err(ErrorKind::NoCard), 3000),
+        (Err(ErrorKind::OutOfRange), 3000),
+        (Err(ErrorKind::Other), 3000),
+        (Ok(false), 3000),
+    ] {
+        let share = first.iter().filter(|s| **s == what).count() as f64 / 20_000.0;
+        assert!((share - probability as f64 / 65536.0).abs() < 0.01, "{what:?}: {share}");
+    }
+}
+
+fn expected_cached(start: u32) -> Vec<Block> {
+    thread_local!(static ALL: Vec<Block> = expected(0, BLOCKS as usize));
+    ALL.with(|all| all[start as usize..][..2].to_vec())
+}
+
+#[test]
+fn a_silent_fault_is_one_bit() {
+    let mut device = Faulty::new(ram(), Faults { silent: u16::MAX, seed: 1, ..Faults::default() });
+    let mut read = [Block::ZERO; 8];
+    device.read(BlockIdx(5), &mut read).unwrap();
+    let flipped: u32 = Block::bytes(&read)
+        .iter()
+        .zip(Block::bytes(&expected(5, 8)))
+        .map(|(a, b)| (a ^ b).count_ones())
+        .sum();
+    assert_eq!(flipped, 1);
+}
+
+#[test]
+fn the_read_that_must_fail_fails_and_no_other() {
+    let fail_at = Some((3, ErrorKind::NoCard));
+    let mut device = Faulty::new(ram(), Faults { fail_at, ..Faults::default() });
+    for read in 0..10 {
+        let result = device.read(BlockIdx(0), &mut [Block::ZERO]);
+        let fails = FaultyError::Injected { kind: ErrorKind::NoCard, read: 3 };
+        assert_eq!(result, if read == 3 { Err(fails) } else { Ok(()) });
+    }
+}
+
+#[test]
+fn retried_work_runs_exactly_once_whenever_the_attempt_failed() {
+    // Of the failing attempts about half have run the work already, so both cases occur.
+    let faults = Faults { timeout: 20_000, corrupted: 10_000, seed: 3, ..Faults::default() };
+    let mut device = Retry::new(Faulty::new(ram(), faults), 40);
+    for i in 0..2000 {
+        let (mut ran, mut read) = (0, vec![Block::ZERO; 4]);
+        let start = i % (BLOCKS - 4);
+        let result = device.read_while(BlockIdx(start), &mut read, || {
+            ran += 1;
+            i * 3
+        });
+        assert_eq!((result.unwrap(), ran), (i * 3, 1));
+        assert!(same(&read, &expected(start, 4)));
+    }
+    assert!(device.retries() > 1000, "{}", device.retries());
+    let retries = device.retries();
+    assert_eq!(device.into_inner().injected(), retries);
+}
+
+#[test]
+fn retries_are_bounded_and_only_for_transient_errors() {
+    for (kind, attempts, reads) in [
+        (ErrorKind::Timeout, 3, 3),
+        (ErrorKind::Timeout, 1, 1),
+        (ErrorKind::Timeout, 0, 1),
+        (ErrorKind::NoCard, 3, 1),
+        (ErrorKind::OutOfRange, 3, 1),
+        (ErrorKind::Other, 3, 1),
+    ] {
+        let mut always = Faults { seed: 1, ..Faults::default() };
+        match kind {
+            ErrorKind::Timeout => always.timeout = u16::MAX,
+            ErrorKind::NoCard => always.no_card = u16::MAX,
+            ErrorKind::OutOfRange => always.out_of_range = u16::MAX,
+            _ => always.other = u16::MAX,
+        }
+        let mut device = Retry::new(Faulty::new(ram(), always), attempts);
+        let error = device.read(BlockIdx(0), &mut [Block::ZERO]).unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert_eq!(device.into_inner().reads(), reads, "{kind:?}, {attempts} attempts");
+    }
+}
+
+/// A clock that tests move.
+#[derive(Default)]
+struct Hand(Cell<u64>);
+
+impl Hand {
+    fn advance(&self, us: u64) {
+        self.0.set(self.0.get() + us);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Micros {
+        Micros(self.0.get())
+    }
+}
+
+/// A device on which a read takes 100 us, with DMA or without.
+struct Takes100<'a> {
+    clock: &'a Hand,
+    overlaps: bool,
+}
+
+impl BlockDevice for Takes100<'_> {
+    type Error = ErrorKind;
+
+    fn block_count(&mut self) -> Result<BlockCount, ErrorKind> {
+        Ok(BlockCount(BLOCKS))
+    }
+
+    fn read(&mut self, start: BlockIdx, _: &mut [Block]) -> Result<(), ErrorKind> {
+        self.clock.advance(100);
+        if start.0 < BLOCKS { Ok(()) } else { Err(ErrorKind::OutOfRange) }
+    }
+
+    fn read_while<R>(
+        &mut self,
+        start: BlockIdx,
+        dst: &mut [Block],
+        work: impl FnOnce() -> R,
+    ) -> Result<R, ErrorKind> {
+        if !self.overlaps {
+            self.read(start, dst)?;
+            return Ok(work());
+        }
+        let done = self.clock.now() + Micros(100);
+        let result = work();
+        self.clock.advance(done.since(self.clock.now()).0);
+        Ok(result)
+    }
+}
+
+#[test]
+fn reads_are_timed_whole_and_overlapped_reads_beyond_their_work() {
+    for (overlaps, waits) in [(true, [70, 0]), (false, [100, 100])] {
+        let clock = Hand::default();
+        let mut device = Timed::new(Takes100 { clock: &clock, overlaps }, &clock);
+        device.read(BlockIdx(0), &mut [Block::ZERO; 4]).unwrap();
+        device.read(BlockIdx(BLOCKS), &mut [Block::ZERO; 4]).unwrap_err();
+        assert_eq!((device.reads().count, device.reads().bytes), (1, 2048));
+        assert_eq!(device.reads().max, Micros(100));
+        assert_eq!(device.failures(), 1);
+        let mut before = Micros(0);
+        for (work, wait) in [30, 250].into_iter().zip(waits) {
+            device.read_while(BlockIdx(0), &mut [Block::ZERO], || clock.advance(work)).unwrap();
+            let total = device.waits().total;
+            assert_eq!(total.since(before), Micros(wait), "overlaps: {overlaps}, work: {work}");
+            before = total;
+        }
+        device.reset();
+        assert_eq!((device.reads().count, device.waits().count, device.failures()), (0, 0, 0));
+    }
+}
+
+/// An async driver that needs some polls, and knows whether a transfer is on its way.
+struct Slow<'a> {
+    ram: Ram,
+    polls: u32,
+    in_flight: &'a Cell<bool>,
+}
+
+/// Ends the transfer when the future is dropped.
+struct InFlight<'a>(&'a Cell<bool>);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl AsyncBlockDevice for Slow<'_> {
+    type Error = OutOfRange;
+
+    async fn block_count(&mut self) -> Result<BlockCount, OutOfRange> {
+        self.ram.block_count()
+    }
+
+    async fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), OutOfRange> {
+        OutOfRange::check(start, dst, BlockCount(BLOCKS))?;
+        self.in_flight.set(true);
+        let _transfer = InFlight(self.in_flight);
+        let mut left = self.polls;
+        std::future::poll_fn(|_| {
+            left = left.saturating_sub(1);
+            if left == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        self.ram.read(start, dst)
+    }
+}
+
+#[test]
+fn a_polled_read_is_on_its_way_while_the_work_runs() {
+    for polls in [1, 2, 3, 10] {
+        let (in_flight, idle) = (Cell::new(false), Cell::new(0));
+        let driver = Slow { ram: ram(), polls, in_flight: &in_flight };
+        let mut device = Polled::with_idle(driver, || idle.set(idle.get() + 1));
+        assert_eq!(device.block_count().unwrap(), BlockCount(BLOCKS));
+        let mut read = vec![Block::ZERO; 5];
+        let seen = device.read_while(BlockIdx(9), &mut read, || in_flight.get()).unwrap();
+        assert_eq!(seen, polls > 1, "one poll starts the transfer");
+        assert!(!in_flight.get());
+        assert!(same(&read, &expected(9, 5)));
+        assert_eq!(idle.get(), polls.saturating_sub(2), "idle only between polls");
+        device.read(BlockIdx(1), &mut read).unwrap();
+        assert!(same(&read, &expected(1, 5)));
+        assert_eq!(device.read_while(BlockIdx(0), &mut [], || 3).unwrap(), 3);
+    }
+}
+
+#[test]
+fn a_polled_read_that_fails_at_once_does_not_work() {
+    let in_flight = Cell::new(false);
+    let mut device = Polled::new(Slow { ram: ram(), polls: 3, in_flight: &in_flight });
+    let mut ran = false;
+    let error = device.read_while(BlockIdx(BLOCKS), &mut [Block::ZERO], || ran = true).unwrap_err();
+    assert_eq!((error.kind(), ran), (ErrorKind::OutOfRange, false));
+}
+
+#[test]
+fn work_that_unwinds_stops_the_polled_transfer_first() {
+    let in_flight = Cell::new(false);
+    let mut device = Polled::new(Slow { ram: ram(), polls: 5, in_flight: &in_flight });
+    let mut read = [Block::ZERO];
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _ = device.read_while(BlockIdx(0), &mut read, || {
+            assert!(in_flight.get());
+            std::panic::resume_unwind(Box::new(()));
+        });
+    }));
+    assert!(unwound.is_err());
+    assert!(!in_flight.get(), "the buffer would be written after it is gone");
+    device.read(BlockIdx(0), &mut read).unwrap();
+}
+
+#[test]
+fn handles_take_turns() {
+    let shared = SharedDevice::new(ram());
+    let (mut model, log) = (shared.handle(), shared.handle());
+    let mut read = vec![Block::ZERO; 2];
+    model.read(BlockIdx(1), &mut read).unwrap();
+    log.with(|ram| {
+        ram.bytes[0] = 99;
+        Ok::<(), ErrorKind>(())
+    })
+    .unwrap();
+    model.read(BlockIdx(0), &mut read).unwrap();
+    assert_eq!(Block::bytes(&read)[0], 99);
+    assert_eq!(model.block_count().unwrap(), BlockCount(BLOCKS));
+    assert_eq!(shared.into_inner().unwrap().commands, [(1, 2), (0, 2)]);
+}
+
+#[test]
+fn a_handle_used_inside_of_the_work_is_told_busy() {
+    let shared = SharedDevice::new(ram());
+    let (mut model, mut log) = (shared.handle(), shared.handle());
+    let inner = model
+        .read_while(BlockIdx(0), &mut [Block::ZERO], || {
+            log.read(BlockIdx(0), &mut [Block::ZERO]).unwrap_err()
+        })
+        .unwrap();
+    assert_eq!(inner, SharedError::Busy);
+    assert!(inner.kind().is_transient());
+    log.read(BlockIdx(0), &mut [Block::ZERO]).unwrap();
+}
+
+#[test]
+fn work_runs_outside_of_the_critical_section() {
+    let shared = SharedDevice::new(ram());
+    let mut model: Shared<'_, Ram> = shared.handle();
+    let entered = model.read_while(BlockIdx(0), &mut [Block::ZERO], || {
+        // Another thread gets the critical section only if this one is not in it.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || critical_section::with(|_| sender.send(()).unwrap()));
+        receiver.recv_timeout(std::time::Duration::from_secs(20))
+    });
+    entered.unwrap().expect("the critical section was held during the work");
+}
+
+#[test]
+fn a_shared_device_is_back_after_a_call_unwinds() {
+    let shared = SharedDevice::new(ram());
+    let mut model = shared.handle();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _ = model.read_while(BlockIdx(0), &mut [Block::ZERO], || {
+            std::panic::resume_unwind(Box::new(()));
+        });
+    }));
+    assert!(unwound.is_err());
+    shared.handle().read(BlockIdx(0), &mut [Block::ZERO]).unwrap();
+}
+
+#[test]
+fn a_shared_device_fits_a_static() {
+    static CARD: SharedDevice<[u8; 16]> = SharedDevice::new([3; 16]);
+    let seen = CARD.handle().with(|card| Ok::<u8, ErrorKind>(card[0]));
+    assert_eq!(seen, Ok(3));
+}
+
+/// The table of devices over devices: whatever the stack, the bytes are the card's, and the work
+/// runs once and gives its result.
+#[test]
+fn every_stack_of_adapters_reads_the_same() {
+    fn check(name: &str, mut device: impl BlockDevice) {
+        assert_eq!(device.block_count().unwrap(), BlockCount(BLOCKS), "{name}");
+        for (start, count) in [(0, 1), (3, 7), (BLOCKS - 5, 5), (0, BLOCKS as usize), (9, 0)] {
+            let (mut read, order) = (vec![Block::ZERO; count], RefCell::new(Vec::new()));
+            let result = device.read_while(BlockIdx(start), &mut read, || {
+                order.borrow_mut().push(start);
+                count
+            });
+            assert_eq!((result.unwrap(), order.into_inner()), (count, vec![start]), "{name}");
+            assert!(same(&read, &expected(start, count)), "{name}");
+        }
+        let outside = device.read(BlockIdx(BLOCKS), &mut [Block::ZERO]).unwrap_err();
+        assert_eq!(outside.kind(), ErrorKind::OutOfRange, "{name}");
+    }
+    let (clock, in_flight) = (Hand::default(), Cell::new(false));
+    let shared = SharedDevice::new(ram());
+    let faults = Faults { timeout: 30_000, seed: 5, ..Faults::default() };
+    check("timed", Timed::new(ram(), &clock));
+    check("faulty", Faulty::new(ram(), Faults::default()));
+    check("retry", Retry::new(Faulty::new(ram(), faults), 60));
+    check("polled", Polled::new(Slow { ram: ram(), polls: 4, in_flight: &in_flight }));
+    check("shared", shared.handle());
+    check("all", Timed::new(Retry::new(Faulty::new(shared.handle(), faults), 60), &clock));
+}

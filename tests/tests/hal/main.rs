@@ -1,0 +1,10 @@
+//! The storage crate: adapters, the FAT volume, the SPI card, what a calibration finds.
+
+mod adapters;
+mod calibrate;
+mod common;
+mod fat;
+mod sdmmc;
+mod spi_card;
+mod stream;
+mod tuned;

@@ -1,0 +1,30 @@
+//! The offline stages and the simulator: import, placement, images, cards, and the boards' main loop.
+
+mod bench_bound;
+mod bench_replay;
+mod board_loop;
+mod card_sim;
+mod card_write;
+mod chat;
+mod checkpoint_common;
+mod import_common;
+mod import_errors;
+mod import_gguf;
+mod import_llama2c;
+mod import_roundtrip;
+mod place_coactivation;
+mod place_demo_models;
+mod place_greedy;
+mod place_pages;
+mod place_parts;
+mod place_runs;
+mod place_wide;
+mod reference_golden;
+mod session;
+mod third_party;
+mod threshold;
+mod tokenizer_import;
+mod tokenizer_properties;
+mod tokenizer_reference;
+mod tokenizer_scores;
+mod trace_file;

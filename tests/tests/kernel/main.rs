@@ -1,0 +1,16 @@
+//! The kernel: its bits, its reads, its memory, and what it answers to what is wrong.
+
+mod batch;
+mod context;
+mod damaged_image;
+mod exact_io;
+mod oracle;
+mod panics;
+mod quality;
+mod read_ahead;
+mod same_bits;
+mod sample_facts;
+mod sample_oracle;
+mod speculate;
+mod spill;
+mod stop;

@@ -1,0 +1,37 @@
+//! The oracles themselves, on cases small enough to be seen through.
+
+use ripple_kernel::cache::Admission;
+use ripple_tests::oracle::*;
+
+#[test]
+fn plan_joins_blocks_that_are_near() {
+    assert_eq!(plan(&[0, 1, 4], 512, 0, 99), [(0, 2), (4, 1)]);
+    assert_eq!(plan(&[0, 1, 4], 512, 2, 99), [(0, 5)]);
+    assert_eq!(plan(&[0, 1, 4], 512, 2, 4), [(0, 2), (4, 1)]);
+}
+
+#[test]
+fn a_page_is_read_where_it_pays() {
+    let slots: Vec<u32> = (0..60).map(|i| (i * 37) % 400).collect();
+    let page = PageAt { start: 1000, slots: &slots, ahead: 20, always: false };
+    // One miss is read alone; many are read from the page's head.
+    assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(5, 1)]);
+    let misses = [0, 37, 74, 111, 148, 185, 222, 259, 296, 333];
+    assert_eq!(plan_with_page(&misses, &page, 512, 9, 99), [(1000, 21)]);
+    let page = PageAt { always: true, ..page };
+    assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(1000, 21), (5, 1)]);
+}
+
+#[test]
+fn runs_count_neighbours() {
+    assert_eq!(runs(&[1, 2, 3, 7, 9, 10]), [3, 3, 3, 1, 2, 2]);
+}
+
+#[test]
+fn a_ghost_returns_to_the_main_queue() {
+    let mut cache = Cache::new(2, Admission::ALL);
+    for key in [1, 2, 3, 1] {
+        cache.admit(key, 1);
+    }
+    assert_eq!(cache.main, [1]);
+}
