@@ -8,6 +8,7 @@ fn ripple() -> Command {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_bench_prints_this() {
     let files = tempfile::tempdir().unwrap();
     let (json, again) = (files.path().join("a.json"), files.path().join("b.json"));

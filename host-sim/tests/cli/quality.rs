@@ -96,6 +96,7 @@ fn an_image_in_four_bits_is_packed_shown_run_and_measured() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_predictor_is_trained_the_same_again_and_packed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -107,6 +107,7 @@ fn two_runs_are_equal_byte_for_byte() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_cache_curve_is_the_bench() {
     let folder = fresh("bench");
     let arguments = "bench story-nano --preset uhs-sdr104 --cache 0,0.05,0.1,0.2,0.4 \

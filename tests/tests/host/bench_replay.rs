@@ -171,6 +171,7 @@ fn replay_on(preset: &'static Preset, profile: &Trace, test: &Trace, policy: &st
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_model_that_is_half_dense_is_streamed() {
     let dense = |tokens, seed| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);

@@ -9,6 +9,7 @@ use ripple_host_sim::profile::record::record;
 use std::fmt::Write;
 
 #[test]
+#[ignore = "slow"]
 fn coactivation_order_reads_in_the_longest_runs() {
     let mut report = String::new();
     for name in demo::list() {

@@ -169,7 +169,7 @@ fn held_out_perplexity_is_that_of_transformers() {
 
 /// 40 windows of 256 tokens for each model: half a minute.
 #[test]
-#[ignore = "slow; run with --ignored --nocapture"]
+#[ignore = "slow"]
 fn held_out_perplexity_of_every_model() {
     Golden::all().for_each(|golden| assert_held_out_perplexity(&golden));
 }

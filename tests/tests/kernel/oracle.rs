@@ -1,6 +1,6 @@
 //! The oracles themselves, on cases small enough to be seen through.
 
-use ripple_kernel::cache::Admission;
+use ripple_kernel::memory::cache::Admission;
 use ripple_tests::oracle::*;
 
 #[test]

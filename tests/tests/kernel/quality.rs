@@ -17,6 +17,7 @@ use ripple_kernel::{KvKind, Options};
 const WINDOWS: usize = 4;
 
 #[test]
+#[ignore = "slow"]
 fn eight_bits_cost_less_than_one_percent_of_perplexity() {
     for name in demo::list() {
         let directory = demo::path(name).unwrap();
@@ -41,6 +42,7 @@ fn eight_bits_cost_less_than_one_percent_of_perplexity() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_sign_predictor_keeps_what_it_is_asked_to_keep() {
     let directory = demo::path("novel-opt").unwrap();
     let model = Model::load(&directory).unwrap();
@@ -67,6 +69,7 @@ fn the_sign_predictor_keeps_what_it_is_asked_to_keep() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn predictors_recall_what_they_are_asked_to_and_their_images_too() {
     let directory = demo::path("story-nano").unwrap();
     let model = Model::load(&directory).unwrap();
