@@ -17,17 +17,22 @@ pub fn ripple(root: &Path) -> Result<PathBuf, String> {
     if let Some(named) = env::var_os("RIPPLE") {
         return Ok(named.into());
     }
+    built(root).map_err(|why| {
+        let root = root.display();
+        format!("{why}; run `cargo build --release` in {root}, or name another in RIPPLE")
+    })
+}
+
+fn built(root: &Path) -> Result<PathBuf, String> {
     let built = root.join("target/release/ripple");
-    let advice =
-        format!("run `cargo build --release` in {}, or name one in RIPPLE", root.display());
     let time = |path: &Path| path.metadata().and_then(|data| data.modified());
-    let made = time(&built).map_err(|e| format!("{}: {e}; {advice}", built.display()))?;
+    let made = time(&built).map_err(|e| format!("{}: {e}", built.display()))?;
     // cargo's list of what it was made from: `ripple: FILE FILE...`, a blank in a name as `\ `.
     let sources = fs::read_to_string(built.with_extension("d")).unwrap_or_default();
     let sources = sources.replace("\\ ", "\0");
-    let names = sources.split_whitespace().skip(1).map(|name| name.replace('\0', " "));
-    match names.into_iter().find(|name| !time(Path::new(name)).is_ok_and(|time| time <= made)) {
-        Some(newer) => Err(format!("{}: older than {newer}; {advice}", built.display())),
+    let mut names = sources.split_whitespace().skip(1).map(|name| name.replace('\0', " "));
+    match names.find(|name| !time(Path::new(name)).is_ok_and(|time| time <= made)) {
+        Some(newer) => Err(format!("{}: older than {newer}", built.display())),
         None => Ok(built),
     }
 }
@@ -66,4 +71,30 @@ pub fn image(
     write.arg("card").arg(&image).arg("-o").arg(&card);
     run(write.args(["--layout", layout, "--yes"]))?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::built;
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_binary_older_than_a_source_is_refused() {
+        let root = std::env::temp_dir().join(format!("ripple machines {}", std::process::id()));
+        let (binary, source) = (root.join("target/release/ripple"), root.join("main.rs"));
+        fs::create_dir_all(binary.with_file_name("deps")).unwrap();
+        assert!(built(&root).unwrap_err().contains("target/release/ripple"));
+        fs::write(&source, "").unwrap();
+        fs::write(&binary, "").unwrap();
+        let listed = source.to_str().unwrap().replace(' ', "\\ ");
+        fs::write(binary.with_extension("d"), format!("ripple: {listed}\n")).unwrap();
+        assert_eq!(built(&root).as_ref(), Ok(&binary));
+        let later = SystemTime::now() + Duration::from_secs(60);
+        fs::File::options().write(true).open(&source).unwrap().set_modified(later).unwrap();
+        assert!(built(&root).unwrap_err().contains("older than"));
+        fs::remove_file(&source).unwrap();
+        assert!(built(&root).unwrap_err().contains("older than"));
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -24,73 +24,47 @@ pub struct Machine {
     pub qemu: Option<Qemu>,
 }
 
-/// How QEMU emulates a board.
+/// How QEMU emulates a board: its machine has the board's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Qemu {
-    /// The program.
-    pub program: &'static str,
-    /// Machine and clock: with `-icount shift=N` an instruction takes 2^N ns of the board's time,
-    /// whatever this machine does.
-    pub arguments: [&'static str; 4],
+    /// The program is `qemu-system-` and this.
+    pub system: &'static str,
+    /// Its clock: with `shift=N` an instruction takes 2^N ns of the board's time, whatever this
+    /// machine does.
+    pub icount: &'static str,
     /// Index of the slot that the card is in; without one the firmware opens a file.
     pub slot: Option<u8>,
 }
 
-const fn arm(machine: &'static str, shift: &'static str, slot: Option<u8>) -> Option<Qemu> {
-    let arguments = ["-M", machine, "-icount", shift];
-    Some(Qemu { program: "qemu-system-arm", arguments, slot })
-}
-
-const M4: Machine = Machine {
-    board: "mps2-an386",
-    target: "thumbv7em-none-eabihf",
-    layout: None,
-    qemu: arm("mps2-an386", "shift=5", None),
-};
-
-const RP2350: Machine = Machine {
-    board: "pico2",
-    target: "thumbv8m.main-none-eabihf",
-    layout: Some("fat32"),
-    qemu: None,
-};
+const FAT32: Option<&str> = Some("fat32");
+const M4: &str = "thumbv7em-none-eabihf";
+const M33: &str = "thumbv8m.main-none-eabihf";
 
 /// Every board, in the order of `ripple_app::board::ALL`.
 pub const MACHINES: [Machine; 9] = [
-    Machine {
-        board: "lm3s6965evb",
-        target: "thumbv7m-none-eabi",
-        layout: Some("fat32"),
-        qemu: arm("lm3s6965evb", "shift=4", Some(0)),
-    },
-    M4,
-    Machine {
-        board: "mps3-an547",
-        target: "thumbv8m.main-none-eabihf",
-        qemu: arm("mps3-an547", "shift=5", None),
-        ..M4
-    },
-    Machine {
-        board: "raspi3b",
-        target: "aarch64-unknown-none",
-        layout: Some("fat32"),
-        qemu: Some(Qemu {
-            program: "qemu-system-aarch64",
-            arguments: ["-M", "raspi3b", "-icount", "shift=0"],
-            slot: Some(0),
-        }),
-    },
-    Machine {
-        board: "ast2600-evb",
-        target: "armv7a-none-eabi",
-        layout: Some("raw"),
-        qemu: arm("ast2600-evb", "shift=0", Some(2)),
-    },
-    RP2350,
-    Machine { board: "pico2-embassy", ..RP2350 },
-    Machine { board: "stm32h743", layout: Some("fat32"), qemu: None, ..M4 },
-    Machine { board: "nrf52840", qemu: None, ..M4 },
+    machine("lm3s6965evb", "thumbv7m-none-eabi", FAT32, qemu("arm", "shift=4", Some(0))),
+    machine("mps2-an386", M4, None, qemu("arm", "shift=5", None)),
+    machine("mps3-an547", M33, None, qemu("arm", "shift=5", None)),
+    machine("raspi3b", "aarch64-unknown-none", FAT32, qemu("aarch64", "shift=0", Some(0))),
+    machine("ast2600-evb", "armv7a-none-eabi", Some("raw"), qemu("arm", "shift=0", Some(2))),
+    machine("pico2", M33, FAT32, None),
+    machine("pico2-embassy", M33, FAT32, None),
+    machine("stm32h743", M4, FAT32, None),
+    machine("nrf52840", M4, None, None),
 ];
+
+const fn machine(
+    board: &'static str,
+    target: &'static str,
+    layout: Option<&'static str>,
+    qemu: Option<Qemu>,
+) -> Machine {
+    Machine { board, target, layout, qemu }
+}
+
+const fn qemu(system: &'static str, icount: &'static str, slot: Option<u8>) -> Option<Qemu> {
+    Some(Qemu { system, icount, slot })
+}
 
 /// The machine that `name` means, `BOARD` or `BOARD-MODEL`, and the model where it is not the
 /// board's own.

@@ -79,15 +79,14 @@ pub fn needs(boards: &[Machine]) -> Vec<Need> {
         add(target, "Rust target", Source::Target, true, &|machine| machine.target == target);
     }
     add("llvm-tools", "sizes of firmware, optional", Source::Component, false, &|_| true);
-    for qemu in ["qemu-system-arm", "qemu-system-aarch64"] {
-        add(qemu, "runs firmware", Source::Package("qemu-system-arm"), true, &|machine| {
-            machine.qemu.is_some_and(|is| is.program == qemu)
+    let package = Source::Package("qemu-system-arm");
+    for program in ["qemu-system-arm", "qemu-system-aarch64"] {
+        add(program, "runs firmware", package, true, &|machine| {
+            machine.qemu.is_some_and(|qemu| program.ends_with(qemu.system))
         });
     }
-    let gcc = "arm-none-eabi-gcc";
-    add(gcc, "builds firmware in C, optional", Source::Package("gcc-arm-none-eabi"), false, &|m| {
-        m.board == "mps2-an386"
-    });
+    let (gcc, package) = ("arm-none-eabi-gcc", Source::Package("gcc-arm-none-eabi"));
+    add(gcc, "builds firmware in C, optional", package, false, &|m| m.board == "mps2-an386");
     let probe = Source::Other("cargo install probe-rs-tools --locked");
     add("probe-rs", "flashes real boards", probe, true, &|machine| machine.qemu.is_none());
     needs

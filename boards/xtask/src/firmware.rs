@@ -49,13 +49,19 @@ pub fn plan(machine: &Machine, folder: &Path) -> Result<Value> {
     serde_json::from_str(&said(plan.arg(folder.join("model.img")))?).context("ripple plan --json")
 }
 
+/// A number of a [`plan`], such as `/flash/mapped`.
+pub fn number(plan: &Value, of: &str) -> Result<u64> {
+    let number = plan.pointer(of).and_then(Value::as_u64);
+    number.with_context(|| format!("ripple plan does not say {of}"))
+}
+
 /// QEMU with firmware and the card in `folder`; it lacks a serial line.
 pub fn qemu(machine: &Machine, elf: &Path, folder: &Path) -> Result<Command> {
     let board = machine.board;
     let qemu =
         machine.qemu.with_context(|| format!("QEMU has no machine for {board}: use probe-rs"))?;
-    let mut program = command(qemu.program);
-    program.args(["-display", "none", "-audio", "none"]).args(qemu.arguments);
+    let mut program = Command::new(format!("qemu-system-{}", qemu.system));
+    program.args(["-display", "none", "-audio", "none", "-M", board, "-icount", qemu.icount]);
     program.args(["-semihosting-config", "enable=on,target=native", "-kernel"]);
     program.arg(absolute(elf)?).current_dir(folder);
     if let Some(slot) = qemu.slot {

@@ -6,7 +6,7 @@
 //! compared too. RAM and flash must be what `ripple plan` says. Boards without a file are built only.
 
 use crate::count::{count_into, counted, number_before, row};
-use crate::firmware::{build, image, machine, plan, qemu, ripple};
+use crate::firmware::{build, image, machine, number, plan, qemu, ripple};
 use crate::shell::{command, root, run, said};
 use crate::size::Size;
 use crate::talk::{Talk, like};
@@ -136,32 +136,35 @@ pub fn same(expected: &Path, said: &str, file: &Path) -> Result<()> {
     run(command("diff -u").arg(expected).arg(file))
 }
 
+/// Position, token and CRC of the logits, where a line is a traced step; the token's text follows.
+pub fn step(line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split_whitespace().take(4).collect();
+    let [position, token, crc, text] = words[..] else { return None };
+    let number = |word: &str| word.parse::<u32>().is_ok();
+    let is_crc = crc.len() == 8 && u32::from_str_radix(crc, 16).is_ok();
+    let is = number(position) && number(token) && is_crc && text.starts_with('"');
+    is.then(|| format!("{position} {token} {crc}"))
+}
+
 /// Compares a firmware's sizes, and its stack where it ran, with `ripple plan` for the image in
 /// `folder`.
 fn planned(machine: &Machine, folder: &Path, size: &Size, stack: Option<u64>) -> Result<()> {
     let plan = plan(machine, folder)?;
-    let number = |memory: &str, part: &str| {
-        plan[memory][part].as_u64().with_context(|| format!("ripple plan says no {memory}.{part}"))
-    };
-    let (ram, planned) = (|part| number("ram", part), |part| number("flash", part));
-    println!(
-        "planned flash {} RAM {} = statics {} + stack {}",
-        planned("used")?,
-        ram("used")?,
-        ram("statics")?,
-        ram("stack")?
-    );
+    let [used, statics, drivers, most] =
+        ["used", "statics", "drivers", "stack"].map(|part| number(&plan, &format!("/ram/{part}")));
+    let (statics, drivers, most) = (statics?, drivers?, most?);
+    let flash = number(&plan, "/flash/used")?;
+    println!("planned flash {flash} RAM {} = statics {statics} + stack {most}", used?);
     let code = size.flash - size.mapped;
-    let drivers = (size.statics + ram("drivers")?).saturating_sub(ram("statics")?);
-    let used = stack.map_or_else(|| ram("stack"), Ok)?;
-    let right = drivers.abs_diff(ram("drivers")?) <= STATICS
-        && code.abs_diff(planned("code")?) <= CODE
-        && used.abs_diff(ram("stack")?) <= STACK;
+    let found = (size.statics + drivers).saturating_sub(statics);
+    let right = found.abs_diff(drivers) <= STATICS
+        && code.abs_diff(number(&plan, "/flash/code")?) <= CODE
+        && stack.unwrap_or(most).abs_diff(most) <= STACK;
     let stack = stack.unwrap_or(0);
     ensure!(
         right,
         "boards/app/src/board.rs must say: \
-         Firmware {{ code: {code}, drivers: {drivers}, stack: {stack} }}"
+         Firmware {{ code: {code}, drivers: {found}, stack: {stack} }}"
     );
     Ok(())
 }
@@ -181,4 +184,16 @@ fn too_large() -> Result<()> {
     let said = lines.next().with_context(|| format!("not said what is missing:\n{error}"))?;
     println!("{said}\n{}", lines.next().unwrap_or_default());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::step;
+
+    #[test]
+    fn a_step_is_told_from_other_lines() {
+        let said = "    7     261 0a1b2c3d \" sea, \"";
+        assert_eq!(step(said).as_deref(), Some("7 261 0a1b2c3d"));
+        assert!(step("    7     261 0a1b2c3 \"x\"").is_none() && step("retry   1").is_none());
+    }
 }

@@ -1,10 +1,10 @@
 //! What can happen to a card, by the names of `cases.txt`.
 
-use crate::firmware::plan;
+use crate::firmware::{number, plan};
 use anyhow::{Context, Result, bail};
 use fatfs::{FileSystem, FsOptions};
 use ripple_machines::Machine;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -36,22 +36,29 @@ impl Cards {
         let first = model.get(..BLOCK).context("an image of less than a block")?;
         let block = good.chunks_exact(BLOCK).position(|block| block == first);
         let image = block.context("the image is not on its card")? * BLOCK;
-        let mapped = plan(machine, folder)?["flash"]["mapped"].as_u64();
-        let ffn = image + mapped.context("ripple plan says not what is mapped")? as usize;
+        let ffn = image + number(&plan(machine, folder)?, "/flash/mapped")? as usize;
         Ok(Self { good, image, ffn, end: image + model.len() })
     }
 
-    /// The card of that name.
-    pub fn named(&self, name: &str) -> Result<Vec<u8>> {
+    /// Writes the card of that name to `card.img`, in place: a board may be reading it.
+    pub fn write(&self, name: &str) -> Result<()> {
+        let card = self.named(name)?;
+        let options = &mut OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(false).open("card.img")?;
+        file.write_all(&card)?;
+        Ok(file.set_len(card.len() as u64)?)
+    }
+
+    fn named(&self, name: &str) -> Result<Vec<u8>> {
         let mut card = self.good.clone();
-        let (name, number) = name.split_once(' ').unwrap_or((name, "0"));
-        let number: usize = number.parse()?;
+        let (name, count) = name.split_once(' ').unwrap_or((name, "0"));
+        let count: usize = count.parse()?;
         match name {
             "good" => {}
             "other" => card[self.image..self.image + BLOCK].fill(0),
-            // A bit is turned in each block of the last so-manieth of the FFN.
+            // A bit is turned in each block of the last `1 / count` of the FFN.
             "damaged" => {
-                let from = self.end - (self.end - self.ffn) / BLOCK / number * BLOCK;
+                let from = self.end - (self.end - self.ffn) / BLOCK / count * BLOCK;
                 let blocks = card[from..self.end].chunks_mut(BLOCK);
                 blocks.for_each(|block| block[BLOCK - 100] ^= 0x10);
             }
@@ -73,7 +80,7 @@ impl Cards {
                 card[bytes..bytes + 4].copy_from_slice(&self.good[bytes..bytes + 4]);
             }
             "pieces" => {
-                on_volume(&mut card, |v| scatter(v, &self.good[self.image..self.end], number))?
+                on_volume(&mut card, |v| scatter(v, &self.good[self.image..self.end], count))?
             }
             _ => bail!("no card `{name}`"),
         }
