@@ -8,12 +8,16 @@
 //! multitask learners", 2019. Or those of a SentencePiece BPE model, whose pieces are merged from
 //! characters, the best score first: a score is a rank, and a piece the merge of any two that make it.
 
+mod emit;
+mod error;
 mod pretoken;
 mod section;
 mod utf8;
 
+pub use emit::{Split, TokenizerRepr};
+pub use error::TokenizerError;
 pub use pretoken::{Class, ClassRun};
-pub use section::{Merge, Split, TokenizerError, TokenizerRepr};
+pub use section::Merge;
 pub use utf8::Utf8Decoder;
 
 use crate::slices;
@@ -22,6 +26,11 @@ use section::Sections;
 
 /// Bytes of the longest pre-token that is merged on the stack; longer ones are merged in the output.
 const SHORT: usize = 48;
+
+/// The format of the section that this code reads and writes.
+const VERSION: u16 = 1;
+/// As many tokens as a model may have.
+const MOST_TOKENS: u32 = 1 << 20;
 
 /// A checked tokenizer section: text to ids, ids to bytes.
 ///

@@ -1,6 +1,6 @@
-//! The tokenizer section of an image: a checked view of its bytes, and what writes them.
+//! The tokenizer section of an image: a checked view of its bytes. [`emit`](super::emit) writes them.
 //!
-//! In: bytes, or a vocabulary. Out: the other. Knows nothing of text.
+//! In: bytes. Out: a vocabulary. Knows nothing of text.
 //!
 //! Little-endian, unaligned, in this order:
 //!
@@ -21,89 +21,21 @@
 //! a space is put in front of a text. `I` is 2 up to 65535 tokens, else 4; `T` is 2 up to 65535 text bytes, else 4. Without stored
 //! ranks a merge ranks as its result's id: trainers number tokens in the order they learn them.
 
-use super::pretoken::{Class, ClassRun, Classes, Cut, write_run};
+use super::error::TokenizerError;
+use super::pretoken::{Class, Classes, Cut};
+use super::{MOST_TOKENS, VERSION};
 use core::cmp::Ordering;
 
-const VERSION: u16 = 1;
 const HEADER_BYTES: u64 = 28;
-const RANKS_STORED: u16 = 1;
-const CHARACTERS: u16 = 2;
-const DIGITS: u16 = 4;
-const PREFIX: u16 = 8;
+pub(super) const RANKS_STORED: u16 = 1;
+pub(super) const CHARACTERS: u16 = 2;
+pub(super) const DIGITS: u16 = 4;
+pub(super) const PREFIX: u16 = 8;
 /// The flags that this build has code for.
 const KNOWN: u16 = RANKS_STORED
     | if cfg!(feature = "scores") { CHARACTERS | PREFIX } else { 0 }
     | if cfg!(feature = "digits") { DIGITS } else { 0 };
-/// As many as a model may have.
-const MOST_TOKENS: u32 = 1 << 20;
 const MOST_TEXT: u32 = 1 << 28;
-
-/// A tokenizer section that cannot be used or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum TokenizerError {
-    /// Fewer bytes than the section takes.
-    #[error("tokenizer section of {given} bytes, expected {needed}")]
-    Size {
-        /// Bytes it takes.
-        needed: u64,
-        /// Bytes given.
-        given: u64,
-    },
-    /// A format that this kernel does not read.
-    #[error("tokenizer section of version {found}, expected {VERSION}")]
-    Version {
-        /// What the header says; this kernel reads 1.
-        found: u16,
-    },
-    /// Flags that this kernel does not know, or was built without: the features `scores` and `digits`.
-    #[error("tokenizer section with flags {found:#x}, not known or left out of this build")]
-    Flags {
-        /// The header's flags.
-        found: u16,
-    },
-    /// No tokens, or more than 1048576.
-    #[error("tokenizer section of {found} tokens, expected 1 to {MOST_TOKENS}")]
-    TokenCount {
-        /// How many.
-        found: u32,
-    },
-    /// Too many merges, added tokens, special ones among them, or bytes of text.
-    #[error("tokenizer section with a count of {found}, expected at most {most}")]
-    Count {
-        /// How many.
-        found: u32,
-        /// How many there may be.
-        most: u32,
-    },
-    /// A token whose bytes are not within the text.
-    #[error("bytes of token {id} are not within the text of the tokenizer section")]
-    Token {
-        /// Its id.
-        id: u32,
-    },
-    /// A byte whose token is not in the vocabulary.
-    #[error("byte {byte} has no token in the vocabulary")]
-    ByteToken {
-        /// The byte.
-        byte: u8,
-    },
-    /// A merge of or to a token that is not in the vocabulary, or out of (left, right) order.
-    #[error("merge {at} is out of order or of no token")]
-    Merge {
-        /// Its place in (left, right) order.
-        at: u32,
-    },
-    /// An added token that is not in the vocabulary, empty, or not UTF-8.
-    #[error("added token {at} is not in the vocabulary, is empty, or is not UTF-8")]
-    Added {
-        /// Its place in the list.
-        at: u32,
-    },
-    /// Runs of Unicode classes that end inside a run, or a character of no token.
-    #[error("the table of characters ends inside an entry or is of no token")]
-    Classes,
-}
 
 /// One merge of BPE: two neighbouring tokens become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,22 +72,22 @@ impl Table<'_> {
 
 /// The sizes that follow from the counts of a header.
 #[derive(Clone, Copy)]
-struct Counts {
-    ranks_stored: bool,
-    tokens: u32,
-    merges: u32,
-    added: u32,
-    special: u32,
-    text: u32,
-    classes: u32,
+pub(super) struct Counts {
+    pub ranks_stored: bool,
+    pub tokens: u32,
+    pub merges: u32,
+    pub added: u32,
+    pub special: u32,
+    pub text: u32,
+    pub classes: u32,
 }
 
 impl Counts {
-    const fn wide_ids(self) -> bool {
+    pub const fn wide_ids(self) -> bool {
         self.tokens >= 1 << 16
     }
 
-    const fn wide_ends(self) -> bool {
+    pub const fn wide_ends(self) -> bool {
         self.text >= 1 << 16
     }
 
@@ -174,12 +106,12 @@ impl Counts {
         ]
     }
 
-    fn bytes(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         HEADER_BYTES + self.parts().iter().sum::<u64>()
     }
 
     /// Refuses counts from which nothing should be computed.
-    fn check(self) -> Result<(), TokenizerError> {
+    pub fn check(self) -> Result<(), TokenizerError> {
         if self.tokens == 0 || self.tokens > MOST_TOKENS {
             return Err(TokenizerError::TokenCount { found: self.tokens });
         }
@@ -429,171 +361,6 @@ impl<'m> Sections<'m> {
             }
         }
         longest
-    }
-}
-
-/// A vocabulary to be written as a section.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenizerRepr<'a> {
-    /// The bytes of each token, by id.
-    pub tokens: &'a [&'a [u8]],
-    /// The id of each byte.
-    pub byte_ids: &'a [u32; 256],
-    /// Ascending by (left, right), no pair twice.
-    pub merges: &'a [Merge],
-    /// Added tokens that are special: only [`EncodeOptions::parse_special`] finds them in a text.
-    ///
-    /// [`EncodeOptions::parse_special`]: super::EncodeOptions::parse_special
-    pub special: &'a [u32],
-    /// Added tokens that are not special.
-    pub added: &'a [u32],
-    /// What is merged, and within what.
-    pub split: Split<'a>,
-}
-
-/// What a tokenizer merges, and where text is cut before it does.
-#[derive(Clone, Copy, Debug)]
-pub enum Split<'a> {
-    /// Bytes, within GPT-2's words.
-    Words {
-        /// The Unicode classes from U+0080 on.
-        classes: &'a [ClassRun],
-        /// Whether every digit is a word of its own.
-        digits: bool,
-    },
-    /// Characters, within words that begin with their spaces; bytes where a character is no token
-    /// (SentencePiece: Kudo and Richardson, 2018).
-    Characters {
-        /// Tokens of one character beyond ASCII, ascending by their bytes. Those within are the
-        /// tokens of their bytes.
-        ids: &'a [u32],
-        /// Whether a space is put in front of a text.
-        prefix: bool,
-    },
-}
-
-impl TokenizerRepr<'_> {
-    /// Bytes of the section.
-    pub fn encoded_bytes(&self) -> u64 {
-        self.counts().bytes()
-    }
-
-    fn counts(&self) -> Counts {
-        // Counts beyond 32 bits are refused all the same when they saturate.
-        let count = |len| u32::try_from(len).unwrap_or(u32::MAX);
-        let text = self.tokens.iter().fold(0, |sum: usize, token| sum.saturating_add(token.len()));
-        // Ranks may start anywhere: only their order matters.
-        let offset = |merge: &Merge| i64::from(merge.result) - i64::from(merge.rank);
-        let first = self.merges.first().map(offset);
-        Counts {
-            ranks_stored: self.merges.iter().any(|merge| Some(offset(merge)) != first),
-            tokens: count(self.tokens.len()),
-            merges: count(self.merges.len()),
-            added: count(self.special.len() + self.added.len()),
-            special: count(self.special.len()),
-            text: count(text),
-            classes: match self.split {
-                Split::Words { classes, .. } => {
-                    count(classes.iter().map(|&run| write_run(run).1).sum())
-                }
-                Split::Characters { ids, .. } => {
-                    let wide = self.tokens.len() >= 1 << 16;
-                    count(ids.len().saturating_mul(if wide { 4 } else { 2 }))
-                }
-            },
-        }
-    }
-
-    /// Writes the section to the front of `out`.
-    ///
-    /// # Errors
-    /// [`TokenizerError::Size`] if `out` is too small; otherwise what a reader of the section
-    /// would refuse.
-    pub fn emit(&self, out: &mut [u8]) -> Result<(), TokenizerError> {
-        let counts = self.counts();
-        counts.check()?;
-        let given = out.len() as u64;
-        if given < counts.bytes() {
-            return Err(TokenizerError::Size { needed: counts.bytes(), given });
-        }
-        let mut writer = Writer { rest: &mut *out };
-        let flag = |set, flag| if set { flag } else { 0 };
-        let flags = flag(counts.ranks_stored, RANKS_STORED)
-            | match self.split {
-                Split::Words { digits, .. } => flag(digits, DIGITS),
-                Split::Characters { prefix, .. } => CHARACTERS | flag(prefix, PREFIX),
-            };
-        writer.bytes(&VERSION.to_le_bytes());
-        writer.bytes(&flags.to_le_bytes());
-        let Counts { tokens, merges, added, special, text, classes, .. } = counts;
-        for count in [tokens, merges, added, special, text, classes] {
-            writer.bytes(&count.to_le_bytes());
-        }
-        self.emit_body(counts, &mut writer);
-        Sections::parse(out).map(|_| ())
-    }
-
-    fn emit_body(&self, counts: Counts, writer: &mut Writer<'_>) {
-        let mut end: u32 = 0;
-        for token in self.tokens {
-            end += token.len() as u32;
-            writer.number(end, counts.wide_ends());
-        }
-        for &id in self.byte_ids {
-            writer.number(id, counts.wide_ids());
-        }
-        for merge in self.merges {
-            for id in [merge.left, merge.right, merge.result] {
-                writer.number(id, counts.wide_ids());
-            }
-        }
-        if counts.ranks_stored {
-            for merge in self.merges {
-                writer.number(merge.rank, true);
-            }
-        }
-        for &id in self.special.iter().chain(self.added) {
-            writer.number(id, counts.wide_ids());
-        }
-        match self.split {
-            Split::Words { classes, .. } => {
-                for &run in classes {
-                    let (bytes, len) = write_run(run);
-                    writer.bytes(bytes.get(..len).unwrap_or_default());
-                }
-            }
-            Split::Characters { ids, .. } => {
-                ids.iter().for_each(|&id| writer.number(id, counts.wide_ids()));
-            }
-        }
-        for token in self.tokens {
-            writer.bytes(token);
-        }
-    }
-}
-
-/// Writes forward into bytes that were measured before.
-struct Writer<'a> {
-    rest: &'a mut [u8],
-}
-
-impl Writer<'_> {
-    fn bytes(&mut self, bytes: &[u8]) {
-        if let Some((front, rest)) =
-            core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())
-        {
-            front.copy_from_slice(bytes);
-            self.rest = rest;
-        }
-    }
-
-    /// An id too large for its width becomes one that no vocabulary of that width has.
-    fn number(&mut self, value: u32, wide: bool) {
-        if wide {
-            self.bytes(&value.to_le_bytes());
-        } else {
-            self.bytes(&u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes());
-        }
     }
 }
 
