@@ -3,47 +3,90 @@
 //! In: the numbers of an image header or of a checkpoint. Out: [`ModelConfig`], checked. Knows
 //! nothing of storage, memory or arithmetic.
 
-/// Normalisation in front of attention and FFN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Norm {
-    /// `x * w / sqrt(mean(x^2) + eps)` (Llama).
-    Rms,
-    /// `(x - mean) * w / sqrt(var + eps) + b` (OPT).
-    Layer,
+/// An enum whose variants have a byte each in an image: one table of variants, codes and names, which
+/// is walked both ways.
+macro_rules! coded {
+    ($(#[$meta:meta])* enum $name:ident {
+        $($(#[$about:meta])* $variant:ident = $code:literal, $text:literal;)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$about])* $variant = $code,)*
+        }
+
+        impl $name {
+            /// All, in the order of their codes.
+            pub const ALL: [Self; [$($code),*].len()] = [$(Self::$variant),*];
+
+            /// Its name, for reports.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        /// From its code in an image.
+        impl TryFrom<u8> for $name {
+            /// The code, which stands for nothing.
+            type Error = u8;
+
+            fn try_from(code: u8) -> Result<Self, u8> {
+                match code {
+                    $($code => Ok(Self::$variant),)*
+                    _ => Err(code),
+                }
+            }
+        }
+    };
+}
+pub(crate) use coded;
+
+coded! {
+    /// Normalisation in front of attention and FFN.
+    enum Norm {
+        /// `x * w / sqrt(mean(x^2) + eps)` (Llama).
+        Rms = 0, "rms";
+        /// `(x - mean) * w / sqrt(var + eps) + b` (OPT).
+        Layer = 1, "layer";
+    }
 }
 
-/// How a token's position reaches attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Position {
-    /// Rotary embedding of queries and keys, half-split as in Hugging Face checkpoints.
-    Rope,
-    /// A learned vector added to the token embedding (OPT; its offset of 2 rows is cut at import).
-    Learned,
+coded! {
+    /// How a token's position reaches attention.
+    enum Position {
+        /// Rotary embedding of queries and keys, half-split as in Hugging Face checkpoints.
+        Rope = 0, "rope";
+        /// A learned vector added to the token embedding (OPT; its offset of 2 rows is cut at import).
+        Learned = 1, "learned";
+    }
 }
 
-/// The shape of a neuron.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Ffn {
-    /// `y += act(gate . x) * (up . x) * down`: three vectors (Llama).
-    Gated,
-    /// `y += relu(up . x + b) * down`: two vectors (OPT).
-    Plain,
+coded! {
+    /// The shape of a neuron.
+    enum Ffn {
+        /// `y += act(gate . x) * (up . x) * down`: three vectors (Llama).
+        Gated = 0, "gated";
+        /// `y += relu(up . x + b) * down`: two vectors (OPT).
+        Plain = 1, "plain";
+    }
 }
 
-/// What becomes of a neuron's first-layer output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Activation {
-    /// `max(x, 0)`, or `x` where it is above a threshold and else 0 (FATReLU). Inactive neurons add
-    /// nothing: leaving them out is exact.
-    Relu,
-    /// `x / (1 + exp(-x))`. Neurons of which this is small are left out, which is lossy.
-    Silu,
-    /// GELU by the hyperbolic tangent (`gelu_pytorch_tanh`). As lossy as [`Silu`](Self::Silu).
-    GeluTanh,
+coded! {
+    /// What becomes of a neuron's first-layer output.
+    enum Activation {
+        /// `max(x, 0)`, or `x` where it is above a threshold and else 0 (FATReLU). Inactive neurons add
+        /// nothing: leaving them out is exact.
+        Relu = 0, "relu";
+        /// `x / (1 + exp(-x))`. Neurons of which this is small are left out, which is lossy.
+        Silu = 1, "silu";
+        /// GELU by the hyperbolic tangent (`gelu_pytorch_tanh`). As lossy as [`Silu`](Self::Silu).
+        GeluTanh = 2, "gelutanh";
+    }
 }
 
 impl Activation {
@@ -53,18 +96,84 @@ impl Activation {
     }
 }
 
-const LLAMA: bool = cfg!(feature = "llama");
-const OPT: bool = cfg!(feature = "opt");
+/// What each family's feature compiles in: the one place that says so.
+///
+/// Where a single family is compiled in, its variants are what the model has: the header was refused if
+/// they are others, and the compiler drops the code for the others.
+macro_rules! families {
+    ($($feature:literal: $($field:ident = $type:ident::$variant:ident),*;)*) => {
+        /// Families that are compiled in.
+        const COMPILED: u32 = 0 $(+ cfg!(feature = $feature) as u32)*;
+
+        /// A family's variants.
+        struct Family {
+            norm: Norm,
+            position: Position,
+            ffn: Ffn,
+        }
+
+        impl Family {
+            const ALL: &[(bool, Self)] =
+                &[$((cfg!(feature = $feature), Self { $($field: $type::$variant),* })),*];
+
+            /// The one that is compiled in, where there is one alone.
+            const ALONE: Option<&Self> = {
+                let mut found = None;
+                let mut rest = Self::ALL;
+                while let [(there, family), more @ ..] = rest {
+                    if *there && COMPILED == 1 {
+                        found = Some(family);
+                    }
+                    rest = more;
+                }
+                found
+            };
+        }
+
+        impl ModelConfig {
+            /// The feature of this crate that the model needs and this build lacks.
+            pub const fn missing_feature(&self) -> Option<&'static str> {
+                $(
+                    if !cfg!(feature = $feature)
+                        && ($(self.$field as u8 == $type::$variant as u8)||*)
+                    {
+                        return Some($feature);
+                    }
+                )*
+                if self.activation.lossy() && !GATED { Some("gated") } else { None }
+            }
+        }
+    };
+}
+
+// No two share a variant. A family that only mixes these needs no row and no feature.
+families! {
+    "llama": norm = Norm::Rms, position = Position::Rope, ffn = Ffn::Gated;
+    "opt": norm = Norm::Layer, position = Position::Learned, ffn = Ffn::Plain;
+}
+
 const GATED: bool = cfg!(feature = "gated");
 
-/// What a model has of two families' variants: `found`, or, where one family alone is compiled in, its
-/// variant. The header was refused if that is another, and the compiler drops the code for the other.
-const fn variant<T: Copy>(found: T, llama: T, opt: T) -> T {
-    match (LLAMA, OPT) {
-        (true, false) => llama,
-        (false, true) => opt,
-        _ => found,
-    }
+/// Which projections of attention have biases: all of OPT's, none of Llama's, and all but the output
+/// of Qwen2's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct AttentionBias {
+    /// Queries.
+    pub query: bool,
+    /// Keys.
+    pub key: bool,
+    /// Values.
+    pub value: bool,
+    /// The output.
+    pub output: bool,
+}
+
+impl AttentionBias {
+    /// None.
+    pub const NONE: Self = Self { query: false, key: false, value: false, output: false };
+    /// All.
+    pub const ALL: Self = Self { query: true, key: true, value: true, output: true };
 }
 
 /// A model, as the kernel needs to know it.
@@ -97,8 +206,8 @@ pub struct ModelConfig {
     pub ffn: Ffn,
     /// What is done to a neuron's first-layer output; other than ReLU in gated neurons only.
     pub activation: Activation,
-    /// Whether the query, key, value and output projections have biases.
-    pub attention_bias: bool,
+    /// Which projections of attention have biases.
+    pub attention_bias: AttentionBias,
     /// Whether neurons and the FFN output have biases.
     pub ffn_bias: bool,
     /// Whether the output head is the embedding table.
@@ -146,17 +255,26 @@ impl ModelConfig {
 
     /// The normalisation that this build computes.
     pub(crate) const fn norm(&self) -> Norm {
-        variant(self.norm, Norm::Rms, Norm::Layer)
+        match Family::ALONE {
+            Some(family) => family.norm,
+            None => self.norm,
+        }
     }
 
     /// The positions that this build computes.
     pub(crate) const fn position(&self) -> Position {
-        variant(self.position, Position::Rope, Position::Learned)
+        match Family::ALONE {
+            Some(family) => family.position,
+            None => self.position,
+        }
     }
 
     /// The neurons that this build computes.
     pub(crate) const fn ffn(&self) -> Ffn {
-        variant(self.ffn, Ffn::Gated, Ffn::Plain)
+        match Family::ALONE {
+            Some(family) => family.ffn,
+            None => self.ffn,
+        }
     }
 
     /// The activation that this build computes.
@@ -164,42 +282,11 @@ impl ModelConfig {
         if GATED { self.activation } else { Activation::Relu }
     }
 
-    /// The feature of this crate that the model needs and this build lacks.
-    pub const fn missing_feature(&self) -> Option<&'static str> {
-        let llama = matches!(self.norm, Norm::Rms)
-            || matches!(self.position, Position::Rope)
-            || matches!(self.ffn, Ffn::Gated);
-        let opt = matches!(self.norm, Norm::Layer)
-            || matches!(self.position, Position::Learned)
-            || matches!(self.ffn, Ffn::Plain);
-        if llama && !LLAMA {
-            Some("llama")
-        } else if opt && !OPT {
-            Some("opt")
-        } else if self.activation.lossy() && !GATED {
-            Some("gated")
-        } else {
-            None
-        }
-    }
-
     /// Refuses shapes the kernel cannot run, before anything is computed from them.
     ///
     /// # Errors
     /// The first field that is out of range. The limits keep every derived size within 32 bits.
     pub const fn check(&self) -> Result<(), ConfigError> {
-        const fn within(
-            field: &'static str,
-            found: u32,
-            most: u32,
-            expected: &'static str,
-        ) -> Result<(), ConfigError> {
-            if found == 0 || found > most {
-                Err(ConfigError { field, found, expected })
-            } else {
-                Ok(())
-            }
-        }
         const fn err(
             field: &'static str,
             found: u32,
@@ -207,13 +294,12 @@ impl ModelConfig {
         ) -> Result<(), ConfigError> {
             Err(ConfigError { field, found, expected })
         }
-        macro_rules! check {
+        macro_rules! limits {
             ($($field:ident <= $most:literal),*) => {
-                $(if let Err(e) = within(stringify!($field), self.$field, $most,
-                    concat!("1 to ", stringify!($most))) { return Err(e); })*
+                [$((stringify!($field), self.$field, $most, concat!("1 to ", stringify!($most)))),*]
             };
         }
-        check!(
+        let limits = limits!(
             dim <= 16384,
             layers <= 256,
             neurons <= 65535,
@@ -223,6 +309,13 @@ impl ModelConfig {
             vocab <= 1048576,
             context <= 65536
         );
+        let mut rest = limits.as_slice();
+        while let [(field, found, most, expected), more @ ..] = rest {
+            if *found == 0 || *found > *most {
+                return err(field, *found, expected);
+            }
+            rest = more;
+        }
         if !self.dim.is_multiple_of(4) {
             return err("dim", self.dim, "a multiple of 4");
         }
@@ -244,11 +337,13 @@ impl ModelConfig {
         if self.activation.lossy() && !matches!(self.ffn, Ffn::Gated) {
             return err("activation", self.activation as u32, "ReLU where neurons are plain");
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            return err("norm_eps", self.norm_eps.to_bits(), "between 0 and 1");
+        // Floats from 0 on are in the order of their bits, which need no arithmetic on floats.
+        let (eps, threshold) = (self.norm_eps.to_bits(), self.threshold.to_bits());
+        if eps == 0 || eps >= 1f32.to_bits() {
+            return err("norm_eps", eps, "between 0 and 1");
         }
-        if !(self.threshold >= 0.0 && self.threshold < f32::INFINITY) {
-            return err("threshold", self.threshold.to_bits(), "0 or more, finite");
+        if threshold << 1 != 0 && threshold >= f32::INFINITY.to_bits() {
+            return err("threshold", threshold, "0 or more, finite");
         }
         Ok(())
     }
@@ -273,7 +368,7 @@ mod tests {
             position,
             ffn,
             activation: Activation::Relu,
-            attention_bias: false,
+            attention_bias: AttentionBias::NONE,
             ffn_bias: false,
             tied_head: true,
             threshold: 0.0,
@@ -288,14 +383,17 @@ mod tests {
         let opt = model(Norm::Layer, Position::Learned, Ffn::Plain);
         let both = model(Norm::Rms, Position::Learned, Ffn::Gated);
         let needs = |feature, there: bool| (!there).then_some(feature);
-        assert_eq!(llama.missing_feature(), needs("llama", LLAMA));
-        assert_eq!(opt.missing_feature(), needs("opt", OPT));
-        assert_eq!(both.missing_feature(), needs("llama", LLAMA).or(needs("opt", OPT)));
+        assert_eq!(llama.missing_feature(), needs("llama", cfg!(feature = "llama")));
+        assert_eq!(opt.missing_feature(), needs("opt", cfg!(feature = "opt")));
+        assert_eq!(
+            both.missing_feature(),
+            needs("llama", cfg!(feature = "llama")).or(needs("opt", cfg!(feature = "opt")))
+        );
         // What is compiled in is what runs.
-        if LLAMA {
+        if cfg!(feature = "llama") {
             assert_eq!((llama.norm(), llama.bundle_rows()), (Norm::Rms, 3));
         }
-        if OPT {
+        if cfg!(feature = "opt") {
             assert_eq!((opt.norm(), opt.bundle_rows()), (Norm::Layer, 2));
         }
     }

@@ -173,7 +173,7 @@ pub mod read;
 mod slices;
 pub mod text;
 
-pub use config::{Activation, ConfigError, Ffn, ModelConfig, Norm, Position};
+pub use config::{Activation, AttentionBias, ConfigError, Ffn, ModelConfig, Norm, Position};
 #[cfg(feature = "spill")]
 pub use decode::SpillError;
 pub use decode::error::{OpenError, StepError};

@@ -4,10 +4,10 @@ use crate::cost::Preset;
 use crate::machine::{Core, Machine, Mapped, calibrated_gap, staging};
 use crate::run::generate::{Overflow, Request};
 use anyhow::{Result, anyhow, ensure};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
-use ripple_kernel::image::{FourBits, Geometry, Header, SectionKind};
+use ripple_kernel::image::{Geometry, Header, Quant, Quants, SectionKind};
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{
     KvKind, Options,
@@ -115,34 +115,46 @@ impl MachineArgs {
     }
 }
 
-/// Bits of a number of a row, on the command line.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Rows {
-    /// 8 bits, a scale for each row.
-    Q8,
-    /// 4 bits, a scale for each 32 numbers: half the bytes.
-    Q4,
+/// A number format of weights, by its name.
+pub fn quants() -> impl TypedValueParser<Value = Quant> {
+    let value =
+        |(quant, about): (Quant, &'static str)| PossibleValue::new(quant.name()).help(about);
+    PossibleValuesParser::new(Quant::WEIGHTS.map(value)).map(|name| {
+        let mut all = Quant::WEIGHTS.into_iter().map(|(quant, _)| quant);
+        all.find(|quant| quant.name() == name).unwrap_or(Quant::Q8)
+    })
 }
 
 /// How rows are stored.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Copy, PartialEq)]
 pub struct RowArgs {
     /// Rows of the neurons, the exact predictor's included.
-    #[arg(long, value_enum, default_value_t = Rows::Q8)]
-    pub ffn: Rows,
+    #[arg(long, value_parser = quants(), default_value = Quant::Q8.name())]
+    pub ffn: Quant,
     /// Rows of attention: query, key, value, output.
-    #[arg(long, value_enum, default_value_t = Rows::Q8)]
-    pub attn: Rows,
+    #[arg(long, value_parser = quants(), default_value = Quant::Q8.name())]
+    pub attn: Quant,
     /// Rows of the output head and the embedding, which are one table in most small models.
-    #[arg(long, value_enum, default_value_t = Rows::Q8)]
-    pub head: Rows,
+    #[arg(long, value_parser = quants(), default_value = Quant::Q8.name())]
+    pub head: Quant,
 }
 
 impl RowArgs {
-    /// Which rows have 4 bits.
-    pub fn four_bits(&self) -> FourBits {
-        let [attention, ffn, head] = [self.attn, self.ffn, self.head].map(|rows| rows == Rows::Q4);
-        FourBits { attention, ffn, head }
+    /// All in 8 bits.
+    pub const Q8: Self = Self { ffn: Quant::Q8, attn: Quant::Q8, head: Quant::Q8 };
+
+    /// The format of each section.
+    pub fn quants(&self) -> Quants {
+        Quants::Q8
+            .with(&[SectionKind::Ffn, SectionKind::Predictor], self.ffn)
+            .with(&[SectionKind::Qkv, SectionKind::Output], self.attn)
+            .with(&[SectionKind::Embedding, SectionKind::Head], self.head)
+    }
+
+    /// The same in words.
+    pub fn names(&self) -> String {
+        let Self { ffn, attn, head } = self;
+        format!("ffn {}, attn {}, head {}", ffn.name(), attn.name(), head.name())
     }
 }
 

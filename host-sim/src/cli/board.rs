@@ -16,7 +16,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use embedded_io::{ErrorType, Read, Write};
 use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, board};
 use ripple_hal::{Block, Clock, Micros, Slice};
-use ripple_kernel::image::FourBits;
+use ripple_kernel::image::Quants;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -38,8 +38,8 @@ pub fn model_at(directory: &Path) -> Result<(PathBuf, Model)> {
 }
 
 /// The share of all bundles that the cache of `board` holds.
-pub fn cache_share(model: &Model, four_bits: FourBits, board: &Board) -> f64 {
-    let geometry = Format { predictor: &PredictorChoice::Exact, four_bits }.geometry(model);
+pub fn cache_share(model: &Model, quants: Quants, board: &Board) -> f64 {
+    let geometry = Format::new(&PredictorChoice::Exact, quants).geometry(model);
     let c = &geometry.config;
     let ffn = f64::from(c.neurons * c.layers) * f64::from(geometry.bundle_layout().stride());
     (f64::from(board.options.cache_bytes) / ffn).min(1.0)
@@ -77,9 +77,9 @@ impl Image {
         let target = Target {
             card: Preset::by_name(self.board.card)?,
             staging: Some(self.board.options.staging),
-            cache_share: cache_share(&model, self.rows.four_bits(), self.board),
+            cache_share: cache_share(&model, self.rows.quants(), self.board),
             page_mib: self.page_mib,
-            four_bits: self.rows.four_bits(),
+            quants: self.rows.quants(),
         };
         let Prepared { image, tokens } = prepare(&model, &text, &target)?;
         let budget = Budget::of(self.board, &header(&image)?);

@@ -45,14 +45,14 @@ impl Demo {
         let directory: PathBuf = demo::path(&self.model)?;
         let model = Model::load(&directory)?;
         let config = &model.config;
-        let four_bits = self.rows.four_bits();
-        let geometry = Format { predictor: &PredictorChoice::Exact, four_bits }.geometry(&model);
+        let quants = self.rows.quants();
+        let geometry = Format::new(&PredictorChoice::Exact, quants).geometry(&model);
         let target = Target {
             card: self.machine.card,
             staging: self.machine.staging.map(BlockCount),
             cache_share: self.machine.cache_share(&geometry),
             page_mib: self.page_mib,
-            four_bits,
+            quants,
         };
         let Prepared { image, tokens } = prepare(&model, &directory.join("profile.txt"), &target)?;
         let image: Arc<[u8]> = image.into();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::image::Crc32;
-use ripple_kernel::image::{FourBits, Header, Image, Lossy, Predictor, SectionKind};
+use ripple_kernel::image::{Bundle, Header, Image, Lossy, Predictor, SectionKind};
 use ripple_kernel::{MemoryPlan, Options};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -60,7 +60,6 @@ struct Shape {
     bundle: String,
     bundle_bytes: u32,
     predictor: String,
-    rows: String,
 }
 
 /// As measured when the model was imported; perplexities are 0 where they were not.
@@ -81,6 +80,8 @@ struct Section {
     parts: u32,
     records: u32,
     record_bytes: u32,
+    /// The number format of its rows; nothing where there are none.
+    numbers: &'static str,
     check: Check,
 }
 
@@ -170,11 +171,11 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             parts,
             records: records.unwrap_or(0),
             record_bytes: layout.map_or(0, |layout| layout.stride()),
+            numbers: layout.map_or("", |layout| layout.quant.name()),
             check: check(image, header, kind),
         }
     });
     let plan = MemoryPlan::for_model(geometry, &Options { context: c.context, ..Options::DEFAULT });
-    let lower = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     Report {
         image: name,
         bytes: header.blocks.bytes(),
@@ -188,22 +189,23 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             head_dim: c.head_dim,
             vocab: c.vocab,
             context: c.context,
-            norm: lower(&c.norm),
+            norm: c.norm.name().to_owned(),
             norm_eps: c.norm_eps,
-            position: lower(&c.position),
-            ffn: lower(&c.ffn),
-            activation: lower(&c.activation),
+            position: c.position.name().to_owned(),
+            ffn: c.ffn.name().to_owned(),
+            activation: c.activation.name().to_owned(),
             threshold: c.threshold,
             lossy: c.activation.lossy().then(|| loss(image, header)),
             tied_head: c.tied_head,
-            bundle: lower(&geometry.bundle),
+            bundle: (if geometry.bundle == Bundle::whole(c.ffn) { "full" } else { "rest" })
+                .to_owned(),
             bundle_bytes: geometry.bundle_layout().stride(),
             predictor: match geometry.predictor {
                 Predictor::Exact => "exact".to_owned(),
                 Predictor::Signs { planes } => format!("signs x {planes}"),
                 Predictor::LowRank { rank } => format!("low rank, {rank}"),
+                other => format!("{other:?}"),
             },
-            rows: rows(geometry.four_bits),
         },
         sections: sections.collect(),
         layers: (0..c.layers)
@@ -216,13 +218,6 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             .map(|region| Memory { region: region.name(), bytes: plan.region_bytes(region) })
             .into(),
     }
-}
-
-/// Which rows are in how many bits, in words.
-pub fn rows(four_bits: FourBits) -> String {
-    let bits = |four: bool| if four { "q4" } else { "q8" };
-    let FourBits { attention, ffn, head } = four_bits;
-    format!("ffn {}, attn {}, head {}", bits(ffn), bits(attention), bits(head))
 }
 
 fn loss(image: &[u8], header: &Header) -> Loss {
@@ -261,7 +256,6 @@ fn print(report: &Report) -> String {
         ),
         ("bundle", format!("{} bytes, {bundle}", m.bundle_bytes)),
         ("predictor", m.predictor.clone()),
-        ("rows", m.rows.clone()),
         ("vocab", format!("{}; the head is {head}", m.vocab)),
     ] {
         out += &format!("  {name:<10} {value}\n");
@@ -279,6 +273,7 @@ fn print(report: &Report) -> String {
             s.parts.to_string(),
             count(s.records),
             count(s.record_bytes),
+            if s.numbers.is_empty() { "-" } else { s.numbers }.to_owned(),
             match s.check {
                 Check::Ok => "ok",
                 Check::Wrong => "WRONG",
@@ -287,7 +282,8 @@ fn print(report: &Report) -> String {
             .to_owned(),
         ]
     });
-    let header = ["section", "first block", "blocks", "parts", "records", "bytes each", "CRC"];
+    let header =
+        ["section", "first block", "blocks", "parts", "records", "bytes each", "numbers", "CRC"];
     out += &format!("\n{}", table(&header, rows.collect()));
     let rows = report
         .layers

@@ -1,7 +1,6 @@
 //! `ripple perplexity`: what storing and predicting cost in quality, beside the float32 reference.
 
 use super::args::{Kv, RowArgs};
-use super::inspect::rows;
 use super::run::read_image;
 use super::summary::{bytes, table};
 use crate::machine::header;
@@ -18,7 +17,7 @@ use crate::study::quality::{Measured, measure};
 use anyhow::{Context, Result};
 use clap::{Args, value_parser};
 use ripple_kernel::Options;
-use ripple_kernel::image::{FourBits, Geometry, Predictor, SectionKind};
+use ripple_kernel::image::{Geometry, Predictor, Quant, Quants, SectionKind};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +96,7 @@ impl Perplexity {
         }
         for (name, choice) in predictors {
             let quality = evaluate(&model, held_out, &choice, &done);
-            stored.push(Stored::pack(&model, name, &choice, self.rows.four_bits(), quality)?);
+            stored.push(Stored::pack(&model, name, &choice, self.rows.quants(), quality)?);
         }
         bar.finish_and_clear();
 
@@ -129,19 +128,23 @@ impl Perplexity {
 
     /// The images that are packed here with the exact predictor, or read.
     fn stored(&self, model: &Model) -> Result<Vec<Stored>> {
-        let mut mixes = vec![FourBits::NONE];
-        if self.rows.four_bits() != FourBits::NONE {
-            mixes.push(self.rows.four_bits());
+        let mut mixes = vec![RowArgs::Q8];
+        if self.rows != RowArgs::Q8 {
+            mixes.push(self.rows);
         }
         if self.mixes {
-            mixes = (0..8u32)
-                .map(|mix| FourBits { ffn: mix & 1 > 0, attention: mix & 2 > 0, head: mix & 4 > 0 })
-                .collect();
+            let quant = |four| if four { Quant::Q4 } else { Quant::Q8 };
+            let mix = |mix: u32| RowArgs {
+                ffn: quant(mix & 1 > 0),
+                attn: quant(mix & 2 > 0),
+                head: quant(mix & 4 > 0),
+            };
+            mixes = (0..8).map(mix).collect();
         }
         let exact = &PredictorChoice::Exact;
         let mut stored = mixes
             .into_iter()
-            .map(|mix| Stored::pack(model, rows(mix), exact, mix, None))
+            .map(|mix| Stored::pack(model, mix.names(), exact, mix.quants(), None))
             .collect::<Result<Vec<_>>>()?;
         for path in &self.image {
             let image = read_image(path)?;
@@ -167,10 +170,10 @@ impl Stored {
         model: &Model,
         name: String,
         predictor: &PredictorChoice,
-        four_bits: FourBits,
+        quants: Quants,
         quality: Option<Quality>,
     ) -> Result<Self> {
-        let format = Format { predictor, four_bits };
+        let format = Format::new(predictor, quants);
         let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
         let placement = Placement::identity(&model.name, layers, neurons);
         let image = pack_as(format, model, &placement, &[])?.into();
@@ -179,7 +182,7 @@ impl Stored {
 
     /// Whether a result differs from that of the exact image with all rows in 8 bits.
     fn lossy(&self) -> bool {
-        self.geometry.predictor != Predictor::Exact || self.geometry.four_bits != FourBits::NONE
+        self.geometry.predictor != Predictor::Exact || self.geometry.quants != Quants::Q8
     }
 
     /// Bytes of a section's records.

@@ -127,9 +127,9 @@ impl Plan {
         let target = Target {
             card,
             staging: Some(self.board.options.staging),
-            cache_share: cache_share(&model, self.rows.four_bits(), self.board),
+            cache_share: cache_share(&model, self.rows.quants(), self.board),
             page_mib: 0,
-            four_bits: self.rows.four_bits(),
+            quants: self.rows.quants(),
         };
         let prepared = prepare(&model, &directory.join("profile.txt"), &target)?;
         Ok((model.name, prepared.image.into()))

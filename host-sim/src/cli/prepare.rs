@@ -12,7 +12,7 @@ use crate::process::output::progress;
 use crate::profile::record::record;
 use anyhow::Result;
 use ripple_hal::BlockCount;
-use ripple_kernel::image::FourBits;
+use ripple_kernel::image::Quants;
 use std::path::Path;
 
 /// Tokens of the profiling text that are traced: enough for the demo models, and quick.
@@ -29,7 +29,7 @@ pub struct Target {
     /// Room on the card for pages, in MiB.
     pub page_mib: u32,
     /// Which rows have 4 bits a number.
-    pub four_bits: FourBits,
+    pub quants: Quants,
 }
 
 /// An image, and how many tokens it was placed by.
@@ -44,7 +44,7 @@ pub fn prepare(model: &Model, text: &Path, target: &Target) -> Result<Prepared> 
     let tokens = &tokens[..tokens.len().min(PROFILE_TOKENS)];
     let name = text.file_name().unwrap_or_default().to_string_lossy();
     let bar = progress(tokens.len() as u64, "trace");
-    let format = Format { predictor: &PredictorChoice::Exact, four_bits: target.four_bits };
+    let format = Format::new(&PredictorChoice::Exact, target.quants);
     let bundle_bytes = format.geometry(model).bundle_layout().stride();
     let trace = record(model, &name, tokens, &|n| bar.inc(n)).of_bundles(bundle_bytes);
     bar.finish_and_clear();

@@ -1,6 +1,6 @@
 //! The offline stages, one subcommand each: import, trace, orders, pack.
 
-use super::args::{RowArgs, Rows};
+use super::args::{RowArgs, quants};
 use crate::import::import_dense;
 use crate::model::text::read_tokens;
 use crate::model::threshold::sparsify;
@@ -18,7 +18,7 @@ use crate::profile::record::record;
 use crate::profile::trace::Trace;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, value_parser};
-use ripple_kernel::image::FourBits;
+use ripple_kernel::image::{Quant, Quants, SectionKind};
 use std::path::{Path, PathBuf};
 
 /// Read a checkpoint into one model file: a Hugging Face directory, a GGUF file, or a .bin of llama2.c.
@@ -147,8 +147,8 @@ pub struct TraceArgs {
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     tokens: Option<u32>,
     /// Rows of the neurons in the image to come: what a bundle takes is noted for placing.
-    #[arg(long, value_enum, default_value_t = Rows::Q8)]
-    ffn: Rows,
+    #[arg(long, value_parser = quants(), default_value = Quant::Q8.name())]
+    ffn: Quant,
     /// Trace file to write.
     #[arg(short, long)]
     output: PathBuf,
@@ -159,8 +159,8 @@ impl TraceArgs {
         check_path(&self.output)?;
         interrupt::listen();
         let model = Model::load(&self.model)?;
-        let four_bits = FourBits { ffn: self.ffn == Rows::Q4, ..FourBits::NONE };
-        let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+        let quants = Quants::Q8.with(&[SectionKind::Ffn], self.ffn);
+        let format = Format::new(&PredictorChoice::Exact, quants);
         let bundle_bytes = format.geometry(&model).bundle_layout().stride();
         let trace = trace_text(&model, &self.text, self.tokens)?.of_bundles(bundle_bytes);
         if interrupt::requested() {
@@ -326,7 +326,7 @@ impl Pack {
             active.extend((0..layers).map(|l| trace.density(l) * neurons as f64));
         }
         let predictor = self.predictor.choice(&model)?;
-        let format = Format { predictor: &predictor, four_bits: self.rows.four_bits() };
+        let format = Format::new(&predictor, self.rows.quants());
         let image = pack_as(format, &model, &placement, &active)
             .with_context(|| self.placement.display().to_string())
             .map_err(bad_input)?;

@@ -4,7 +4,7 @@
 //! tensors.
 
 use anyhow::{Context, Result, anyhow, bail};
-use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,11 @@ pub(crate) fn read(path: &Path) -> Result<Parsed> {
     };
     fields.check(&parsed)?;
     Ok(parsed)
+}
+
+/// Of all projections, or of none.
+fn biases(all: bool) -> AttentionBias {
+    if all { AttentionBias::ALL } else { AttentionBias::NONE }
 }
 
 /// A JSON object that names its file and field in every error.
@@ -194,7 +199,7 @@ impl Fields {
             position: Position::Rope,
             ffn: Ffn::Gated,
             activation,
-            attention_bias: self.flag("attention_bias", false)?,
+            attention_bias: biases(self.flag("attention_bias", false)?),
             ffn_bias: false,
             tied_head: self.flag("tie_word_embeddings", false)?,
             threshold,
@@ -239,7 +244,7 @@ impl Fields {
             position: Position::Learned,
             ffn: Ffn::Plain,
             activation,
-            attention_bias: bias,
+            attention_bias: biases(bias),
             ffn_bias: bias,
             tied_head: self.flag("tie_word_embeddings", true)?,
             threshold,

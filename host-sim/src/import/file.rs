@@ -9,7 +9,7 @@ use crate::model::{self, Model, Sparsity};
 use crate::process::output;
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
-use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use ripple_kernel::image::Lossy;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Rises with every change of the format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The one metadata key: with several, their order in the file would change from run to run.
 const KEY: &str = "ripple";
 
@@ -87,7 +87,8 @@ struct ConfigForm {
     ffn: Ffn,
     #[serde(with = "ActivationForm")]
     activation: Activation,
-    attention_bias: bool,
+    #[serde(with = "AttentionBiasForm")]
+    attention_bias: AttentionBias,
     ffn_bias: bool,
     tied_head: bool,
     threshold: f32,
@@ -96,7 +97,17 @@ struct ConfigForm {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "AttentionBias")]
+struct AttentionBiasForm {
+    query: bool,
+    key: bool,
+    value: bool,
+    output: bool,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "Norm", rename_all = "snake_case")]
+#[non_exhaustive]
 enum NormForm {
     Rms,
     Layer,
@@ -104,6 +115,7 @@ enum NormForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Position", rename_all = "snake_case")]
+#[non_exhaustive]
 enum PositionForm {
     Rope,
     Learned,
@@ -111,6 +123,7 @@ enum PositionForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Ffn", rename_all = "snake_case")]
+#[non_exhaustive]
 enum FfnForm {
     Gated,
     Plain,
@@ -118,6 +131,7 @@ enum FfnForm {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Activation", rename_all = "snake_case")]
+#[non_exhaustive]
 enum ActivationForm {
     Relu,
     Silu,

@@ -11,7 +11,7 @@ use super::sentencepiece::{self, Piece};
 use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -125,7 +125,7 @@ impl Header {
             position: Position::Rope,
             ffn: Ffn::Gated,
             activation: Activation::Silu,
-            attention_bias: false,
+            attention_bias: AttentionBias::NONE,
             ffn_bias: false,
             tied_head,
             threshold: 0.0,

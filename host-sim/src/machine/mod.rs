@@ -23,7 +23,7 @@ use clap::ValueEnum;
 use memory::HostMemory;
 use meter::Meter;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, ReadPattern, calibrate};
-use ripple_kernel::image::{Bundle, Geometry, Header, Image, ImageError, SectionKind};
+use ripple_kernel::image::{Geometry, Header, Image, ImageError, SectionKind};
 use ripple_kernel::read::collapse::collapse;
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options};
 use serde::Serialize;
@@ -257,7 +257,7 @@ impl Machine {
                 // Of no use to a model that is read as a whole.
                 SectionKind::Projection => 0.0,
                 // Full bundles hold the predictor's rows a second time.
-                SectionKind::Predictor if geometry.bundle == Bundle::Full => 0.0,
+                SectionKind::Predictor if geometry.bundle_holds_first() => 0.0,
                 _ => 1.0,
             };
             if share == 0.0 {

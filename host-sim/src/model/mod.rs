@@ -144,22 +144,21 @@ pub(crate) fn build(config: &ModelConfig, tensor: &mut TensorSource<'_>) -> Resu
 
     let mut from = Builder { norm: config.norm, tensor };
     let embed = from.matrix("embed.weight", vocab, dim)?;
-    let positions = match config.position {
-        Position::Learned => Some(from.matrix("positions.weight", context, dim)?),
-        Position::Rope => None,
-    };
+    let learned = config.position == Position::Learned;
+    let positions =
+        if learned { Some(from.matrix("positions.weight", context, dim)?) } else { None };
     let layers = (0..config.layers).map(|layer| {
         let name = |part: &str| format!("layers.{layer}.{part}");
         Ok(Layer {
             attention_norm: from.norm(&name("attention_norm"), dim)?,
-            query: from.linear(&name("query"), query_dim, dim, attention)?,
-            key: from.linear(&name("key"), kv_dim, dim, attention)?,
-            value: from.linear(&name("value"), kv_dim, dim, attention)?,
-            output: from.linear(&name("output"), dim, query_dim, attention)?,
+            query: from.linear(&name("query"), query_dim, dim, attention.query)?,
+            key: from.linear(&name("key"), kv_dim, dim, attention.key)?,
+            value: from.linear(&name("value"), kv_dim, dim, attention.value)?,
+            output: from.linear(&name("output"), dim, query_dim, attention.output)?,
             ffn_norm: from.norm(&name("ffn_norm"), dim)?,
             gate: match config.ffn {
                 Ffn::Gated => Some(from.linear(&name("gate"), neurons, dim, ffn)?),
-                Ffn::Plain => None,
+                _ => None,
             },
             up: from.linear(&name("up"), neurons, dim, ffn)?,
             down: from.linear(&name("down"), dim, neurons, ffn)?,
@@ -192,7 +191,7 @@ impl Builder<'_, '_> {
         let weight = (self.tensor)(&format!("{name}.weight"), &[dim])?;
         let bias = match self.norm {
             Norm::Layer => Some((self.tensor)(&format!("{name}.bias"), &[dim])?),
-            Norm::Rms => None,
+            _ => None,
         };
         Ok(NormWeights { weight, bias })
     }

@@ -210,8 +210,8 @@ fn rotate(head: &mut [f32], angles: &[(f32, f32)]) {
 fn normalise(config: &ModelConfig, norm: &NormWeights, x: &[f32], out: &mut [f32]) {
     let n = x.len() as f32;
     let mean = match config.norm {
-        Norm::Rms => 0.0,
         Norm::Layer => x.iter().sum::<f32>() / n,
+        _ => 0.0,
     };
     let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
     let scale = 1.0 / (variance + config.norm_eps).sqrt();

@@ -6,14 +6,12 @@
 use crate::model::{Layer, Model, NormWeights};
 use crate::placement::{Order, Pages, Placement};
 use crate::predictor::{Format, PredictorChoice};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::Ffn;
 use ripple_kernel::image::record::identity;
-use ripple_kernel::image::{
-    FourBits, Geometry, HeaderBuilder, LayerInfo, Page, RecordLayout, SectionKind,
-};
+use ripple_kernel::image::{ImagePlan, LayerInfo, Page, Quants, RecordLayout, SectionKind};
 
 /// Packs `model`, all rows in 8 bits: see [`pack_as`].
 ///
@@ -25,7 +23,7 @@ pub fn pack(
     predictor: &PredictorChoice,
     active: &[f64],
 ) -> Result<Vec<u8>> {
-    pack_as(Format { predictor, four_bits: FourBits::NONE }, model, placement, active)
+    pack_as(Format::new(predictor, Quants::Q8), model, placement, active)
 }
 
 /// Packs `model` in a `format`.
@@ -65,25 +63,21 @@ pub fn pack_as(
         let blocks = pages.blocks(geometry.bundle_layout().stride());
         geometry.page_blocks = BlockCount(u32::try_from(blocks).context("pages beyond 2 TiB")?);
     }
-    let builder = HeaderBuilder::new(geometry, u32::try_from(tokenizer.len())?)
+    let plan = ImagePlan::in_order(&geometry, u32::try_from(tokenizer.len())?, format.order)
         .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
-    let builder = match &model.sparsity {
-        Some(sparsity) => builder.with_lossy(sparsity.cost),
-        None => builder,
+    let plan = match &model.sparsity {
+        Some(sparsity) => plan.with_lossy(sparsity.cost),
+        None => plan,
     };
-    let bytes = usize::try_from(builder.blocks().bytes())?;
+    let bytes = usize::try_from(plan.blocks().bytes())?;
     let mut image = vec![0u8; bytes];
 
-    let at = builder.range(SectionKind::Tokenizer).start;
+    let at = plan.range(SectionKind::Tokenizer).start;
     image[at..at + tokenizer.len()].copy_from_slice(&tokenizer);
-    for kind in SectionKind::ALL {
-        let Some((count, layout)) = geometry.table(kind) else { continue };
-        let section = &mut image[builder.range(kind)];
-        if count == 0 || kind == SectionKind::PageIndex {
-            continue;
-        }
-        let part = usize::try_from(geometry.table_blocks(kind).bytes())?;
-        section
+    for section in plan.sections() {
+        let (kind, Some(layout)) = (section.kind, section.layout) else { continue };
+        let part = usize::try_from(section.part.bytes())?;
+        image[plan.range(kind)]
             .par_chunks_mut(part)
             .enumerate()
             .try_for_each(|(layer, part)| {
@@ -94,7 +88,7 @@ pub fn pack_as(
             .with_context(|| format!("section {}", kind.name()))?;
     }
     if let Some(pages) = placement.pages() {
-        write_pages(pages, placement, &builder, &geometry, &mut image);
+        write_pages(pages, placement, &plan, &mut image);
     }
     let info: Vec<_> = (0..layers)
         .map(|layer| LayerInfo {
@@ -102,7 +96,7 @@ pub fn pack_as(
             active: active.get(layer).copied().unwrap_or(0.0).round() as u32,
         })
         .collect();
-    builder.emit(&info, &mut image);
+    plan.emit(&info, &mut image);
     Ok(image)
 }
 
@@ -199,24 +193,23 @@ fn write_part(
         SectionKind::Positions => rows(part, model.positions.as_ref().context("positions")?),
         SectionKind::Head => rows(part, model.head.as_ref().context("head")?),
         SectionKind::Ffn => write_bundles(model, weights, order, writer, part)?,
+        other => bail!("section `{other}` is not known to the packer"),
     }
     Ok(())
 }
 
 /// Writes the pages, copied from the FFN section, and their index.
-fn write_pages(
-    pages: &Pages,
-    placement: &Placement,
-    builder: &HeaderBuilder,
-    geometry: &Geometry,
-    image: &mut [u8],
-) {
+fn write_pages(pages: &Pages, placement: &Placement, plan: &ImagePlan, image: &mut [u8]) {
+    let geometry = plan.geometry();
     let Some((_, layout)) = geometry.table(SectionKind::PageIndex) else { return };
+    let writer = Writer { layout, identity: identity(SectionKind::PageIndex as u32, 0, 0) };
     let stride = geometry.bundle_layout().stride();
     let layer_bytes = geometry.table_blocks(SectionKind::Ffn).bytes() as usize;
     let slots: Vec<_> = placement.layers().iter().map(Order::slots).collect();
-    let (index, ffn) = (builder.range(SectionKind::PageIndex), builder.range(SectionKind::Ffn));
-    let section = builder.range(SectionKind::Pages).start;
+    let (index, ffn) = (plan.range(SectionKind::PageIndex), plan.range(SectionKind::Ffn));
+    let section = plan.range(SectionKind::Pages).start;
+    let mut records = vec![0; index.len()];
+    // Pages stand behind the bundles that they copy.
     let (tables, out) = image.split_at_mut(section);
     let mut at = 0;
     for token in 0..geometry.config.vocab as usize {
@@ -241,9 +234,9 @@ fn write_pages(
         }
         // The bits of integers, in a record of floats.
         let words: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
-        let writer = Writer { layout, identity: identity(SectionKind::PageIndex as u32, 0, 0) };
-        writer.put(&mut tables[index.clone()], token, &[&words], 0.0);
+        writer.put(&mut records, token, &[&words], 0.0);
     }
+    image[index].copy_from_slice(&records);
 }
 
 fn write_bundles(
@@ -260,7 +253,7 @@ fn write_bundles(
             Ffn::Gated => {
                 vec![weights.gate.as_ref().context("gate")?.weight.row(neuron)]
             }
-            Ffn::Plain => Vec::new(),
+            _ => Vec::new(),
         };
         rows.push(weights.up.weight.row(neuron));
         rows.push(down.row(neuron));
@@ -268,7 +261,7 @@ fn write_bundles(
         let rows = &rows[rows.len() - writer.layout.rows as usize..];
         let bias = match model.config.ffn {
             Ffn::Plain => weights.up.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
-            Ffn::Gated => 0.0,
+            _ => 0.0,
         };
         writer.put(part, slot, rows, bias);
     }

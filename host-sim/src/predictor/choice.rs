@@ -6,7 +6,7 @@ use super::low_rank::LowRank;
 use super::signs::Thresholds;
 use crate::model::Model;
 use ripple_hal::BlockCount;
-use ripple_kernel::image::{Bundle, FourBits, Geometry, Predictor};
+use ripple_kernel::image::{Bundle, Geometry, Predictor, Quant, Quants, SectionKind};
 
 /// How active neurons will be found on the board.
 #[derive(Clone, Debug)]
@@ -26,25 +26,37 @@ pub enum PredictorChoice {
 pub struct Format<'a> {
     /// How active neurons will be found.
     pub predictor: &'a PredictorChoice,
-    /// Which rows have 4 bits a number; the others have 8.
-    pub four_bits: FourBits,
+    /// The number format of each section's weights. The rows of a low-rank predictor are few, and stay
+    /// in 8 bits whatever it says.
+    pub quants: Quants,
+    /// The sections in their order; those that the image does not need are left out.
+    pub order: &'a [SectionKind],
 }
 
-impl Format<'_> {
+impl<'a> Format<'a> {
+    /// The standard order, with the weights of each section as `quants` says.
+    pub const fn new(predictor: &'a PredictorChoice, quants: Quants) -> Self {
+        Self { predictor, quants, order: &SectionKind::ALL }
+    }
+
     /// The geometry an image of `model` will have.
     pub fn geometry(&self, model: &Model) -> Geometry {
+        let config = model.config;
+        let (whole, mut quants) = (Bundle::whole(config.ffn), self.quants);
         let (bundle, predictor) = match self.predictor {
-            PredictorChoice::Exact => (Bundle::Rest, Predictor::Exact),
-            PredictorChoice::ExactFullBundles => (Bundle::Full, Predictor::Exact),
-            PredictorChoice::Signs(t) => (Bundle::Full, Predictor::Signs { planes: t.planes }),
-            PredictorChoice::LowRank(t) => (Bundle::Full, Predictor::LowRank { rank: t.rank }),
+            PredictorChoice::Exact => (Bundle::without_first(config.ffn), Predictor::Exact),
+            PredictorChoice::ExactFullBundles => (whole, Predictor::Exact),
+            PredictorChoice::Signs(t) => (whole, Predictor::Signs { planes: t.planes }),
+            PredictorChoice::LowRank(t) => {
+                quants = quants.with(&[SectionKind::Predictor], Quant::Q8);
+                (whole, Predictor::LowRank { rank: t.rank })
+            }
         };
-        let (config, four_bits) = (model.config, self.four_bits);
-        Geometry { config, bundle, predictor, four_bits, page_blocks: BlockCount(0) }
+        Geometry { config, bundle, predictor, quants, page_blocks: BlockCount(0) }
     }
 }
 
 /// The geometry an image of `model` will have, all rows in 8 bits.
 pub fn geometry(model: &Model, predictor: &PredictorChoice) -> Geometry {
-    Format { predictor, four_bits: FourBits::NONE }.geometry(model)
+    Format::new(predictor, Quants::Q8).geometry(model)
 }

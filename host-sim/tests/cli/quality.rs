@@ -81,7 +81,14 @@ fn an_image_in_four_bits_is_packed_shown_run_and_measured() {
     }
     let bytes = |name: &str| std::fs::metadata(folder.join(name)).unwrap().len() as f64;
     assert!(bytes("q4.image") < 0.7 * bytes("q8.image"));
-    assert!(ok(folder, &["inspect", "q4.image"]).contains("ffn q4, attn q8, head q4"));
+    let inspected = ok(folder, &["inspect", "q4.image"]);
+    let format = |section: &str| {
+        let (_, table) = inspected.split_once("first block").unwrap();
+        let mut lines = table.lines().filter(|line| line.starts_with(section));
+        lines.next().unwrap().split_whitespace().rev().nth(1).unwrap().to_owned()
+    };
+    let found = ["  ffn", "  predictor", "  attention qkv", "  embedding"].map(format);
+    assert_eq!(found, ["q4", "q4", "q8", "q4"]);
     let run = |image| ok(folder, &["run", image, "-n", "3", "--prompt", "One day"]);
     assert!(run("q4.image").contains("3 generated"));
 

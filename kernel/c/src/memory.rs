@@ -24,7 +24,7 @@ pub const RIPPLE_EVICTION_S3_FIFO: u32 = 0;
 pub const RIPPLE_EVICTION_LRU: u32 = 1;
 
 // What `ripple_plan` promises.
-const _: () = assert!(Header::bytes(256) <= 16 * 1024);
+const _: () = assert!(Header::most_bytes(256) <= 16 * 1024);
 const _: () = assert!(
     RIPPLE_BLOCK_BYTES == size_of::<Block>() && RIPPLE_STAGING_ALIGNMENT == align_of::<Block>()
 );

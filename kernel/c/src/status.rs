@@ -163,7 +163,7 @@ impl From<ImageError> for RippleStatus {
             ImageError::Version { .. } => Self::Version,
             ImageError::HeaderLength { .. } => Self::HeaderLength,
             ImageError::Config(_) => Self::Unsupported,
-            ImageError::Family { .. } => Self::MissingFeature,
+            ImageError::Feature { .. } => Self::MissingFeature,
             ImageError::Truncated { .. } => Self::Truncated,
             _ => Self::Damaged,
         }

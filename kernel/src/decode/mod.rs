@@ -273,7 +273,7 @@ fn read_header<D: BlockDevice>(
     mapped: &[u8],
     staging: &mut [Block],
 ) -> Result<Header, OpenError<D::Error>> {
-    const MOST_BYTES: u32 = Header::bytes(256);
+    const MOST_BYTES: u32 = Header::most_bytes(256);
     const MOST: usize = MOST_BYTES.div_ceil(BLOCK_BYTES as u32) as usize;
     let room = staging.len();
     let given = reported(size_of_val(staging));
@@ -296,7 +296,7 @@ fn read_header<D: BlockDevice>(
     if found < header.blocks {
         return Err(OpenError::Image(ImageError::Truncated { needed: header.blocks, found }));
     }
-    let header_bytes = Header::bytes(header.geometry.config.layers) as usize;
+    let header_bytes = header.bytes as usize;
     let differs = |(at, (a, b)): (usize, (&u8, &u8))| (a != b).then_some(at);
     let there = bytes.get(..header_bytes).unwrap_or(&[]);
     if let Some(at) = there.iter().zip(mapped).enumerate().find_map(differs) {

@@ -1,6 +1,6 @@
 //! Why bytes are not an image this code can run.
 
-use super::geometry::SectionKind;
+use super::section::{SectionFault, SectionKind};
 use super::{MAGIC, VERSION};
 use crate::config::ConfigError;
 use ripple_hal::BlockCount;
@@ -8,6 +8,7 @@ use ripple_hal::BlockCount;
 /// Why bytes are not an image this code can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ImageError {
     /// The first bytes are not [`MAGIC`]: not an image, or the wrong block.
     #[error("not a Ripple image: it begins with \"{}\", expected \"{}\"", found.escape_ascii(), MAGIC.escape_ascii())]
@@ -50,21 +51,23 @@ pub enum ImageError {
     /// A model that cannot be run.
     #[error("{0}")]
     Config(ConfigError),
-    /// A model of a family, or with rows of 4 bits, that is not compiled in.
+    /// What the image needs and this build has not compiled in: a family, a number format, a predictor.
     #[error("the model needs the feature `{feature}` of ripple-kernel, which this build lacks")]
-    Family {
+    Feature {
         /// The feature.
         feature: &'static str,
     },
-    /// A section is not where, or not as large as, the model needs it.
-    #[error("section `{kind}` starts at block {} with {} blocks a part, expected block {} with {}", found.0, found.1, expected.0, expected.1)]
+    /// The section table does not fit the model, or itself.
+    #[error("section `{kind}`: {fault} {expected}, found {found}")]
     Section {
-        /// Which.
+        /// The section.
         kind: SectionKind,
-        /// First block and blocks a part, as they must be.
-        expected: (u32, u32),
-        /// As they are.
-        found: (u32, u32),
+        /// What of it is wrong.
+        fault: SectionFault,
+        /// What the table says.
+        found: u32,
+        /// What the model, or the table before it, needs.
+        expected: u32,
     },
     /// The device ends before the image does.
     #[error("the image is cut short: it needs {} blocks, the device has {}; copy it again", needed.0, found.0)]

@@ -3,23 +3,67 @@
 //! In: the model's configuration and the packer's choices. Out: the layout of every section, as
 //! `const fn`, so that a board can size its memory when it is compiled. Knows nothing of bytes.
 
-use super::record::{Quant, RecordLayout};
+use super::quant::Quant;
+use super::record::RecordLayout;
+use super::section::SectionKind;
 use crate::config::{Ffn, ModelConfig, Norm, Position};
 use ripple_hal::BlockCount;
 
-/// Which rows a neuron bundle on the card has.
+/// The rows that a neuron bundle on the card has: a set, stored in the order gate, up, down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Bundle {
-    /// All: gate, up, down; or up, down.
-    Full,
+pub struct Bundle(pub(super) u8);
+
+impl Bundle {
+    /// The gate's row; gated neurons only.
+    pub const GATE: Self = Self(1);
+    /// The up row.
+    pub const UP: Self = Self(2);
+    /// The down column.
+    pub const DOWN: Self = Self(4);
+
+    /// All rows of a neuron.
+    pub const fn whole(ffn: Ffn) -> Self {
+        match ffn {
+            Ffn::Gated => Self::GATE.and(Self::UP).and(Self::DOWN),
+            Ffn::Plain => Self::UP.and(Self::DOWN),
+        }
+    }
+
     /// All but the first, which the `Exact` predictor holds already: a third (or half) less to read.
-    Rest,
+    pub const fn without_first(ffn: Ffn) -> Self {
+        Self(Self::whole(ffn).0 & !Self::first(ffn).0)
+    }
+
+    /// The row that decides whether a neuron is active.
+    pub const fn first(ffn: Ffn) -> Self {
+        match ffn {
+            Ffn::Gated => Self::GATE,
+            Ffn::Plain => Self::UP,
+        }
+    }
+
+    /// The rows of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it has any of the rows of `other`.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// How many rows these are.
+    pub const fn rows(self) -> u32 {
+        (self.0 & 1) as u32 + (self.0 >> 1 & 1) as u32 + (self.0 >> 2 & 1) as u32
+    }
 }
 
 /// How active neurons are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Predictor {
     /// The first-layer rows themselves: no loss, `neurons * dim` bytes a layer.
     Exact,
@@ -31,122 +75,60 @@ pub enum Predictor {
     },
     /// A product of two thin matrices: the projection makes `rank` numbers of the input, and a row of
     /// as many, with a bias, says for each neuron whether it is active; misses some.
-    #[cfg(feature = "low-rank")]
     LowRank {
         /// A multiple of 4, 4 to 252.
         rank: u32,
     },
 }
 
-/// Which rows have 4 bits a number; the others have 8. Norms and biases are floats, positions are
-/// always in 8 bits: they are few.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The format of the weights of each section. Norms and biases are floats, a sign predictor's rows are
+/// signs: they have no choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct FourBits {
-    /// Query, key, value and output projections.
-    pub attention: bool,
-    /// Neurons: their bundles, and the rows of the `Exact` predictor.
-    pub ffn: bool,
-    /// The embedding and the output head, one table or two.
-    pub head: bool,
-}
+pub struct Quants([Quant; SectionKind::ALL.len()]);
 
-impl FourBits {
-    /// All in 8 bits.
-    pub const NONE: Self = Self { attention: false, ffn: false, head: false };
-}
+impl Quants {
+    /// All weights in 8 bits.
+    pub const Q8: Self = Self([Quant::Q8; SectionKind::ALL.len()]);
 
-/// The sections of an image, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum SectionKind {
-    /// Vocabulary and merges; not records.
-    Tokenizer,
-    /// Norm weights and biases of each layer, one `f32` record.
-    LayerVectors,
-    /// Final norm and rotary frequencies, one `f32` record.
-    FinalVectors,
-    /// Rows of a low-rank predictor's projection.
-    Projection,
-    /// A record for each neuron: what the predictor needs.
-    Predictor,
-    /// Query, key and value rows, in this order.
-    Qkv,
-    /// Rows of the attention's output projection.
-    Output,
-    /// A row for each token.
-    Embedding,
-    /// A row for each position, where positions are learned.
-    Positions,
-    /// A row for each token, where the head is not the embedding.
-    Head,
-    /// A record for each token: where its pages are.
-    PageIndex,
-    /// The neuron bundles.
-    Ffn,
-    /// Copies of bundles, token by token; not records. See [`Page`](super::Page).
-    Pages,
-}
-
-impl SectionKind {
-    /// All, in the order they stand in an image.
-    pub const ALL: [Self; 13] = [
-        Self::Tokenizer,
-        Self::LayerVectors,
-        Self::FinalVectors,
-        Self::Projection,
-        Self::Predictor,
-        Self::Qkv,
-        Self::Output,
-        Self::Embedding,
-        Self::Positions,
-        Self::Head,
-        Self::PageIndex,
-        Self::Ffn,
-        Self::Pages,
-    ];
-
-    /// Its place in [`ALL`](Self::ALL).
-    pub const fn index(self) -> usize {
-        self as usize
+    /// The same, but for `kinds`, which are in `quant`.
+    #[must_use]
+    pub const fn with(mut self, kinds: &[SectionKind], quant: Quant) -> Self {
+        let mut rest = kinds;
+        while let [kind, more @ ..] = rest {
+            let at = *kind as usize;
+            #[allow(clippy::indexing_slicing, reason = "the bound is the condition")]
+            if at < self.0.len() {
+                self.0[at] = quant;
+            }
+            rest = more;
+        }
+        self
     }
 
-    /// Whether there is a part of it for each layer.
-    pub const fn per_layer(self) -> bool {
-        matches!(
-            self,
-            Self::LayerVectors
-                | Self::Projection
-                | Self::Predictor
-                | Self::Qkv
-                | Self::Output
-                | Self::Ffn
-        )
-    }
-
-    /// Its name, for reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tokenizer => "tokenizer",
-            Self::LayerVectors => "layer vectors",
-            Self::FinalVectors => "final vectors",
-            Self::Projection => "projection",
-            Self::Predictor => "predictor",
-            Self::Qkv => "attention qkv",
-            Self::Output => "attention output",
-            Self::Embedding => "embedding",
-            Self::Positions => "positions",
-            Self::Head => "head",
-            Self::PageIndex => "page index",
-            Self::Ffn => "ffn",
-            Self::Pages => "pages",
+    /// Takes the format from an entry of the section table; one that is not of weights is none.
+    pub(super) fn set(&mut self, kind: SectionKind, quant: Quant) {
+        if Quant::ALONE.is_none()
+            && quant.is_of_weights()
+            && let Some(format) = self.0.get_mut(kind.index())
+        {
+            *format = quant;
         }
     }
-}
 
-impl core::fmt::Display for SectionKind {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.name())
+    /// The feature of this crate that a format needs and this build lacks.
+    pub fn missing_feature(&self) -> Option<&'static str> {
+        self.0.iter().find_map(|quant| quant.missing_feature())
+    }
+
+    /// The format of a section's weights.
+    pub const fn of(&self, kind: SectionKind) -> Quant {
+        if let Some(quant) = Quant::ALONE {
+            return quant;
+        }
+        let at = kind as usize;
+        #[allow(clippy::indexing_slicing, reason = "the bound is the condition")]
+        if at < self.0.len() { self.0[at] } else { Quant::Q8 }
     }
 }
 
@@ -160,74 +142,77 @@ pub struct Geometry {
     pub bundle: Bundle,
     /// How active neurons are found.
     pub predictor: Predictor,
-    /// Which rows have 4 bits a number.
-    pub four_bits: FourBits,
+    /// The format of the integers of each section.
+    pub quants: Quants,
     /// Blocks of all pages; 0 where there are none.
     pub page_blocks: BlockCount,
-}
-
-/// The format of rows of integers. Without the feature no header with 4-bit rows is let in.
-const fn integers(four_bits: bool) -> Quant {
-    match four_bits {
-        #[cfg(feature = "q4")]
-        true => Quant::Q4,
-        _ => Quant::Q8,
-    }
 }
 
 impl Geometry {
     /// Records in one part of a section, and their layout; `None` for the tokenizer and the pages.
     pub const fn table(&self, kind: SectionKind) -> Option<(u32, RecordLayout)> {
-        const fn layout(quant: Quant, rows: u32, cols: u32, bias: bool) -> RecordLayout {
-            RecordLayout { quant, rows, cols, bias }
-        }
         let c = &self.config;
         let attention = c.attention_bias;
-        let FourBits { attention: q4_attention, ffn: q4_ffn, head: q4_head } = self.four_bits;
-        Some(match kind {
+        let (records, cols, bias) = match kind {
             SectionKind::Tokenizer | SectionKind::Pages => return None,
-            SectionKind::LayerVectors => (1, layout(Quant::F32, 1, self.layer_floats(), false)),
-            SectionKind::FinalVectors => (1, layout(Quant::F32, 1, self.final_floats(), false)),
-            SectionKind::Projection => (self.rank(), layout(Quant::Q8, 1, c.dim, false)),
+            SectionKind::LayerVectors => (1, self.layer_floats(), false),
+            SectionKind::FinalVectors => (1, self.final_floats(), false),
+            SectionKind::Projection => (self.rank(), c.dim, false),
             SectionKind::Predictor => match self.predictor {
-                Predictor::Exact => {
-                    (c.neurons, layout(integers(q4_ffn), 1, c.dim, self.first_bias()))
-                }
-                Predictor::Signs { .. } => (c.neurons, layout(Quant::Sign, 1, c.dim, false)),
-                #[cfg(feature = "low-rank")]
-                Predictor::LowRank { rank } => (c.neurons, layout(Quant::Q8, 1, rank, true)),
+                Predictor::Exact => (c.neurons, c.dim, self.first_bias()),
+                Predictor::Signs { .. } => (c.neurons, c.dim, false),
+                Predictor::LowRank { .. } => (c.neurons, self.rank(), true),
             },
-            SectionKind::Qkv => (
-                c.query_dim() + 2 * c.kv_dim(),
-                layout(integers(q4_attention), 1, c.dim, attention),
-            ),
-            SectionKind::Output => {
-                (c.dim, layout(integers(q4_attention), 1, c.query_dim(), attention))
+            SectionKind::Qkv => {
+                let bias = attention.query || attention.key || attention.value;
+                (c.query_dim() + 2 * c.kv_dim(), c.dim, bias)
             }
-            SectionKind::Embedding => (c.vocab, layout(integers(q4_head), 1, c.dim, false)),
+            SectionKind::Output => (c.dim, c.query_dim(), attention.output),
+            SectionKind::Embedding => (c.vocab, c.dim, false),
             SectionKind::Positions => match c.position() {
-                Position::Learned => (c.context, layout(Quant::Q8, 1, c.dim, false)),
-                Position::Rope => (0, layout(Quant::Q8, 1, c.dim, false)),
+                Position::Learned => (c.context, c.dim, false),
+                Position::Rope => (0, c.dim, false),
             },
-            SectionKind::Head => {
-                (if c.tied_head { 0 } else { c.vocab }, layout(integers(q4_head), 1, c.dim, false))
-            }
+            SectionKind::Head => (if c.tied_head { 0 } else { c.vocab }, c.dim, false),
             SectionKind::PageIndex => {
-                let records = if self.page_blocks.0 > 0 { c.vocab } else { 0 };
-                (records, layout(Quant::F32, 1, 1 + c.layers, false))
+                (if self.page_blocks.0 > 0 { c.vocab } else { 0 }, 1 + c.layers, false)
             }
-            SectionKind::Ffn => (c.neurons, self.bundle_layout()),
-        })
+            SectionKind::Ffn => return Some((c.neurons, self.bundle_layout())),
+        };
+        Some((records, RecordLayout { quant: self.quant(kind), rows: 1, cols, bias }))
+    }
+
+    /// The number format of a section's rows.
+    pub const fn quant(&self, kind: SectionKind) -> Quant {
+        match (kind, self.predictor) {
+            (SectionKind::LayerVectors | SectionKind::FinalVectors | SectionKind::PageIndex, _) => {
+                Quant::F32
+            }
+            (SectionKind::Predictor, Predictor::Signs { .. }) => Quant::Sign,
+            _ => self.quants.of(kind),
+        }
     }
 
     /// The layout of a neuron bundle.
     pub const fn bundle_layout(&self) -> RecordLayout {
-        let rows = self.config.bundle_rows();
-        let (rows, bias) = match self.bundle {
-            Bundle::Full => (rows, self.first_bias()),
-            Bundle::Rest => (rows - 1, false),
-        };
-        RecordLayout { quant: integers(self.four_bits.ffn), rows, cols: self.config.dim, bias }
+        RecordLayout {
+            quant: self.quants.of(SectionKind::Ffn),
+            rows: self.bundle.rows(),
+            cols: self.config.dim,
+            bias: self.bundle_holds_first() && self.first_bias(),
+        }
+    }
+
+    /// Whether a neuron's first row is in its bundle; if not, the predictor holds it.
+    pub const fn bundle_holds_first(&self) -> bool {
+        self.bundle.has(Bundle::first(self.config.ffn()))
+    }
+
+    /// Whether the predictor and the bundle hold all rows of a neuron, and no others.
+    pub(super) const fn holds_all_rows(&self) -> bool {
+        let (ffn, rows) = (self.config.ffn(), self.bundle.0);
+        rows == Bundle::whole(ffn).0
+            || rows == Bundle::without_first(ffn).0 && matches!(self.predictor, Predictor::Exact)
     }
 
     /// Blocks of one part of a section other than the tokenizer; saturates.
@@ -283,8 +268,7 @@ impl Geometry {
     /// Numbers that a low-rank predictor makes of the input; 0 for others.
     pub const fn rank(&self) -> u32 {
         match self.predictor {
-            #[cfg(feature = "low-rank")]
-            Predictor::LowRank { rank } => rank,
+            Predictor::LowRank { rank } if cfg!(feature = "low-rank") => rank,
             _ => 0,
         }
     }

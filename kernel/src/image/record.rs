@@ -9,54 +9,10 @@
 //!
 //! A row has one scale, or, in 4 bits, one for each 32 numbers.
 
-#[cfg(feature = "q4")]
-use crate::math::groups::{self, Groups};
-use crate::math::{self, quant};
+use super::quant::Quant;
+use crate::math;
 use half::f16;
 use zerocopy::FromBytes;
-
-/// How the numbers of a row are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Quant {
-    /// `f32`, no scale: norms and biases.
-    F32,
-    /// 8 bits and one scale a row: `w = scale * q`, `|q| <= 127`.
-    Q8,
-    /// 4 bits, and one scale for 32 numbers: see [`math::groups`].
-    #[cfg(feature = "q4")]
-    Q4,
-    /// One bit a number, 1 for positive: rows of a sign predictor; the scale is its threshold.
-    Sign,
-}
-
-#[cfg(feature = "q4")]
-const GROUP: u32 = groups::GROUP as u32;
-
-impl Quant {
-    /// Bytes of a row of `cols` numbers, a multiple of 4.
-    #[inline]
-    pub const fn row_bytes(self, cols: u32) -> u32 {
-        match self {
-            Self::F32 => cols * 4,
-            Self::Q8 => cols.next_multiple_of(4),
-            #[cfg(feature = "q4")]
-            Self::Q4 => cols.div_ceil(GROUP) * groups::BYTES as u32,
-            Self::Sign => cols.div_ceil(32) * 4,
-        }
-    }
-
-    /// Scales of a row of `cols` numbers.
-    #[inline]
-    pub const fn row_scales(self, cols: u32) -> u32 {
-        let _ = cols;
-        match self {
-            #[cfg(feature = "q4")]
-            Self::Q4 => cols.div_ceil(GROUP),
-            Self::F32 | Self::Q8 | Self::Sign => 1,
-        }
-    }
-}
 
 /// Where things are in a record; the same for all records of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +96,7 @@ impl RecordLayout {
             assert_eq!(row.len(), self.cols as usize, "numbers of a row");
             let scales = self.quant.row_scales(self.cols) as usize;
             let mut at = 1 + i * scales;
-            emit_row(self.quant, row, bias, body, |scale| {
+            self.quant.emit_row(row, bias, body, |scale| {
                 put_half(header, at, scale);
                 at += 1;
             });
@@ -150,51 +106,6 @@ impl RecordLayout {
         }
         let check = self.view(out).map_or(0, |record| record.check(identity));
         put_half(out, 0, f16::from_bits(check));
-    }
-}
-
-/// Writes one row, and its scales to `scale`, in order.
-fn emit_row(
-    quant: Quant,
-    row: &[f32],
-    threshold: f32,
-    out: &mut [u8],
-    mut put_scale: impl FnMut(f16),
-) {
-    match quant {
-        Quant::F32 => {
-            for (bytes, x) in out.chunks_exact_mut(4).zip(row) {
-                bytes.copy_from_slice(&x.to_le_bytes());
-            }
-            put_scale(f16::ONE);
-        }
-        Quant::Q8 => {
-            // The scale is rounded to f16 first, upwards, so that 127 steps of it reach the largest.
-            let most = quant::max_abs(row);
-            let mut scale = f16::from_f32(most / 127.0);
-            if scale.to_f32() * 127.0 < most {
-                scale = f16::from_bits(scale.to_bits() + 1);
-            }
-            let step = scale.to_f32();
-            for (byte, x) in out.iter_mut().zip(row) {
-                let q = if step > 0.0 { quant::round(x / step) } else { 0 };
-                *byte = (q.clamp(-127, 127) as i8) as u8;
-            }
-            put_scale(scale);
-        }
-        #[cfg(feature = "q4")]
-        Quant::Q4 => {
-            let (groups, _) = out.as_chunks_mut();
-            for (group, numbers) in groups.iter_mut().zip(row.chunks(groups::GROUP)) {
-                put_scale(groups::quantise(numbers, group));
-            }
-        }
-        Quant::Sign => {
-            for (byte, xs) in out.iter_mut().zip(row.chunks(8)) {
-                *byte = xs.iter().rev().fold(0, |bits, &x| bits << 1 | u8::from(x > 0.0));
-            }
-            put_scale(f16::from_f32(threshold));
-        }
     }
 }
 
@@ -238,18 +149,19 @@ impl<'a> Record<'a> {
         <[i8]>::ref_from_bytes(row).unwrap_or(&[])
     }
 
-    /// Row `i` as groups of 4-bit numbers; `None` where rows are not.
-    #[cfg(feature = "q4")]
+    /// How the numbers of its rows are stored.
     #[inline]
-    pub fn groups(&self, i: usize) -> Option<Groups<'a>> {
-        if !matches!(self.layout.quant, Quant::Q4) {
-            return None;
-        }
+    pub const fn quant(&self) -> Quant {
+        self.layout.quant
+    }
+
+    /// The scales and the bytes of row `i`, where each group of numbers has a scale.
+    #[inline]
+    pub fn grouped(&self, i: usize) -> (&'a [[u8; 2]], &'a [u8]) {
         let count = self.layout.quant.row_scales(self.layout.cols) as usize;
         let (halves, _) = self.header.as_chunks();
         let scales = halves.get(1 + i * count..).and_then(|rest| rest.get(..count));
-        let (numbers, _) = self.row_at(i).as_chunks();
-        Some(Groups { scales: scales.unwrap_or(&[]), numbers })
+        (scales.unwrap_or(&[]), self.row_at(i))
     }
 
     /// Row `i` as little-endian words: signs, or floats.
@@ -364,6 +276,7 @@ mod tests {
     #[cfg(feature = "q4")]
     #[test]
     fn rows_in_4_bits_come_back_and_are_checked() {
+        use crate::math::groups::Groups;
         let layout = RecordLayout { quant: Quant::Q4, rows: 2, cols: 36, bias: true };
         let mut bytes = vec![0; layout.stride() as usize];
         assert_eq!(bytes.len(), 2 * (1 + 2 * 2 + 1) + 2 * 2 * 16);
@@ -373,7 +286,8 @@ mod tests {
         assert!(record.is(9) && record.bias() == 1.5);
         for (i, row) in rows.iter().enumerate() {
             let mut seen = 0;
-            record.groups(i).unwrap().for_each(|j, w| {
+            let (scales, bytes) = record.grouped(i);
+            Groups { scales, numbers: bytes.as_chunks().0 }.for_each(|j, w| {
                 assert!((w - row.get(j).unwrap_or(&0.0)).abs() < 1e-3, "{i}, {j}: {w}");
                 seen += 1;
             });

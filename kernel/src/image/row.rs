@@ -3,6 +3,8 @@
 //! In: a record's row. Out: its product with an input, its sum with other rows, its numbers. Integers
 //! as far as they go, whatever the format.
 
+#[cfg(feature = "q4")]
+use crate::image::Quant;
 use crate::image::Record;
 use crate::math::accumulate::Accumulator;
 use crate::math::{self, Input};
@@ -26,7 +28,9 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn of(record: &Record<'a>, i: usize) -> Self {
         #[cfg(feature = "q4")]
-        if let Some(groups) = record.groups(i) {
+        if record.quant() == Quant::Q4 {
+            let (scales, bytes) = record.grouped(i);
+            let groups = math::groups::Groups { scales, numbers: bytes.as_chunks().0 };
             return Self { weights: Weights::Q4(groups), bias: record.bias() };
         }
         let weights = Weights::Q8 { row: record.row(i), scale: record.scale(i) };

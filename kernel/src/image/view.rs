@@ -5,9 +5,9 @@
 
 use super::crc::Crc32;
 use super::error::ImageError;
-use super::geometry::SectionKind;
 use super::header::Header;
 use super::record::{Record, RecordLayout, RecordSizes, identity};
+use super::section::SectionKind;
 use ripple_hal::{BlockCount, BlockIdx};
 
 /// An open image.
@@ -55,10 +55,10 @@ impl<'m> Image<'m> {
         Table { count, layout, start: BlockIdx(start), sizes, mapped, mapped_records, identity }
     }
 
-    /// The tokenizer section, if it lies in the mapped prefix.
+    /// The blocks of the tokenizer section, if they lie in the mapped prefix.
     pub fn tokenizer(&self) -> Option<&'m [u8]> {
-        let start = self.header.section(SectionKind::Tokenizer).start.0;
-        from_block(self.mapped, start)?.get(..self.header.tokenizer_bytes as usize)
+        let section = self.header.section(SectionKind::Tokenizer);
+        from_block(self.mapped, section.start.0)?.get(..bytes_before(section.part.0)?)
     }
 
     /// Checks the CRC of every section that lies in the mapped prefix as a whole, and each mapped

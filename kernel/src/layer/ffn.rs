@@ -5,7 +5,7 @@
 
 use crate::config::Ffn;
 use crate::image::row::Row;
-use crate::image::{Bundle, Geometry, Page, Predictor, Record, Table};
+use crate::image::{Geometry, Page, Predictor, Record, Table};
 use crate::layer::active::ActiveSets;
 use crate::math::Inputs;
 use crate::math::accumulate::Accumulators;
@@ -84,10 +84,7 @@ impl Neuron<'_> {
     ) -> u32 {
         let config = &self.geometry.config;
         let exact = matches!(self.geometry.predictor, Predictor::Exact);
-        let next = match self.geometry.bundle {
-            Bundle::Full => 1,
-            Bundle::Rest => 0,
-        };
+        let next = self.geometry.bundle_holds_first() as usize;
         let (up, down) = match config.ffn() {
             Ffn::Plain => (None, next),
             Ffn::Gated => (Some(Row::of(bundle, next)), next + 1),

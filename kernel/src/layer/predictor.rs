@@ -76,6 +76,9 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
                 probe.compute(Stage::Predictor, cols * positions);
             })
         }
+        // Refused with the header.
+        #[cfg(not(feature = "low-rank"))]
+        Predictor::LowRank { .. } => Ok(()),
         Predictor::Signs { planes: bits } => {
             let words = cols.div_ceil(32) as usize;
             let inputs = planes.chunks_exact((bits as usize * words).max(1));

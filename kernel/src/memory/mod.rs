@@ -10,8 +10,7 @@ pub mod region;
 mod state;
 
 use crate::config::ModelConfig;
-use crate::image::header::Header;
-use crate::image::{Geometry, SectionKind};
+use crate::image::{Geometry, Header, SectionKind};
 use crate::memory::region::reported;
 pub use kv::KvKind;
 pub use region::{MemoryError, Region};
@@ -247,15 +246,15 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
         let row = 2 * options.kv.entry_words(&geometry.config);
         half = max(half, row.div_ceil(BLOCK_BYTES as u32) + 1);
     }
-    let header = Header::bytes(geometry.config.layers).div_ceil(BLOCK_BYTES as u32);
+    let header = Header::most_bytes(geometry.config.layers).div_ceil(BLOCK_BYTES as u32);
     max(2 * half, header) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Activation, Ffn, Norm, Position};
-    use crate::image::{Bundle, FourBits, Predictor};
+    use crate::config::{Activation, AttentionBias, Ffn, Norm, Position};
+    use crate::image::{Bundle, Predictor, Quants};
 
     /// The largest model that a header may describe.
     const LARGEST: Geometry = Geometry {
@@ -273,16 +272,16 @@ mod tests {
             position: Position::Learned,
             ffn: Ffn::Gated,
             activation: Activation::Relu,
-            attention_bias: true,
+            attention_bias: AttentionBias::ALL,
             ffn_bias: true,
             tied_head: true,
             threshold: 0.0,
             bos: 0,
             eos: 0,
         },
-        bundle: Bundle::Full,
+        bundle: Bundle::whole(Ffn::Gated),
         predictor: Predictor::Signs { planes: 7 },
-        four_bits: FourBits::NONE,
+        quants: Quants::Q8,
         page_blocks: BlockCount(1),
     };
 

@@ -13,7 +13,7 @@ use ripple_host_sim::predictor::low_rank::{Factors, LowRank};
 use ripple_host_sim::predictor::signs::Thresholds;
 use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_kernel::Options;
-use ripple_kernel::image::{FourBits, Header, HeaderBuilder, LayerInfo};
+use ripple_kernel::image::{Header, ImagePlan, LayerInfo, Quant, Quants, SectionKind};
 use ripple_kernel::memory::cache::{Admission, Eviction};
 
 /// A tiny model's image; the hot prefix of its layers is as `hot` says, in turn.
@@ -46,7 +46,7 @@ pub fn paged_image(
     hot: &[u32],
     pages: Option<Pages>,
 ) -> Vec<u8> {
-    image_as(Format { predictor, four_bits: FourBits::NONE }, shape, hot, pages)
+    image_as(Format::new(predictor, Quants::Q8), shape, hot, pages)
 }
 
 /// The same image in any format.
@@ -57,11 +57,12 @@ pub fn image_as(format: Format<'_>, shape: Shape, hot: &[u32], pages: Option<Pag
     let mut image = pack_as(format, &model, &placement, &[]).unwrap();
     // The hot prefix is advice in the header: write it again with other advice.
     let header = Header::parse(&image).unwrap();
-    let builder = HeaderBuilder::new(header.geometry, header.tokenizer_bytes).unwrap();
+    let tokenizer = header.section(SectionKind::Tokenizer).part.bytes() as u32;
+    let plan = ImagePlan::in_order(&header.geometry, tokenizer, format.order).unwrap();
     let info: Vec<_> = (0..shape.layers as usize)
         .map(|layer| LayerInfo { hot: hot[layer % hot.len()], active: 0 })
         .collect();
-    builder.emit(&info, &mut image);
+    plan.emit(&info, &mut image);
     image
 }
 
@@ -117,9 +118,25 @@ fn low_rank(shape: Shape, rank: u32, threshold: f32, seed: u64) -> PredictorChoi
     PredictorChoice::LowRank(LowRank { rank, layers, thresholds })
 }
 
-/// Mixes of rows in 4 and in 8 bits.
-pub fn four_bits() -> impl Strategy<Value = FourBits> {
-    any::<[bool; 3]>().prop_map(|[attention, ffn, head]| FourBits { attention, ffn, head })
+/// Weights in 4 and in 8 bits, section by section.
+pub fn quants() -> impl Strategy<Value = Quants> {
+    any::<[bool; SectionKind::ALL.len()]>().prop_map(|four| {
+        let kinds = SectionKind::ALL.into_iter().zip(four);
+        let kinds: Vec<_> = kinds.filter(|(_, four)| *four).map(|(kind, _)| kind).collect();
+        Quants::Q8.with(&kinds, Quant::Q4)
+    })
+}
+
+/// Orders of the sections: any in which pages come after the bundles.
+pub fn orders() -> impl Strategy<Value = Vec<SectionKind>> {
+    Just(SectionKind::ALL.to_vec()).prop_shuffle().prop_map(|mut order| {
+        let at = |order: &[SectionKind], kind| order.iter().position(|k| *k == kind).unwrap();
+        let (ffn, pages) = (at(&order, SectionKind::Ffn), at(&order, SectionKind::Pages));
+        if pages < ffn {
+            order.swap(ffn, pages);
+        }
+        order
+    })
 }
 
 /// Caches, collapse gaps and staging sizes.

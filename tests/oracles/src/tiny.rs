@@ -6,7 +6,7 @@ use ripple_host_sim::import::demo;
 use ripple_host_sim::import::tokenizer::read;
 use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use ripple_host_sim::model::{Layer, Linear, Matrix, Model, NormWeights};
-use ripple_kernel::{Activation, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use std::sync::OnceLock;
 
 /// What a tiny model is like.
@@ -81,7 +81,7 @@ pub fn model(shape: Shape) -> Model {
         norm_eps: 1e-5,
         position: if shape.opt { Position::Learned } else { Position::Rope },
         ffn: if shape.opt { Ffn::Plain } else { Ffn::Gated },
-        attention_bias: shape.opt,
+        attention_bias: if shape.opt { AttentionBias::ALL } else { AttentionBias::NONE },
         ffn_bias: shape.opt,
         tied_head: shape.tied_head,
         activation: Activation::Relu,

@@ -266,12 +266,12 @@ fn model_files_are_told_from_other_files() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 2]).unwrap();
     assert!(message("model.ripple").contains("truncated"));
-    let text = br#"{\"version\":2,"#;
+    let text = br#"{\"version\":3,"#;
     let at = whole.windows(text.len()).position(|window| window == text).unwrap();
     let mut newer = whole;
     newer[at + text.len() - 2] = b'9';
     std::fs::write(&file, newer).unwrap();
-    assert!(message("model.ripple").contains("version 9, expected 2"));
+    assert!(message("model.ripple").contains("version 9, expected 3"));
 }
 
 /// What stands at the output's place stays there, and nothing is left beside it.

@@ -1,14 +1,18 @@
 //! Bytes of an image never panic: every damage is a typed error, found before a wrong token.
 
+use proptest::prelude::*;
 use ripple_hal::Slice;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
 use ripple_host_sim::predictor::{Format, PredictorChoice};
-use ripple_kernel::image::{FourBits, Header, ImageError, SectionKind};
+use ripple_kernel::image::{
+    Geometry, Header, ImageError, ImagePlan, Quant, Quants, SectionFault, SectionKind,
+};
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options, StepError};
-use ripple_tests::arbitrary::image_as;
+use ripple_tests::arbitrary::{image_as, paged_image, pages};
 use ripple_tests::tiny::{CONTEXT, Shape, model};
+use std::sync::LazyLock;
 
 const OPTIONS: Options = Options { context: CONTEXT, cache_bytes: 1000, ..Options::DEFAULT };
 
@@ -26,7 +30,7 @@ fn every_flipped_header_byte_is_refused() {
     for shape in [Shape::LLAMA, Shape::OPT] {
         let good = image(shape);
         let mut memory = memory(&good);
-        let header_bytes = Header::bytes(shape.layers) as usize;
+        let header_bytes = Header::parse(&good).unwrap().bytes as usize;
         for at in 0..header_bytes {
             for flip in [1, 0x80, 0xFF] {
                 let mut bad = good.clone();
@@ -53,24 +57,196 @@ fn every_truncation_is_refused() {
     }
 }
 
+/// Makes the CRC of a header right again.
+fn seal(image: &mut [u8]) {
+    let mut crc = ripple_kernel::image::Crc32::new();
+    let end = u32::from_le_bytes(image[12..16].try_into().unwrap()) as usize;
+    crc.update(&image[20..end.clamp(20, image.len())]);
+    let crc = crc.finish();
+    image[16..20].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Where the section table is, and how long an entry.
+const TABLE: usize = 128;
+const ENTRY: usize = 24;
+
+/// An image with what a section table can hold: pages, biases, positions, a head of its own.
+fn with_pages() -> Vec<u8> {
+    paged_image(Shape::OPT, &PredictorChoice::Exact, &[0], pages(Shape::OPT, &[1, 2], 1))
+}
+
+#[test]
+fn images_of_other_formats_are_refused_by_name() {
+    for version in [0, 1, 2, 3, 5, 99u16] {
+        let mut bad = image(Shape::LLAMA);
+        bad[8..10].copy_from_slice(&version.to_le_bytes());
+        let error = Header::parse(&bad).unwrap_err();
+        assert_eq!(error, ImageError::Version { found: version });
+        let text = format!("image format version {version}, expected 4; pack the model again");
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
+fn every_fault_of_a_section_table_is_refused_by_name() {
+    use SectionFault::{End, Entries, Part, Start};
+    let good = with_pages();
+    let header = Header::parse(&good).unwrap();
+    let count = good[10];
+    for i in 0..usize::from(count) {
+        let at = TABLE + ENTRY * i;
+        let kind = SectionKind::try_from(good[at]).unwrap();
+        let refused = |word: usize, change: fn(u32) -> u32, fault: SectionFault| {
+            let mut bad = good.clone();
+            let place = at + 4 * word..at + 4 * word + 4;
+            let old = u32::from_le_bytes(bad[place.clone()].try_into().unwrap());
+            bad[place].copy_from_slice(&change(old).to_le_bytes());
+            seal(&mut bad);
+            match Header::parse(&bad) {
+                Err(ImageError::Section { kind: k, fault: f, .. }) => {
+                    assert!(k == kind && f == fault, "{kind}, word {word}: {k}, {f:?}");
+                }
+                other => panic!("{kind}, word {word}: {other:?}"),
+            }
+        };
+        if header.geometry.table(kind).is_some() {
+            // Number format, rows, bias; columns; records.
+            for change in [|form| form ^ 2 << 8, |form| form + (1 << 16), |form| form ^ 1 << 24] {
+                refused(0, change, SectionFault::Shape);
+            }
+            refused(1, |cols| cols + 4, SectionFault::Shape);
+            refused(2, |records| records + 1, SectionFault::Shape);
+            refused(2, |_| 0, SectionFault::Shape);
+            refused(4, |part| part - 1, Part);
+        }
+        // Into what stands before it, onto the header, and beyond the end.
+        refused(3, |start| start - 1, Start);
+        refused(3, |_| 0, Start);
+        refused(3, |_| u32::MAX, End);
+        refused(4, |_| u32::MAX, End);
+
+        // Listed twice, the second time where it does not overlap, and not at all.
+        let mut bad = good.clone();
+        bad.copy_within(at..at + ENTRY, if i == 0 { TABLE + ENTRY } else { TABLE });
+        seal(&mut bad);
+        let Err(ImageError::Section { fault: Entries | Start, .. }) = Header::parse(&bad) else {
+            panic!("{kind} twice");
+        };
+        let mut bad = good.clone();
+        bad[10] = count - 1;
+        bad[12..16].copy_from_slice(&(header.bytes - ENTRY as u32).to_le_bytes());
+        bad.copy_within(at + ENTRY..header.bytes as usize, at);
+        seal(&mut bad);
+        let parsed = Header::parse(&bad);
+        if kind == SectionKind::Tokenizer {
+            // A model runs without; its text is not known then.
+            assert_eq!(parsed.unwrap().section(kind).part.0, 0);
+        } else if kind == SectionKind::Ffn {
+            // Its pages have no bundles in front of them.
+            let Err(ImageError::Section { kind: SectionKind::Pages, fault: Start, .. }) = parsed
+            else {
+                panic!("{kind} left out: {parsed:?}");
+            };
+        } else {
+            let missing = ImageError::Section { kind, fault: Entries, found: 0, expected: 1 };
+            assert_eq!(parsed, Err(missing), "{kind} left out");
+        }
+    }
+    let code = |place: usize, code: u8| {
+        let mut bad = good.clone();
+        bad[TABLE + place] = code;
+        seal(&mut bad);
+        Header::parse(&bad)
+    };
+    assert_eq!(code(0, 13), Err(ImageError::Code { field: "section", found: 13 }));
+    let shape = code(ENTRY + 1, 4).unwrap_err();
+    assert!(matches!(shape, ImageError::Section { fault: SectionFault::Shape, .. }), "{shape}");
+}
+
+#[test]
+fn a_plan_is_checked_as_a_header_is() {
+    let geometry = Header::parse(&with_pages()).unwrap().geometry;
+    let refused = |plan: Result<ImagePlan, ImageError>, kind, fault| match plan {
+        Err(ImageError::Section { kind: k, fault: f, .. }) => assert_eq!((k, f), (kind, fault)),
+        other => panic!("{kind}: {other:?}"),
+    };
+    let mut order = SectionKind::ALL;
+    order.swap(SectionKind::Ffn as usize, SectionKind::Pages as usize);
+    refused(ImagePlan::in_order(&geometry, 100, &order), SectionKind::Pages, SectionFault::Start);
+    refused(
+        ImagePlan::in_order(&geometry, 100, &[SectionKind::Ffn; 2]),
+        SectionKind::Ffn,
+        SectionFault::Entries,
+    );
+    let moved = |change: fn(&mut ripple_kernel::image::PlannedSection)| {
+        let mut plan = ImagePlan::standard(&geometry, 100)?;
+        change(&mut plan.sections_mut()[4]);
+        plan.check().map(|()| plan)
+    };
+    let kind = SectionKind::Qkv;
+    refused(moved(|section| section.start.0 -= 1), kind, SectionFault::Start);
+    refused(moved(|section| section.records -= 1), kind, SectionFault::Shape);
+    refused(moved(|section| section.part.0 -= 1), kind, SectionFault::Part);
+    let signs = geometry.quants.with(&[SectionKind::Ffn], Quant::Sign);
+    let plan = ImagePlan::standard(&Geometry { quants: signs, ..geometry }, 100);
+    refused(plan, SectionKind::Ffn, SectionFault::Shape);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_section_table_is_sound_or_refused(
+        changes in proptest::collection::vec((
+            any::<prop::sample::Index>(),
+            prop_oneof![any::<u32>(), 0..2000u32, (0..14u32, 0..5u32).prop_map(|(a, b)| a | b << 8)],
+        ), 0..4),
+        moved in any::<[prop::sample::Index; 2]>(),
+    ) {
+        static GOOD: LazyLock<Vec<u8>> = LazyLock::new(with_pages);
+        let mut bad = GOOD.clone();
+        let count = usize::from(bad[10]);
+        for (word, value) in changes {
+            let at = TABLE + 4 * word.index(count * ENTRY / 4);
+            bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let [a, b] = moved.map(|i| TABLE + ENTRY * i.index(count));
+        for i in 0..ENTRY {
+            bad.swap(a + i, b + i);
+        }
+        seal(&mut bad);
+        let Ok(header) = Header::parse(&bad) else { return Ok(()) };
+        let mut taken = Vec::new();
+        for kind in SectionKind::ALL {
+            let section = header.section(kind);
+            let start = u64::from(section.start.0);
+            let length = u64::from(section.part.0) * u64::from(header.parts(kind));
+            if let Some((records, layout)) = header.geometry.table(kind) {
+                let bytes = u64::from(records) * u64::from(layout.stride());
+                prop_assert!(section.part.bytes() >= bytes, "{kind}");
+            }
+            if length > 0 {
+                taken.push(start..start + length);
+            }
+        }
+        taken.sort_by_key(|blocks| blocks.start);
+        prop_assert!(taken[0].start * 512 >= header.bytes.into());
+        prop_assert!(taken.windows(2).all(|pair| pair[0].end <= pair[1].start), "{taken:?}");
+        prop_assert!(taken[taken.len() - 1].end <= header.blocks.0.into());
+    }
+}
+
 #[test]
 fn headers_that_lie_consistently_never_panic() {
     // The CRC made right again: what is left are the checks of the numbers themselves.
     let good = image(Shape::LLAMA);
     let mut memory = memory(&good);
-    let crc = |image: &mut [u8]| {
-        let mut crc = ripple_kernel::image::Crc32::new();
-        let end = u32::from_le_bytes(image[12..16].try_into().unwrap()) as usize;
-        crc.update(&image[20..end.clamp(20, image.len())]);
-        let crc = crc.finish();
-        image[16..20].copy_from_slice(&crc.to_le_bytes());
-    };
     let mut refused = 0;
-    for at in 20..Header::bytes(Shape::LLAMA.layers) as usize {
+    for at in 20..Header::parse(&good).unwrap().bytes as usize {
         for value in [0, 1, 2, 3, 0x7F, 0x80, 0xFF] {
             let mut bad = good.clone();
             bad[at] = value;
-            crc(&mut bad);
+            seal(&mut bad);
             match Decoder::open(Slice::new(&bad), &[], memory.lend(), &OPTIONS, ()) {
                 Err(_) => refused += 1,
                 Ok(mut decoder) => {
@@ -86,9 +262,9 @@ fn headers_that_lie_consistently_never_panic() {
 
 #[test]
 fn a_damaged_record_is_noticed_when_it_is_read() {
-    let four_bits = FourBits { attention: true, ffn: true, head: true };
+    let quants = Quants::Q8.with(&SectionKind::ALL, Quant::Q4);
     let in_four_bits = |shape| {
-        let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+        let format = Format::new(&PredictorChoice::Exact, quants);
         image_as(format, shape, &[0], None)
     };
     let (llama, opt) = (Shape::LLAMA, Shape::OPT);

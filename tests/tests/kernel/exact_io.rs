@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use ripple_hal::BlockCount;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::predictor::{Format, PredictorChoice};
-use ripple_kernel::image::{FourBits, Header, SectionKind};
+use ripple_kernel::image::{Header, Quant, Quants, SectionKind};
 use ripple_kernel::memory::cache::Admission;
 use ripple_kernel::{Decoder, MemoryPlan, Options};
 use ripple_tests::arbitrary::{image_as, paged_image, pages};
@@ -16,14 +16,15 @@ use ripple_tests::tiny::{CONTEXT, Shape};
 const TOKENS: u32 = 24;
 
 fn check(shape: Shape, hot: u32, options: &Options, full: bool) {
-    for ffn in [false, true] {
-        check_as(FourBits { ffn, ..FourBits::NONE }, shape, hot, options, full);
+    let kinds = [SectionKind::Ffn, SectionKind::Predictor];
+    for quant in [Quant::Q8, Quant::Q4] {
+        check_as(Quants::Q8.with(&kinds, quant), shape, hot, options, full);
     }
 }
 
-fn check_as(four_bits: FourBits, shape: Shape, hot: u32, options: &Options, full: bool) {
+fn check_as(quants: Quants, shape: Shape, hot: u32, options: &Options, full: bool) {
     let choice = if full { PredictorChoice::ExactFullBundles } else { PredictorChoice::Exact };
-    let image = image_as(Format { predictor: &choice, four_bits }, shape, &[hot], None);
+    let image = image_as(Format::new(&choice, quants), shape, &[hot], None);
     let header = Header::parse(&image).unwrap();
     let ffn = header.section(SectionKind::Ffn);
     let mapped = &image[..ffn.start.0 as usize * 512];

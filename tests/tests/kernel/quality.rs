@@ -11,7 +11,7 @@ use ripple_host_sim::predictor::signs::{SignOptions, calibrate};
 use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_host_sim::predictor::{Goal, evaluate};
 use ripple_host_sim::study::quality::measure;
-use ripple_kernel::image::FourBits;
+use ripple_kernel::image::{Quant, Quants, SectionKind};
 use ripple_kernel::{KvKind, Options};
 
 const WINDOWS: usize = 4;
@@ -115,8 +115,13 @@ fn rows_in_four_bits_cost_little() {
     let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
     let placement = Placement::identity("story-nano", layers, neurons);
     let image = |attention, ffn, head| {
-        let four_bits = FourBits { attention, ffn, head };
-        let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+        let kinds: [&[SectionKind]; 3] = [
+            if attention { &[SectionKind::Qkv, SectionKind::Output] } else { &[] },
+            if ffn { &[SectionKind::Ffn, SectionKind::Predictor] } else { &[] },
+            if head { &[SectionKind::Embedding, SectionKind::Head] } else { &[] },
+        ];
+        let quants = Quants::Q8.with(&kinds.concat(), Quant::Q4);
+        let format = Format::new(&PredictorChoice::Exact, quants);
         pack_as(format, &model, &placement, &[]).unwrap()
     };
     let images = [image(false, false, false), image(false, true, false), image(true, true, true)];

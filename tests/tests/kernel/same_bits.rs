@@ -12,7 +12,7 @@ use ripple_host_sim::predictor::{Format, PredictorChoice};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, StepError};
 use ripple_tests::arbitrary::{
-    four_bits, image_as, options, paged_image, pages, predictors, shapes,
+    image_as, options, orders, paged_image, pages, predictors, quants, shapes,
 };
 use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
@@ -40,12 +40,41 @@ fn dense(image: &[u8]) -> usize {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_the_sections_changes_nothing(
+        (shape, predictor) in shapes().prop_flat_map(|s| (Just(s), predictors(s))),
+        quants in quants(),
+        order in orders(),
+        mapped in any::<prop::sample::Index>(),
+        seed in 0..3u64,
+    ) {
+        let options = Options { context: CONTEXT, cache_bytes: 2000, ..Options::DEFAULT };
+        let image = |order| {
+            let format = Format { order, ..Format::new(&predictor, quants) };
+            image_as(format, shape, &[9], pages(shape, &TOKENS, seed))
+        };
+        let (standard, other) = (image(&SectionKind::ALL), image(&order));
+        let expected = logits(Slice::new(&standard), &standard, 0, &options);
+        let found = Header::parse(&other).unwrap();
+        let there = |kind: &&SectionKind| found.section(**kind).part.0 > 0;
+        let starts = order.iter().filter(there).map(|kind| found.section(*kind).start);
+        prop_assert!(starts.is_sorted(), "the table's order is not the one asked for");
+        for mapped in [0, mapped.index(other.len() + 1), other.len()] {
+            let logits = logits(SpyDevice::new(&other), &other, mapped, &options);
+            prop_assert_eq!(&logits, &expected, "{} mapped", mapped);
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_that_is_tuned_changes_a_bit(
         (shape, predictor) in shapes().prop_flat_map(|s| (Just(s), predictors(s))),
-        four_bits in four_bits(),
+        quants in quants(),
         hot in proptest::collection::vec(0..120u32, 1..4),
         options in proptest::collection::vec(options(), 3),
         mapped in any::<prop::sample::Index>(),
@@ -54,7 +83,7 @@ proptest! {
         seed in 0..3u64,
     ) {
         let pages = pages(shape, &TOKENS, seed);
-        let format = Format { predictor: &predictor, four_bits };
+        let format = Format::new(&predictor, quants);
         let image: Arc<[u8]> = image_as(format, shape, &hot, pages).into();
         let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
         let base = Options { context: CONTEXT, kv, ..Options::DEFAULT };
@@ -76,11 +105,11 @@ proptest! {
     #[test]
     fn bundles_with_and_without_the_first_row_give_the_same_bits(
         shape in shapes(),
-        four_bits in four_bits(),
+        quants in quants(),
     ) {
         let options = Options { context: CONTEXT, ..Options::DEFAULT };
         let run = |predictor| {
-            let image = image_as(Format { predictor: &predictor, four_bits }, shape, &[0], None);
+            let image = image_as(Format::new(&predictor, quants), shape, &[0], None);
             logits(Slice::new(&image), &image, 0, &options)
         };
         prop_assert_eq!(run(PredictorChoice::Exact), run(PredictorChoice::ExactFullBundles));
@@ -89,7 +118,7 @@ proptest! {
     #[test]
     fn the_order_of_the_neurons_changes_nothing(
         shape in shapes(),
-        four_bits in four_bits(),
+        quants in quants(),
         seed in any::<u64>(),
     ) {
         use rand::{SeedableRng, rngs::Xoshiro256PlusPlus, seq::SliceRandom};
@@ -112,7 +141,7 @@ proptest! {
         let trace = trace.finish();
         let options = Options { context: CONTEXT, cache_bytes: 2000, ..Options::DEFAULT };
         let run = |placement: &Placement| {
-            let format = Format { predictor: &PredictorChoice::Exact, four_bits };
+            let format = Format::new(&PredictorChoice::Exact, quants);
             let image = pack_as(format, &model, placement, &[]).unwrap();
             logits(SpyDevice::new(&image), &image, 0, &options)
         };

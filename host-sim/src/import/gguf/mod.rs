@@ -11,7 +11,7 @@ use super::rotary::halves_of_neighbours;
 use crate::model::{self, Model};
 use anyhow::{Result, anyhow, bail, ensure};
 use file::{Gguf, Value};
-use ripple_kernel::config::{Activation, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -115,6 +115,7 @@ fn shape(file: &Gguf) -> Result<ModelConfig> {
     let token = |key: &str, default: u32| -> Result<u32> {
         Ok(file.whole(&format!("tokenizer.ggml.{key}_token_id"))?.unwrap_or(default))
     };
+    let bias = |part: &str| file.has(&format!("blk.0.attn_{part}.bias"));
     Ok(ModelConfig {
         dim,
         layers: file.required("llama.block_count")?,
@@ -129,9 +130,12 @@ fn shape(file: &Gguf) -> Result<ModelConfig> {
         position: Position::Rope,
         ffn: Ffn::Gated,
         activation,
-        attention_bias: ["q", "k", "v", "output"]
-            .iter()
-            .any(|part| file.has(&format!("blk.0.attn_{part}.bias"))),
+        attention_bias: AttentionBias {
+            query: bias("q"),
+            key: bias("k"),
+            value: bias("v"),
+            output: bias("output"),
+        },
         ffn_bias: false,
         tied_head: !file.has("output.weight"),
         threshold: 0.0,
