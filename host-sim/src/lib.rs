@@ -14,6 +14,7 @@
 //! | [`placement`] | the order of the neurons, what is held in RAM, the pages |
 //! | [`pack`] | the image |
 //! | [`run`] | text from an image, and what the run cost |
+//! | `plot` | numbers, axes, bars and curves, as SVG |
 //! | [`mod@bench`] | policies side by side |
 //! | [`study`] | one model and one card in depth, and what an image costs in quality |
 //! | [`html`] | a study as a page |
@@ -30,6 +31,7 @@ pub mod medium;
 pub mod model;
 pub mod pack;
 pub mod placement;
+pub(crate) mod plot;
 pub mod predictor;
 pub mod process;
 pub mod profile;

@@ -28,6 +28,7 @@ const ORDERS: [(&str, &[&str]); 3] = [
             "placement",
             "pack",
             "run",
+            "plot",
             "bench",
             "study",
             "html",

@@ -6,42 +6,15 @@
 //! that its length is the factor above the least time possible, and all panels have the same scale
 //! for factors.
 
-mod scale;
-
-use super::columns::{digits, percent};
+use super::policy::Policy;
 use super::summary::{distinct, find};
 use super::table::wrapped;
-use super::{BASELINE, OURS, Row};
-use crate::bench::svg::{Anchor, Svg};
+use super::{OURS, Row};
 use crate::cost::Preset;
-use scale::{Scale, scales};
+use crate::plot::{Axis, Point, class, digits, file, line, percent, rect, svg, text};
+use maud::{Markup, PreEscaped, html};
 
-/// The policies that are drawn, and their colours: Okabe and Ito's, told apart by all.
-const POLICIES: [(&str, &str); 5] = [
-    ("dense", "#9aa3ad"),
-    (BASELINE, "#56b4e9"),
-    ("frequency", "#e69f00"),
-    ("ripple", "#0072b2"),
-    (OURS, "#d55e00"),
-];
-const STYLE: &str =
-    "text { font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif; \
-fill: #1f2328; }
-.page { fill: #ffffff; }
-.title { font-size: 19px; font-weight: 700; }
-.about { font-size: 12px; fill: #57606a; }
-.legend { font-size: 12px; }
-.card { font-size: 13px; font-weight: 700; }
-.speed { font-size: 11px; fill: #57606a; }
-.model { font-size: 12px; }
-.tick { font-size: 10px; fill: #57606a; }
-.times { font-size: 9px; fill: #57606a; paint-order: stroke; stroke: #ffffff; stroke-width: 2; }
-.time { font-size: 10px; font-weight: 700; fill: #a34700; paint-order: stroke; stroke: #ffffff; stroke-width: 2; }
-.grid { stroke: #d8dee4; stroke-width: 1; }
-.fine { stroke: #eef1f4; stroke-width: 1; }
-.bound { stroke: #1f2328; stroke-width: 2; }
-";
-
+const STYLE: &str = include_str!("chart.css");
 const MARGIN: f64 = 24.0;
 const GUTTER: f64 = 30.0;
 /// Room for what is written after the longest bar.
@@ -54,27 +27,23 @@ const GROUP_GAP: f64 = 13.0;
 const PANEL_TITLE: f64 = 24.0;
 const PANEL_AXIS: f64 = 36.0;
 const LINE: f64 = 16.0;
+/// Least power of ten that an axis spans.
+const LEAST_DECADES: f64 = 0.7;
 
 /// The rows with a cache of `cache_ratio`. `about`: what was run.
 pub fn chart(rows: &[Row], cache_ratio: f64, about: &str) -> String {
+    let drawn = |row: &&Row| Policy::ALL.iter().any(|policy| policy.name == row.policy);
     let rows = rows.iter().filter(|row| row.cache_ratio == cache_ratio);
-    let rows: Vec<&Row> = rows.filter(|row| colour(&row.policy).is_some()).collect();
-    let chart = Chart::new(&rows);
-    chart.draw(cache_ratio, about)
-}
-
-fn colour(policy: &str) -> Option<usize> {
-    POLICIES.iter().position(|(name, _)| *name == policy)
+    file(Chart::new(&rows.filter(drawn).collect::<Vec<_>>()).draw(cache_ratio, about))
 }
 
 struct Chart<'r> {
-    presets: Vec<&'r str>,
+    /// Each card with its axis and its rows.
+    panels: Vec<(&'r str, Axis, Vec<&'r Row>)>,
     models: Vec<&'r str>,
     policies: Vec<&'r str>,
-    /// The rows of each panel.
-    panels: Vec<Vec<&'r Row>>,
-    scales: Vec<Scale>,
     columns: usize,
+    plot_width: f64,
     /// Left of the first panel, where the models are named.
     names: f64,
 }
@@ -82,27 +51,30 @@ struct Chart<'r> {
 impl<'r> Chart<'r> {
     fn new(rows: &[&'r Row]) -> Self {
         let of = |name: fn(&Row) -> &str| distinct(rows.iter().copied(), name);
-        let presets = of(|row| &row.preset);
-        let models = of(|row| &row.model);
-        let policies = of(|row| &row.policy);
-        let panel =
-            |preset: &&str| rows.iter().copied().filter(|row| row.preset == *preset).collect();
-        let panels: Vec<Vec<&Row>> = presets.iter().map(panel).collect();
-        let columns = presets.len().clamp(1, 2);
-        let width = if columns == 1 { SINGLE_PLOT_WIDTH } else { PLOT_WIDTH };
-        let ranges: Vec<(f64, f64)> = panels.iter().map(|rows| range(rows)).collect();
+        let (presets, models, policies) =
+            (of(|row| &row.preset), of(|row| &row.model), of(|row| &row.policy));
+        let panels = presets.into_iter().map(|preset| {
+            let rows = rows.iter().copied().filter(|row| row.preset == preset).collect::<Vec<_>>();
+            (preset, range(&rows), rows)
+        });
+        let panels: Vec<_> = panels.collect();
+        let decades = panels.iter().map(|(_, (least, most), _)| (most / least).log10());
+        let widest = decades.fold(LEAST_DECADES, f64::max);
+        let panels = panels.into_iter().map(|(preset, (least, _), rows)| {
+            // A little air before the first bar.
+            let (from, to) = (least * 10_f64.powf(-0.02 * widest), least * 10_f64.powf(widest));
+            (preset, Axis::time("", from, to), rows)
+        });
+        let panels: Vec<_> = panels.collect();
         let longest = models.iter().map(|model| model.chars().count()).max().unwrap_or(0);
+        let columns = panels.len().clamp(1, 2);
+        let plot_width = if columns == 1 { SINGLE_PLOT_WIDTH } else { PLOT_WIDTH };
         let names = MARGIN + 12.0 + 6.6 * longest as f64;
-        let scales = scales(&ranges, width);
-        Self { presets, models, policies, panels, scales, columns, names }
-    }
-
-    fn plot_width(&self) -> f64 {
-        if self.columns == 1 { SINGLE_PLOT_WIDTH } else { PLOT_WIDTH }
+        Self { panels, models, policies, columns, plot_width, names }
     }
 
     fn width(&self) -> f64 {
-        let panels = self.columns as f64 * (self.plot_width() + AFTER_BAR);
+        let panels = self.columns as f64 * (self.plot_width + AFTER_BAR);
         self.names + panels + (self.columns - 1) as f64 * GUTTER + MARGIN - 12.0
     }
 
@@ -114,8 +86,7 @@ impl<'r> Chart<'r> {
         PANEL_TITLE + self.models.len() as f64 * self.group_height() + PANEL_AXIS
     }
 
-    fn draw(&self, cache_ratio: f64, about: &str) -> String {
-        let mut svg = Svg::default();
+    fn draw(&self, cache_ratio: f64, about: &str) -> Markup {
         let title = "Card time a token by policy (simulated)";
         let cache = match cache_ratio {
             0.0 => "No neuron cache.".to_owned(),
@@ -125,108 +96,112 @@ impl<'r> Chart<'r> {
             "{cache} Logarithmic axis; every bar starts at the bound: a cache of the same size that \
              knows the future, its misses at full bandwidth. Bold: time of {OURS}. Others: times as long as {OURS}."
         );
+        let (reading_lines, legend_at) = self.paragraph(&reading, MARGIN + 38.0);
+        let (legend, top) = self.legend(legend_at + 10.0);
+        let rows = self.panels.len().div_ceil(self.columns);
+        let (about_lines, end) = self.paragraph(about, top + rows as f64 * self.panel_height());
+        let body = html! {
+            style { "\n" (PreEscaped(STYLE)) } "\n"
+            rect class="page" width="100%" height="100%" {} "\n"
+            (text("title", (MARGIN, MARGIN + 16.0), title))
+            (reading_lines) (legend)
+            @for at in 0..self.panels.len() { (self.panel(at, top)) }
+            (about_lines)
+        };
+        let size = (self.width(), end + MARGIN - LINE);
+        svg(size, true, title, &format!("{reading} {about}"), &body)
+    }
+
+    /// `words` in lines from `y` down; gives where the next one may be.
+    fn paragraph(&self, words: &str, y: f64) -> (Markup, f64) {
         let characters = ((self.width() - 2.0 * MARGIN) / 6.2) as usize;
-        svg.text("title", Anchor::Start, (MARGIN, MARGIN + 16.0), title);
-        let mut y = MARGIN + 38.0;
-        for line in wrapped(&reading, characters).lines() {
-            svg.text("about", Anchor::Start, (MARGIN, y), line);
-            y += LINE;
-        }
-        y = self.legend(&mut svg, y + 10.0);
-        for (at, preset) in self.presets.iter().enumerate() {
-            let (column, row) = (at % self.columns, at / self.columns);
-            let x = self.names + column as f64 * (self.plot_width() + AFTER_BAR + GUTTER);
-            let top = y + row as f64 * self.panel_height();
-            self.panel(&mut svg, at, preset, (x, top));
-        }
-        y += self.presets.len().div_ceil(self.columns) as f64 * self.panel_height();
-        for line in wrapped(about, characters).lines() {
-            svg.text("about", Anchor::Start, (MARGIN, y), line);
-            y += LINE;
-        }
-        svg.finish(self.width(), y + MARGIN - LINE, &style(), title, &format!("{reading} {about}"))
+        let lines = wrapped(words, characters);
+        let at = |line: usize| y + LINE * line as f64;
+        let drawn = html! {
+            @for (row, line) in lines.lines().enumerate() { (text("about", (MARGIN, at(row)), line)) }
+        };
+        (drawn, at(lines.lines().count()))
     }
 
     /// The colours, left to right and then down; gives where the panels may begin.
-    fn legend(&self, svg: &mut Svg, mut y: f64) -> f64 {
-        let mut x = MARGIN;
-        let names = self.policies.iter().copied().chain(["bound"]);
-        for name in names {
+    fn legend(&self, mut y: f64) -> (Markup, f64) {
+        let (mut x, mut keys) = (MARGIN, String::new());
+        for name in self.policies.iter().copied().chain(["bound"]) {
             let width = 20.0 + 6.4 * name.chars().count() as f64 + 16.0;
             if x + width > self.width() - MARGIN && x > MARGIN {
                 (x, y) = (MARGIN, y + LINE + 2.0);
             }
-            match colour(name) {
-                Some(colour) => svg.rect(&format!("p{colour}"), (x, y - 9.0), 14.0, BAR),
-                None => svg.line("bound", (x + 7.0, y - 11.0), (x + 7.0, y + 2.0)),
+            keys += &match name {
+                "bound" => line("bound", (x + 7.0, y - 11.0), (x + 7.0, y + 2.0)),
+                policy => rect(&bar(policy), (x, y - 9.0), (14.0, BAR), ""),
             }
-            svg.text("legend", Anchor::Start, (x + 20.0, y), name);
+            .0;
+            keys += &text("legend", (x + 20.0, y), name).0;
             x += width;
         }
-        y + 30.0
+        (PreEscaped(keys), y + 30.0)
     }
 
-    fn panel(&self, svg: &mut Svg, at: usize, preset: &str, (x, top): (f64, f64)) {
-        let scale = &self.scales[at];
-        svg.text("card", Anchor::Start, (x, top + 8.0), preset);
-        let speed = speed(preset);
-        svg.text(
-            "speed",
-            Anchor::End,
-            (x + self.plot_width() + AFTER_BAR - 12.0, top + 8.0),
-            &speed,
-        );
+    fn panel(&self, at: usize, top: f64) -> Markup {
+        let (preset, axis, rows) = &self.panels[at];
+        let (column, row) = (at % self.columns, at / self.columns);
+        let x = self.names + column as f64 * (self.plot_width + AFTER_BAR + GUTTER);
+        let top = top + row as f64 * self.panel_height();
         let (from, to) = (top + PANEL_TITLE - 6.0, top + self.panel_height() - PANEL_AXIS);
-        for tick in scale.ticks() {
-            let class = if tick.label.is_some() { "grid" } else { "fine" };
-            svg.line(class, (x + tick.x, from), (x + tick.x, to));
-            if let Some(label) = tick.label {
-                svg.text("tick", Anchor::Middle, (x + tick.x, to + 13.0), &label);
+        let right = x + self.plot_width + AFTER_BAR - 12.0;
+        let speed = Preset::by_name(preset).map_or_else(|_| String::new(), Preset::speed);
+        html! {
+            (text("card", (x, top + 8.0), preset))
+            (text("speed end", (right, top + 8.0), &speed))
+            @for (value, name) in &axis.ticks {
+                @let x = x + self.plot_width * axis.place(*value);
+                (line(if name.is_empty() { "fine" } else { "grid" }, (x, from), (x, to)))
+                (text("tick middle", (x, to + 13.0), name))
             }
-        }
-        for (group, model) in self.models.iter().enumerate() {
-            let top = top + PANEL_TITLE + group as f64 * self.group_height();
-            let height = self.policies.len() as f64 * BAR_PITCH;
-            if at.is_multiple_of(self.columns) {
-                let middle = (x - 10.0, top + height / 2.0 + 3.0);
-                svg.text("model", Anchor::End, middle, model);
+            @for (group, model) in self.models.iter().enumerate() {
+                @let top = top + PANEL_TITLE + group as f64 * self.group_height();
+                @if column == 0 {
+                    @let middle = top + self.policies.len() as f64 * BAR_PITCH / 2.0 + 3.0;
+                    (text("model end", (x - 10.0, middle), model))
+                }
+                (self.group(rows, model, axis, (x, top)))
             }
-            self.group(svg, &self.panels[at], model, scale, (x, top));
         }
     }
 
     /// The bars of one model.
-    fn group(
-        &self,
-        svg: &mut Svg,
-        rows: &[&Row],
-        model: &str,
-        scale: &Scale,
-        (x, top): (f64, f64),
-    ) {
-        let ours = find(rows, model, OURS);
-        let mut bound = 0.0;
-        for (bar, policy) in self.policies.iter().enumerate() {
-            let Some(row) = find(rows, model, policy) else { continue };
-            let y = top + bar as f64 * BAR_PITCH;
-            bound = row.bound_ms;
-            let from = if shown(bound) { scale.x(bound) } else { 0.0 };
-            let to = if shown(row.io_ms) { scale.x(row.io_ms).max(from) } else { from };
-            let colour = colour(policy).unwrap_or_default();
-            svg.rect(&format!("p{colour}"), (x + from, y), to - from, BAR);
-            let (class, text) = match ours {
-                _ if *policy == OURS => ("time", time(row.io_ms)),
-                Some(ours) if shown(ours.io_ms) => ("times", times(row.io_ms / ours.io_ms)),
-                _ => ("times", time(row.io_ms)),
-            };
-            svg.text(class, Anchor::Start, (x + to + 4.0, y + BAR - 1.0), &text);
-        }
-        if shown(bound) {
-            let at = x + scale.x(bound);
-            let end = top + (self.policies.len() - 1) as f64 * BAR_PITCH + BAR;
-            svg.line("bound", (at, top - 3.0), (at, end + 3.0));
+    fn group(&self, rows: &[&Row], model: &str, axis: &Axis, (x, top): Point) -> Markup {
+        let ours = find(rows, model, OURS).map(|row| row.io_ms);
+        let place = |ms: f64| if shown(ms) { self.plot_width * axis.place(ms) } else { 0.0 };
+        let bars = self.policies.iter().enumerate();
+        let bars = bars.filter_map(|(at, policy)| {
+            Some((top + at as f64 * BAR_PITCH, find(rows, model, policy)?))
+        });
+        let bars: Vec<_> = bars.collect();
+        let bound = bars.last().map(|(_, row)| row.bound_ms).filter(|bound| shown(*bound));
+        html! {
+            @for (y, row) in &bars {
+                @let (from, to) = (place(row.bound_ms), place(row.io_ms).max(place(row.bound_ms)));
+                (rect(&bar(&row.policy), (x + from, *y), (to - from, BAR), ""))
+                @let (class, words) = match ours {
+                    _ if row.policy == OURS => ("time", time(row.io_ms)),
+                    Some(ours) if shown(ours) => ("times", times(row.io_ms / ours)),
+                    _ => ("times", time(row.io_ms)),
+                };
+                (text(class, (x + to + 4.0, y + BAR - 1.0), &words))
+            }
+            @if let Some(bound) = bound {
+                @let x = x + place(bound);
+                @let end = top + (self.policies.len() - 1) as f64 * BAR_PITCH + BAR;
+                (line("bound", (x, top - 3.0), (x, end + 3.0)))
+            }
         }
     }
+}
+
+/// The classes of the bars of a policy.
+fn bar(policy: &str) -> String {
+    format!("bar {}", class(policy))
 }
 
 /// A time in the unit that suits it.
@@ -253,25 +228,4 @@ fn range(rows: &[&Row]) -> (f64, f64) {
     let times = rows.iter().flat_map(|row| [row.io_ms, row.bound_ms]).filter(|ms| shown(*ms));
     times
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), ms| (least.min(ms), most.max(ms)))
-}
-
-/// What a read of `n` bytes takes on a card.
-fn speed(preset: &str) -> String {
-    match Preset::by_name(preset) {
-        Ok(preset) if preset.table.is_empty() => format!(
-            "{} µs + n / {} MB/s",
-            preset.t0_ns as f64 / 1e3,
-            preset.bytes_per_second as f64 / 1e6
-        ),
-        Ok(_) => "published table".to_owned(),
-        Err(_) => String::new(),
-    }
-}
-
-fn style() -> String {
-    let mut style = STYLE.to_owned();
-    for (at, (_, colour)) in POLICIES.iter().enumerate() {
-        style += &format!(".p{at} {{ fill: {colour}; }}\n");
-    }
-    style
 }

@@ -3,10 +3,11 @@
 //! In: rows, and what they are of. Out: a summary table and a section for each card. Knows nothing
 //! of files or of how the rows came about.
 
-use super::columns::{HEADER, LEGEND, cells, factor, percent};
+use super::columns::{HEADER, LEGEND, cells, factor};
 use super::summary::{compared, distinct, find, groups, of_models};
 use super::{BASELINE, OURS, Row, Summary};
 use crate::cost::Preset;
+use crate::plot::percent;
 
 /// The whole page. `about`: what was run, and how to run it again.
 pub fn markdown(rows: &[Row], about: &str) -> String {

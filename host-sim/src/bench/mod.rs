@@ -7,7 +7,7 @@
 mod blank;
 mod bound;
 mod chart;
-pub(crate) mod columns;
+mod columns;
 mod export;
 pub mod layout;
 mod markdown;
@@ -16,7 +16,6 @@ pub mod replay;
 mod row;
 pub(crate) mod run;
 mod summary;
-pub(crate) mod svg;
 mod table;
 
 pub use bound::Bound;

@@ -3,9 +3,10 @@
 //! In: rows. Out: text, one table for each card, grouped by model and cache size. Knows nothing of
 //! files or of how the rows came about.
 
-use super::columns::{HEADER, LEGEND, cells, factor, percent};
+use super::columns::{HEADER, LEGEND, cells, factor};
 use super::summary::{compared, distinct, find, groups, of_models};
 use super::{BASELINE, OURS, Row, Summary};
+use crate::plot::percent;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// The rows, card by card, each followed by its summary.

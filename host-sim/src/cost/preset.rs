@@ -123,6 +123,15 @@ impl Preset {
         Self::ALL.map(|preset| preset.name)
     }
 
+    /// What a read of `n` bytes takes, in words.
+    pub fn speed(&self) -> String {
+        let (t0_us, megabytes) = (self.t0_ns as f64 / 1e3, self.bytes_per_second as f64 / 1e6);
+        match self.table {
+            [] => format!("{t0_us} µs + n / {megabytes} MB/s"),
+            _ => "published table".to_owned(),
+        }
+    }
+
     /// Its timing, without tail.
     pub fn timing(&self) -> Timing {
         let table = (!self.table.is_empty()).then(|| self.table.to_vec());

@@ -1,14 +1,14 @@
 //! How often neurons fire: curves by rank, and the active share of each layer.
 
-use super::axes::{Axis, Plot};
-use super::figure::{Figure, Section, table};
-use crate::study::Study;
+use super::figure::{Figure, Section, Table};
+use crate::plot::{Axis, Plot, Series, middle, range};
+use crate::study::{LayerActivation, Study};
 
 /// Layers that the legend names one by one.
 const MOST_NAMED: usize = 8;
 
 /// The section.
-pub fn section(study: &Study, command: &str) -> Section {
+pub fn section(study: &Study) -> Section {
     let rows = study.activation.iter().enumerate().map(|(layer, a)| {
         vec![
             format!("layer {layer}"),
@@ -31,69 +31,57 @@ pub fn section(study: &Study, command: &str) -> Section {
         words: "A ReLU gate leaves most neurons of the FFN at zero, and those need not be read. How few \
                 are active, and how unequal they are, decides what a cache can hold."
             .to_owned(),
-        figures: vec![ranks(study, command), layers(study, command)],
-        tables: vec![table("", "Active neurons, share of a layer", &header, &rows.collect::<Vec<_>>())],
+        figures: vec![ranks(study), layers(study)],
+        tables: vec![Table::new("Active neurons, share of a layer", header, rows)],
     }
 }
 
 /// Frequency over rank, one curve a layer.
-fn ranks(study: &Study, command: &str) -> String {
-    let title = "Activation frequency by rank";
-    let most = study.activation.iter().flat_map(|layer| layer.curve.first()).map(|point| point.1);
-    let most = 100.0 * most.fold(0.0, f64::max);
+fn ranks(study: &Study) -> Figure {
+    let series = study.activation.iter().enumerate().map(|(layer, a)| {
+        let points = a.curve.iter().map(|&(x, y)| (100.0 * x, 100.0 * y));
+        (format!("layer {layer}"), points.collect())
+    });
+    let series: Vec<Series> = series.collect();
     let x = Axis::linear("share of the layer's neurons, most frequent first", 100.0, " %");
-    let mut plot = Plot::new(x, Axis::linear("share of tokens that fire it", most, " %"));
-    for (layer, a) in study.activation.iter().enumerate() {
-        let points: Vec<_> = a.curve.iter().map(|&(x, y)| (100.0 * x, 100.0 * y)).collect();
-        plot.line(&format!("layer-{layer}"), &format!("layer {layer}"), &points);
+    let y = Axis::linear("share of tokens that fire it", range(&series).1, " %");
+    let mut drawing = Plot::curves(x, y, &series).finish();
+    let last = drawing.legend.len().saturating_sub(1);
+    if last >= MOST_NAMED {
+        drawing.legend = [0, last / 2, last].map(|layer| drawing.legend[layer].clone()).into();
     }
-    let last = study.activation.len().saturating_sub(1);
-    let named: Vec<usize> =
-        if last < MOST_NAMED { (0..=last).collect() } else { vec![0, last / 2, last] };
     Figure {
-        title: title.to_owned(),
-        legend: named
-            .into_iter()
-            .map(|layer| (format!("layer {layer}"), format!("line layer-{layer}")))
-            .collect(),
-        svg: plot.finish(title, "One curve for each layer"),
+        title: "Activation frequency by rank".to_owned(),
+        drawing,
         reading: "Each curve is a layer, its neurons sorted by how often they fire in the profile. A \
                   steep beginning: a small cache of the hottest neurons serves many; a long flat end: \
                   neurons that are seldom read."
             .to_owned(),
-        commands: (command, "ripple trace".to_owned()),
+        also: "ripple trace".to_owned(),
     }
-    .html()
 }
 
 /// Active share by layer.
-fn layers(study: &Study, command: &str) -> String {
-    let title = "Active neurons by layer";
-    let all = &study.activation;
-    let most = all.iter().map(|a| 100.0 * a.profile.max(a.held_out)).fold(0.0, f64::max);
-    let every = all.len().div_ceil(16).max(1);
+fn layers(study: &Study) -> Figure {
+    let every = study.activation.len().div_ceil(16).max(1);
     let name =
         |layer: usize| if layer.is_multiple_of(every) { layer.to_string() } else { String::new() };
-    let x = Axis::names("layer", (0..all.len()).map(name));
-    let mut plot = Plot::new(x, Axis::linear("active a token", most, " %"));
-    for (layer, a) in all.iter().enumerate() {
-        for (at, class, share) in [(0.14, "profile", a.profile), (0.5, "held-out", a.held_out)] {
-            let title = format!("layer {layer}, {class}: {:.2} %", 100.0 * share);
-            plot.bar(class, layer as f64 + at, 0.36, 100.0 * share, &title);
-        }
-    }
+    let x = Axis::names("layer", (0..study.activation.len()).map(name));
+    let shares = |of: fn(&LayerActivation) -> f64| {
+        study.activation.iter().map(|layer| 100.0 * of(layer)).enumerate().map(middle).collect()
+    };
+    let series = [
+        ("profile".to_owned(), shares(|layer| layer.profile)),
+        ("held out".to_owned(), shares(|layer| layer.held_out)),
+    ];
+    let y = Axis::linear("active a token", range(&series).1, " %");
     Figure {
-        title: title.to_owned(),
-        legend: vec![
-            ("profile".to_owned(), "fill profile".to_owned()),
-            ("held out".to_owned(), "fill held-out".to_owned()),
-        ],
-        svg: plot.finish(title, "Two bars for each layer"),
+        title: "Active neurons by layer".to_owned(),
+        drawing: Plot::bars(x, y, &series).finish(),
         reading: "Each pair of bars is a layer: the mean share of its neurons that a token makes active, \
                   in the text that placement learned from and in one that it never saw. Bars alike: what \
                   was learned holds."
             .to_owned(),
-        commands: (command, "ripple trace".to_owned()),
+        also: "ripple trace".to_owned(),
     }
-    .html()
 }

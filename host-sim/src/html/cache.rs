@@ -1,28 +1,25 @@
 //! The cache curve: card time and hits over the size of the cache, by policy.
 
-use super::axes::{Axis, Plot};
-use super::figure::{Figure, Section, class, table};
-use crate::bench::columns::{digits, percent};
+use super::figure::{Figure, Section, Table};
 use crate::bench::{OURS, Row};
+use crate::plot::{Axis, Plot, Series, digits, percent, range};
 use crate::study::Study;
 
 /// The section.
-pub fn section(study: &Study, command: &str) -> Section {
-    let (sizes, policies) = (sizes(study), policies(study));
-    let mut header = vec!["policy".to_owned()];
-    header.extend(sizes.iter().map(|size| percent(*size)));
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let lines = |value: fn(&Row) -> String| -> Vec<Vec<String>> {
-        let line = |policy: &&str| {
-            let cells = of(study, policy).into_iter().map(value);
-            std::iter::once((*policy).to_owned()).chain(cells).collect()
-        };
-        policies.iter().map(line).collect()
-    };
-    let mut times = lines(|row| digits(row.io_ms));
-    let bound = of(study, OURS).into_iter().map(|row| digits(row.bound_ms));
-    times.push(std::iter::once("bound".to_owned()).chain(bound).collect());
-    let hits = lines(|row| format!("{:.1}", 100.0 * row.hit_rate));
+pub fn section(study: &Study) -> Section {
+    let mut times = series(study, |row| row.io_ms);
+    let bound = series(study, |row| row.bound_ms).into_iter().find(|(policy, _)| policy == OURS);
+    times.extend(bound.map(|(_, points)| ("bound".to_owned(), points)));
+    let mut hits = series(study, |row| 100.0 * row.hit_rate);
+    let sizes = sizes(study).into_iter().map(percent);
+    let header: Vec<String> = std::iter::once("policy".to_owned()).chain(sizes).collect();
+    let share = |share| format!("{share:.1}");
+    let caption = "Card time, ms a token, by cache size (simulated)";
+    let tables = vec![
+        Table::of(caption, header.clone(), &times, digits),
+        Table::of("Active neurons found in memory, %, by cache size", header, &hits, share),
+    ];
+    hits.retain(|(policy, _)| policy != "dense");
     Section {
         id: "cache",
         title: "What a cache is worth",
@@ -31,62 +28,36 @@ pub fn section(study: &Study, command: &str) -> Section {
              but the FFN mapped. The cache is a share of the FFN's bytes.",
             study.about.card
         ),
-        figures: vec![time(study, command), hit_rate(study, command)],
-        tables: vec![
-            table("", "Card time, ms a token, by cache size (simulated)", &header, &times),
-            table("", "Active neurons found in memory, %, by cache size", &header, &hits),
-        ],
+        figures: vec![time(study, &times), hit_rates(study, &hits)],
+        tables,
     }
 }
 
-fn time(study: &Study, command: &str) -> String {
-    let title = "Card time over cache size";
-    let times =
-        || study.cache.iter().flat_map(|row| [row.io_ms, row.bound_ms]).filter(|ms| *ms > 0.0);
-    let (least, most) = (times().fold(f64::INFINITY, f64::min), times().fold(0.0, f64::max));
-    let mut plot = Plot::new(sizes_axis(study), Axis::logarithmic("card, ms a token", least, most));
-    let mut legend = Vec::new();
-    for policy in policies(study) {
-        let points = points(study, policy, |row| row.io_ms);
-        plot.line(&class(policy), policy, &points);
-        legend.push((policy.to_owned(), format!("line {}", class(policy))));
-    }
-    plot.line("bound", "bound", &points(study, OURS, |row| row.bound_ms));
-    legend.push(("bound".to_owned(), "line bound".to_owned()));
+fn time(study: &Study, times: &[Series]) -> Figure {
+    let (least, most) = range(times);
+    let y = Axis::time("card time a token", 0.9 * least, 1.1 * most);
     Figure {
-        title: title.to_owned(),
-        legend,
-        svg: plot.finish(title, "One curve for each policy, and the bound"),
+        title: "Card time over cache size".to_owned(),
+        drawing: Plot::curves(sizes_axis(study), y, times).finish(),
         reading:
             "Lower is faster; the axis is logarithmic. The bound is a cache of the same size that \
                   knows the future, its misses at full bandwidth with one command a layer: what is \
                   between it and a curve is what that policy could still gain."
                 .to_owned(),
-        commands: (command, bench(study)),
+        also: bench(study),
     }
-    .html()
 }
 
-fn hit_rate(study: &Study, command: &str) -> String {
-    let title = "Hits over cache size";
-    let most = 100.0 * study.cache.iter().map(|row| row.hit_rate).fold(0.0, f64::max);
-    let mut plot =
-        Plot::new(sizes_axis(study), Axis::linear("active neurons in memory", most, " %"));
-    let mut legend = Vec::new();
-    for policy in policies(study).into_iter().filter(|policy| *policy != "dense") {
-        plot.line(&class(policy), policy, &points(study, policy, |row| 100.0 * row.hit_rate));
-        legend.push((policy.to_owned(), format!("line {}", class(policy))));
-    }
+fn hit_rates(study: &Study, hits: &[Series]) -> Figure {
+    let y = Axis::linear("active neurons in memory", range(hits).1, " %");
     Figure {
-        title: title.to_owned(),
-        legend,
-        svg: plot.finish(title, "One curve for each policy"),
+        title: "Hits over cache size".to_owned(),
+        drawing: Plot::curves(sizes_axis(study), y, hits).finish(),
         reading: "Higher spares more reads. A curve that rises steeply at first: few neurons are wanted \
                   again and again. Streaming all weights has no active neurons to find and is left out."
             .to_owned(),
-        commands: (command, bench(study)),
+        also: bench(study),
     }
-    .html()
 }
 
 /// The command of the bench with the same rows.
@@ -100,13 +71,17 @@ fn sizes_axis(study: &Study) -> Axis {
     Axis::linear("neuron cache, share of the FFN", 100.0 * most, " %")
 }
 
-fn points(study: &Study, policy: &str, value: fn(&Row) -> f64) -> Vec<(f64, f64)> {
-    let rows = of(study, policy).into_iter().map(|row| (100.0 * row.cache_ratio, value(row)));
-    rows.filter(|(_, y)| y.is_finite()).collect()
-}
-
-fn of<'s>(study: &'s Study, policy: &str) -> Vec<&'s Row> {
-    study.cache.iter().filter(|row| row.policy == policy).collect()
+/// A value of every policy over the cache size, in the order of the rows.
+fn series(study: &Study, value: fn(&Row) -> f64) -> Vec<Series> {
+    let mut series: Vec<Series> = Vec::new();
+    for row in &study.cache {
+        let point = (100.0 * row.cache_ratio, value(row));
+        match series.iter_mut().find(|(policy, _)| *policy == row.policy) {
+            Some((_, points)) => points.push(point),
+            None => series.push((row.policy.clone(), vec![point])),
+        }
+    }
+    series
 }
 
 /// Cache sizes, in the order of the rows.
@@ -114,11 +89,4 @@ fn sizes(study: &Study) -> Vec<f64> {
     let mut sizes: Vec<f64> = study.cache.iter().map(|row| row.cache_ratio).collect();
     sizes.dedup();
     sizes
-}
-
-/// Policies, in the order of the rows.
-fn policies(study: &Study) -> Vec<&str> {
-    let first = study.cache.first().map(|row| row.cache_ratio);
-    let rows = study.cache.iter().filter(|row| Some(row.cache_ratio) == first);
-    rows.map(|row| row.policy.as_str()).collect()
 }

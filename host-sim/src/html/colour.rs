@@ -5,29 +5,19 @@
 use std::fmt::Write;
 
 /// Ten colours of the scale, evenly spaced; in between, a straight line.
-const VIRIDIS: [[u8; 3]; 10] = [
-    [0x44, 0x01, 0x54],
-    [0x48, 0x28, 0x78],
-    [0x3e, 0x49, 0x89],
-    [0x31, 0x68, 0x8e],
-    [0x26, 0x82, 0x8e],
-    [0x1f, 0x9e, 0x89],
-    [0x35, 0xb7, 0x79],
-    [0x6e, 0xce, 0x58],
-    [0xb5, 0xde, 0x2b],
-    [0xfd, 0xe7, 0x25],
+const VIRIDIS: [u32; 10] = [
+    0x440154, 0x482878, 0x3e4989, 0x31688e, 0x26828e, 0x1f9e89, 0x35b779, 0x6ece58, 0xb5de2b,
+    0xfde725,
 ];
 
 /// The colour at `share` of the scale.
 pub fn viridis(share: f64) -> [u8; 3] {
     let at = share.clamp(0.0, 1.0) * (VIRIDIS.len() - 1) as f64;
     let below = (at as usize).min(VIRIDIS.len() - 2);
-    let part = at - below as f64;
-    let mix = |channel: usize| {
-        let [low, high] = [below, below + 1].map(|stop| f64::from(VIRIDIS[stop][channel]));
-        (low + part * (high - low)).round() as u8
-    };
-    [mix(0), mix(1), mix(2)]
+    let [_, low @ ..] = VIRIDIS[below].to_be_bytes().map(f64::from);
+    let [_, high @ ..] = VIRIDIS[below + 1].to_be_bytes().map(f64::from);
+    let mix = |c: usize| low[c] + (at - below as f64) * (high[c] - low[c]);
+    [0, 1, 2].map(|channel| mix(channel).round() as u8)
 }
 
 /// CSS that gives each layer its colour: dark ones on white, light ones on black.

@@ -1,8 +1,9 @@
-//! Sections, figures, legends and tables as HTML.
+//! Sections, figures and tables as HTML.
 //!
 //! In: words and drawings. Out: HTML that is XML too. Knows nothing of what is shown.
 
-use crate::bench::svg::escaped;
+use crate::plot::{Drawing, Series, WIDTH, svg};
+use maud::{Markup, html};
 
 /// A section: some words, figures side by side, tables below.
 pub struct Section {
@@ -12,99 +13,136 @@ pub struct Section {
     pub title: &'static str,
     /// What it is about.
     pub words: String,
-    /// Figures, as [`Figure::html`] gives them.
-    pub figures: Vec<String>,
-    /// Tables, as [`table`] gives them.
-    pub tables: Vec<String>,
-}
-
-impl Section {
-    /// The section as HTML.
-    pub fn html(&self) -> String {
-        let Self { id, title, words, figures, tables } = self;
-        format!(
-            "<section id=\"{id}\">\n<h2>{}</h2>\n<p>{}</p>\n<div class=\"figures\">\n{}</div>\n{}</section>\n",
-            escaped(title),
-            escaped(words),
-            figures.concat(),
-            tables.concat()
-        )
-    }
+    /// Its figures.
+    pub figures: Vec<Figure>,
+    /// Its tables.
+    pub tables: Vec<Table>,
 }
 
 /// A plot, with what is needed to read it.
-pub struct Figure<'a> {
+pub struct Figure {
     /// What it shows.
     pub title: String,
-    /// Names and CSS classes of its series.
-    pub legend: Vec<(String, String)>,
-    /// The drawing.
-    pub svg: String,
+    /// What is drawn.
+    pub drawing: Drawing,
     /// How to read it.
     pub reading: String,
-    /// The command that made it, and one that gives the same numbers.
-    pub commands: (&'a str, String),
+    /// A command that gives the same numbers, or nothing.
+    pub also: String,
 }
 
-impl Figure<'_> {
-    /// The figure as HTML.
-    pub fn html(&self) -> String {
-        let keys = self.legend.iter().map(|(name, class)| {
-            format!(
-                "<li><svg viewBox=\"0 0 24 12\" aria-hidden=\"true\">{}</svg>{}</li>",
-                key(class),
-                escaped(name)
-            )
-        });
-        let legend = match keys.collect::<String>() {
-            none if none.is_empty() => none,
-            keys => format!("<ul class=\"legend\">{keys}</ul>\n"),
-        };
-        let (made_by, also) = &self.commands;
-        let also = match also.as_str() {
-            "" => String::new(),
-            also => format!("; the same numbers by <code>{}</code>", escaped(also)),
-        };
-        format!(
-            "<figure>\n<h3>{}</h3>\n{legend}{}<figcaption>\n<p>{}</p>\n\
-             <p class=\"source\">Simulated. Made by <code>{}</code>{also}</p>\n</figcaption>\n</figure>\n",
-            escaped(&self.title),
-            self.svg,
-            escaped(&self.reading),
-            escaped(made_by)
-        )
+/// Numbers: the first cell of each row is its name.
+pub struct Table {
+    /// What they are.
+    pub caption: String,
+    /// The names of the columns.
+    pub header: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Section {
+    /// The section as HTML. `command`: what was typed to make the page.
+    pub fn html(&self, command: &str) -> Markup {
+        html! {
+            section id=(self.id) {
+                h2 { (self.title) }
+                p { (self.words) }
+                div class="figures" { @for figure in &self.figures { (figure.html(command)) } }
+                @for table in &self.tables { (table.html("")) }
+            }
+            "\n"
+        }
+    }
+}
+
+impl Figure {
+    fn html(&self, command: &str) -> Markup {
+        let Self { title, drawing, reading, also } = self;
+        let series: Vec<&str> = drawing.legend.iter().map(|(name, _)| name.as_str()).collect();
+        html! {
+            figure {
+                h3 { (title) }
+                @if !drawing.legend.is_empty() {
+                    ul class="legend" {
+                        @for (name, class) in &drawing.legend { li { (sample(class)) (name) } }
+                    }
+                }
+                (svg((WIDTH, drawing.height), false, title, &series.join(", "), &drawing.body))
+                figcaption {
+                    p { (reading) }
+                    p class="source" {
+                        "Simulated. Made by " code { (command) }
+                        @if !also.is_empty() { "; the same numbers by " code { (also) } }
+                    }
+                }
+            }
+            "\n"
+        }
     }
 }
 
 /// A sample of a series: a line, or a box.
-fn key(class: &str) -> String {
-    if class.starts_with("line") || class == "mark" {
-        format!("<line class=\"{class}\" x1=\"0\" y1=\"6\" x2=\"24\" y2=\"6\"/>")
-    } else {
-        format!("<rect class=\"{class}\" x=\"4\" y=\"0\" width=\"16\" height=\"12\" rx=\"2\"/>")
+fn sample(class: &str) -> Markup {
+    html! {
+        svg viewBox="0 0 24 12" aria-hidden="true" {
+            @if class.starts_with("line") || class == "mark" {
+                line class=(class) x1="0" y1="6" x2="24" y2="6" {}
+            } @else {
+                rect class=(class) x="4" y="0" width="16" height="12" rx="2" {}
+            }
+        }
     }
 }
 
-/// A table: the first cell of each row is its name.
-pub fn table(class: &str, caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
-    let head: String =
-        header.iter().map(|cell| format!("<th scope=\"col\">{}</th>", escaped(cell))).collect();
-    let row = |cells: &Vec<String>| {
-        let cells = cells.iter().enumerate().map(|(at, cell)| match at {
-            0 => format!("<th scope=\"row\">{}</th>", escaped(cell)),
-            _ => format!("<td>{}</td>", escaped(cell)),
+impl Table {
+    /// The rows below their header.
+    pub fn new(
+        caption: impl Into<String>,
+        header: impl IntoIterator<Item = impl Into<String>>,
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Self {
+        let header = header.into_iter().map(Into::into).collect();
+        Self { caption: caption.into(), header, rows: rows.into_iter().collect() }
+    }
+
+    /// The values of `series`, a row each.
+    pub fn of(
+        caption: impl Into<String>,
+        header: impl IntoIterator<Item = impl Into<String>>,
+        series: &[Series],
+        digits: fn(f64) -> String,
+    ) -> Self {
+        let rows = series.iter().map(|(name, points)| {
+            let values = points.iter().map(|point| digits(point.1));
+            std::iter::once(name.clone()).chain(values).collect()
         });
-        format!("<tr>{}</tr>\n", cells.collect::<String>())
-    };
-    let body: String = rows.iter().map(row).collect();
-    format!(
-        "<div class=\"numbers\"><table class=\"{class}\">\n<caption>{}</caption>\n<thead><tr>{head}</tr></thead>\n\
-         <tbody>\n{body}</tbody>\n</table></div>\n",
-        escaped(caption)
-    )
+        Self::new(caption, header, rows)
+    }
+
+    /// The table as HTML.
+    pub fn html(&self, class: &str) -> Markup {
+        html! {
+            div class="numbers" {
+                table class=(class) {
+                    caption { (self.caption) }
+                    thead { tr { @for cell in &self.header { th scope="col" { (cell) } } } }
+                    tbody { @for row in &self.rows { (line(row)) } }
+                }
+            }
+            "\n"
+        }
+    }
 }
 
-/// The CSS class of a series: its name, with hyphens for what is no letter.
-pub fn class(name: &str) -> String {
-    name.replace(' ', "-")
+fn line(row: &[String]) -> Markup {
+    html! {
+        tr {
+            @if let Some((name, cells)) = row.split_first() {
+                th scope="row" { (name) }
+                @for cell in cells { td { (cell) } }
+            }
+        }
+        "\n"
+    }
 }

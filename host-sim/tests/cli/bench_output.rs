@@ -157,7 +157,7 @@ fn the_chart_has_a_bar_for_each_row_and_a_bound_for_each_group() {
     let text = draw("bench-5x8.svg", &rows, 0.1);
     let svg = roxmltree::Document::parse(&text).unwrap();
     // One more of each in the legend.
-    let is_bar = |class: &str| class.len() == 2 && class.starts_with('p');
+    let is_bar = |class: &str| class.starts_with("bar ");
     assert_eq!(count(&svg, is_bar), 5 * 5 * 8 + 5);
     assert_eq!(count(&svg, |class| class == "bound"), 5 * 8 + 1);
     assert_eq!(count(&svg, |class| class == "card"), 8);
