@@ -174,14 +174,31 @@ pub trait AsyncBlockDevice {
 ///
 /// # Contract
 ///
-/// As [`BlockDevice`]'s, with what was last written in the place of what was read before. After an
-/// error the blocks of `src` may or may not have been written.
+/// As [`BlockDevice`]'s, with what was last written in the place of what was read before. What a call
+/// that succeeded has written survives a loss of power. After an error each block of the call may hold
+/// what it held or what it was to hold, or be damaged where power was lost in its midst; no other block
+/// has changed.
 pub trait WriteDevice: BlockDevice {
     /// Writes `src` to the blocks from `start` on.
     ///
     /// # Errors
     /// When the device fails or the blocks are not all on it.
     fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error>;
+}
+
+/// Storage whose writes are futures as well.
+///
+/// # Contract
+///
+/// As [`AsyncBlockDevice`]'s and [`WriteDevice`]'s. A future that is dropped under way leaves the blocks
+/// of `src` as after an error, and no others changed.
+#[allow(async_fn_in_trait, reason = "polled where it is made: no Send bound to name")]
+pub trait AsyncWriteDevice: AsyncBlockDevice {
+    /// Writes `src` to the blocks from `start` on, in one command if the device can.
+    ///
+    /// # Errors
+    /// When the device fails or the blocks are not all on it.
+    async fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error>;
 }
 
 impl<D: WriteDevice> WriteDevice for &mut D {

@@ -111,7 +111,10 @@ pub use adapter::{
 pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 pub use clock::{Clock, Micros};
 pub use cost::{CalibrateError, Calibration, CostPoint, ReadPattern, calibrate};
-pub use device::{AsyncBlockDevice, BlockDevice, DeviceError, ErrorKind, OutOfRange, WriteDevice};
+pub use device::{
+    AsyncBlockDevice, AsyncWriteDevice, BlockDevice, DeviceError, ErrorKind, OutOfRange,
+    WriteDevice,
+};
 #[cfg(feature = "sdmmc")]
 pub use driver::{Card, CardError};
 pub use driver::{Slice, Stream, StreamError};

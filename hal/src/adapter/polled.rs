@@ -3,7 +3,9 @@
 //! In: a driver whose reads are futures. Out: [`Polled`], a [`BlockDevice`] that overlaps.
 //! Knows nothing of interrupts or wakers.
 
-use crate::{AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx};
+use crate::{
+    AsyncBlockDevice, AsyncWriteDevice, Block, BlockCount, BlockDevice, BlockIdx, WriteDevice,
+};
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -90,5 +92,12 @@ impl<A: AsyncBlockDevice, I: FnMut()> BlockDevice for Polled<A, I> {
         }
         let read = self.device.read(start, dst);
         poll_around(read, &mut self.idle, work).map(|((), result)| result)
+    }
+}
+
+impl<A: AsyncWriteDevice, I: FnMut()> WriteDevice for Polled<A, I> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        let write = self.device.write(start, src);
+        poll_around(write, &mut self.idle, || ()).map(|((), ())| ())
     }
 }

@@ -3,7 +3,7 @@
 //! In: a device and a number of attempts. Out: [`Retry`], which fails only when they all did.
 //! Knows nothing of the errors but whether they are transient.
 
-use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError};
+use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError, WriteDevice};
 
 /// A device that repeats calls that failed with a transient error, at once and a few times.
 #[derive(Clone, Debug)]
@@ -83,5 +83,11 @@ impl<D: BlockDevice> BlockDevice for Retry<D> {
                 return Ok(result);
             }
         }
+    }
+}
+
+impl<D: WriteDevice> WriteDevice for Retry<D> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        self.attempt(|device| device.write(start, src))
     }
 }

@@ -3,13 +3,15 @@
 //! In: anything that is `embedded_sdmmc::BlockDevice` (its SPI driver `SdCard`, or a board's own).
 //! Out: [`Card`], a [`BlockDevice`]. Knows nothing of file systems: see [`FatFile`](crate::FatFile).
 
-use crate::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind};
+use crate::{
+    BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, WriteDevice,
+};
 use core::fmt;
 use embedded_sdmmc::{Block as SdBlock, BlockIdx as SdBlockIdx, SdCardError};
 
 /// A [`BlockDevice`] over an `embedded-sdmmc` one; a read is one command, straight into `dst`.
 ///
-/// Of several blocks, that is one CMD18; of one block, CMD17.
+/// Of several blocks, that is one CMD18; of one block, CMD17; of writes CMD25 and CMD24.
 #[derive(Debug)]
 pub struct Card<D> {
     device: D,
@@ -41,7 +43,9 @@ impl<E: core::error::Error + 'static> DeviceError for CardError<E> {
                 | SdCardError::TimeoutCommand(_)
                 | SdCardError::TimeoutACommand(_),
             ) => ErrorKind::Timeout,
-            Some(SdCardError::CrcError(..) | SdCardError::ReadError) => ErrorKind::Corrupted,
+            Some(SdCardError::CrcError(..) | SdCardError::ReadError | SdCardError::WriteError) => {
+                ErrorKind::Corrupted
+            }
             Some(SdCardError::CardNotFound) => ErrorKind::NoCard,
             _ => ErrorKind::Other,
         }
@@ -73,7 +77,7 @@ impl<D: embedded_sdmmc::BlockDevice> Card<D> {
         Self { device, recover }
     }
 
-    /// The driver, for what this trait has not: writing, changing the bus speed.
+    /// The driver, for what this trait has not: changing the bus speed, say.
     pub const fn get_ref(&self) -> &D {
         &self.device
     }
@@ -102,7 +106,16 @@ impl<D: embedded_sdmmc::BlockDevice> BlockDevice for Card<D> {
         if dst.is_empty() {
             return Ok(());
         }
-        self.checked(self.device.read(driver_blocks(dst), SdBlockIdx(start.0)))
+        self.checked(self.device.read(driver_blocks_mut(dst), SdBlockIdx(start.0)))
+    }
+}
+
+impl<D: embedded_sdmmc::BlockDevice> WriteDevice for Card<D> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        if src.is_empty() {
+            return Ok(());
+        }
+        self.checked(self.device.write(driver_blocks(src), SdBlockIdx(start.0)))
     }
 }
 
@@ -121,9 +134,16 @@ fn contents_only(SdBlock { contents }: SdBlock) -> [u8; BLOCK_BYTES] {
 /// Its type implements no zerocopy trait and its methods take slices of that type only; without
 /// the cast every block would need a command or a copy.
 #[allow(unsafe_code, reason = "the sanctioned block cast")]
-const fn driver_blocks(dst: &mut [Block]) -> &mut [SdBlock] {
+const fn driver_blocks_mut(dst: &mut [Block]) -> &mut [SdBlock] {
     // SAFETY: `SdBlock` is one `[u8; 512]` at offset 0, as asserted above: the same size as
     // `Block`, no stricter alignment, every bit pattern valid in both directions. The pointer and
     // the length come from one slice, borrowed for as long as the result.
     unsafe { core::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), dst.len()) }
+}
+
+/// The same of blocks that are only looked at.
+#[allow(unsafe_code, reason = "the sanctioned block cast")]
+const fn driver_blocks(src: &[Block]) -> &[SdBlock] {
+    // SAFETY: as in `driver_blocks_mut`; shared for as long as the result.
+    unsafe { core::slice::from_raw_parts(src.as_ptr().cast(), src.len()) }
 }

@@ -4,7 +4,10 @@
 //! block 0 is the file's first. Knows nothing of directories or clusters.
 
 use super::FatFile;
-use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange};
+use crate::{
+    BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange,
+    WriteDevice,
+};
 use core::fmt;
 
 /// A [`BlockDevice`] over a file's extents: block 0 is the file's first block.
@@ -18,7 +21,7 @@ pub struct ExtentDevice<D, const N: usize> {
     file: FatFile<N>,
 }
 
-/// Why a file could not be read through its extents.
+/// Why a file could not be read or written through its extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ExtentError<E> {
@@ -131,6 +134,26 @@ impl<D: BlockDevice, const N: usize> BlockDevice for ExtentDevice<D, N> {
         self.read_pieces(resume, after).map_err(ExtentError::Device)?;
         self.pad(start, dst);
         Ok(result)
+    }
+}
+
+/// Writes in place, with one command an extent: the file keeps its length and its blocks. A last block
+/// that the file fills in part is not written, since it would not read back as it was.
+impl<D: WriteDevice, const N: usize> WriteDevice for ExtentDevice<D, N> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        let whole = BlockCount((self.file.bytes() / BLOCK_BYTES as u64) as u32);
+        OutOfRange::check(start, src, whole).map_err(ExtentError::OutOfRange)?;
+        let mut rest = src;
+        for run in self.file.extents().from(start) {
+            let here = rest.len().min(run.count.0 as usize);
+            let Some((piece, after)) = rest.split_at_checked(here) else { break };
+            if piece.is_empty() {
+                break;
+            }
+            self.device.write(run.device, piece).map_err(ExtentError::Device)?;
+            rest = after;
+        }
+        Ok(())
     }
 }
 

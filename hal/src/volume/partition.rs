@@ -4,7 +4,9 @@
 //! partition's first. Knows nothing of what is in it.
 
 use super::mbr::{Partition, PartitionTable};
-use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange};
+use crate::{
+    Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange, WriteDevice,
+};
 use core::fmt;
 
 /// A [`BlockDevice`] over one partition: block 0 is its first block. A read costs what it costs on
@@ -75,13 +77,13 @@ impl<D: BlockDevice> RawPartition<D> {
         self.device
     }
 
-    /// Where block `start` is on the card, if it and all of `dst` are in the partition.
+    /// Where block `start` is on the card, if it and all of `blocks` are in the partition.
     fn on_card(
         &self,
         start: BlockIdx,
-        dst: &[Block],
+        blocks: &[Block],
     ) -> Result<BlockIdx, PartitionError<D::Error>> {
-        OutOfRange::check(start, dst, self.place.count).map_err(PartitionError::OutOfRange)?;
+        OutOfRange::check(start, blocks, self.place.count).map_err(PartitionError::OutOfRange)?;
         Ok(self.place.start + BlockCount(start.0))
     }
 }
@@ -106,6 +108,13 @@ impl<D: BlockDevice> BlockDevice for RawPartition<D> {
     ) -> Result<R, Self::Error> {
         let start = self.on_card(start, dst)?;
         self.device.read_while(start, dst, work).map_err(PartitionError::Device)
+    }
+}
+
+impl<D: WriteDevice> WriteDevice for RawPartition<D> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        let start = self.on_card(start, src)?;
+        self.device.write(start, src).map_err(PartitionError::Device)
     }
 }
 

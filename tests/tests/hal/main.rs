@@ -6,5 +6,7 @@ mod common;
 mod fat;
 mod sdmmc;
 mod spi_card;
+mod spi_model;
+mod spi_write;
 mod stream;
 mod tuned;

@@ -1,6 +1,6 @@
 //! An SD card on a SPI bus with DMA: a whole read is one command and, mostly, one transfer.
 //!
-//! In: a bus that transfers by DMA, a chip select. Out: [`SpiCard`], an [`AsyncBlockDevice`].
+//! In: a bus that transfers by DMA, a chip select. Out: [`SpiCard`], an [`AsyncWriteDevice`].
 //! Knows nothing of file systems, and nothing of the DMA controller: that is the bus's.
 //!
 //! `embedded-sdmmc` brings the card up. It reads with the core waiting at every byte in front of a
@@ -12,10 +12,12 @@
 //! SD Specifications, Part 1, "Physical Layer Simplified Specification" 9.00, chapter 7.
 
 mod frames;
+mod write;
 
 use super::sdmmc::CardError;
 use crate::{
-    AsyncBlockDevice, BLOCK_BYTES, Block, BlockCount, BlockIdx, DeviceError, ErrorKind, OutOfRange,
+    AsyncBlockDevice, AsyncWriteDevice, BLOCK_BYTES, Block, BlockCount, BlockIdx, DeviceError,
+    ErrorKind, OutOfRange,
 };
 use core::fmt;
 use embedded_hal::delay::DelayNs;
@@ -48,8 +50,8 @@ pub struct SpiCard<B, S, W> {
     delay: W,
     set_clock: fn(&mut B, u32),
     hertz: u32,
-    /// Nothing until the card is up, and again while it sends data: after a read that failed or was
-    /// dropped in the middle, only starting over is sure to be understood.
+    /// Nothing until the card is up, and again while data is sent: after a read or a write that failed or
+    /// was dropped in the middle, only starting over is sure to be understood.
     up: Option<Up>,
 }
 
@@ -80,7 +82,19 @@ pub enum SpiCardError {
         /// The data error token: bit 3 out of range, bit 2 ECC, bit 1 controller, bit 0 other.
         token: u8,
     },
-    /// The card sent nothing for longer than the specification allows.
+    /// The card did not accept a block that was written to it.
+    Write {
+        /// Its answer, the data response: 0x0B in the low five bits for a wrong CRC, 0x0D for a failed
+        /// write; 0xFF if there was none.
+        answer: u8,
+    },
+    /// The card accepted all blocks and then reported that it could not keep one.
+    Lost {
+        /// Its status, R2: bit 7 out of range, bit 5 write-protected, bit 4 ECC, bits 3 and 2 the
+        /// controller or unknown, bits 1 and 0 locked.
+        status: u16,
+    },
+    /// The card sent nothing, or was busy, for longer than the specification allows.
     Silent,
     /// The blocks are not all on the card.
     OutOfRange(OutOfRange),
@@ -91,11 +105,17 @@ impl DeviceError for SpiCardError {
         match self {
             Self::Acquire(error) => CardError(*error).kind(),
             Self::Bus(_) => ErrorKind::Other,
-            Self::Refused { answer: 0xFF, .. } | Self::Silent => ErrorKind::Timeout,
+            Self::Refused { answer: 0xFF, .. }
+            | Self::Write { answer: 0xFF }
+            | Self::Lost { status: 0xFF00.. }
+            | Self::Silent => ErrorKind::Timeout,
             // The card may have heard another command.
             Self::Refused { .. } => ErrorKind::Corrupted,
             Self::Read { token } if token & 8 != 0 => ErrorKind::OutOfRange,
             Self::Read { .. } => ErrorKind::Corrupted,
+            Self::Write { answer } if answer & 0x1F == 0x0B => ErrorKind::Corrupted,
+            Self::Lost { status } if status & 0x80 != 0 => ErrorKind::OutOfRange,
+            Self::Write { .. } | Self::Lost { .. } => ErrorKind::Other,
             Self::OutOfRange(error) => error.kind(),
         }
     }
@@ -111,7 +131,9 @@ impl fmt::Display for SpiCardError {
                 write!(f, "the card answers CMD{command} with {answer:#04x}")
             }
             Self::Read { token } => write!(f, "the card sends error {token:#04x} for a block"),
-            Self::Silent => f.write_str("the card sends no data"),
+            Self::Write { answer } => write!(f, "the card answers a block with {answer:#04x}"),
+            Self::Lost { status } => write!(f, "the card's status after a write is {status:#06x}"),
+            Self::Silent => f.write_str("the card sends no data, or stays busy"),
             Self::OutOfRange(error) => error.fmt(f),
         }
     }
@@ -164,7 +186,8 @@ where
         SpiBus::write(&mut self.bus, &[0xFF; 10]).map_err(bus_error)?;
         let device = ExclusiveDevice::new(&mut self.bus, &mut self.select, self.delay.clone())
             .map_err(select_error)?;
-        let options = AcquireOpts { use_crc: false, ..AcquireOpts::default() };
+        // The card refuses a block that was cut off, where a write was dropped under way, by its CRC.
+        let options = AcquireOpts { use_crc: true, ..AcquireOpts::default() };
         let card = SdCard::new_with_options(device, self.delay.clone(), options);
         let blocks = SdDevice::num_blocks(&card).map_err(SpiCardError::Acquire)?;
         let step = match card.get_card_type() {
@@ -185,9 +208,9 @@ where
         Ok(byte)
     }
 
-    /// Waits until the card is not busy.
-    fn wait(&mut self) -> Result<(), SpiCardError> {
-        for _ in 0..MOST_SILENCE {
+    /// Waits until the card is not busy, for so many bytes at most.
+    fn wait(&mut self, bytes: usize) -> Result<(), SpiCardError> {
+        for _ in 0..bytes {
             if self.byte()? == 0xFF {
                 return Ok(());
             }
@@ -206,10 +229,14 @@ where
             // Still of the block that is cut short.
             self.byte()?;
         }
-        // At most 8 bytes of silence.
+        self.answer(|answer| answer & 0x80 == 0)
+    }
+
+    /// The first byte that is an answer, after at most 8 that are not; 0xFF if there is none.
+    fn answer(&mut self, is_one: fn(u8) -> bool) -> Result<u8, SpiCardError> {
         for _ in 0..=8 {
             let answer = self.byte()?;
-            if answer & 0x80 == 0 {
+            if is_one(answer) {
                 return Ok(answer);
             }
         }
@@ -239,7 +266,7 @@ where
     /// Reads into `dst`, which is not empty and wholly on the card.
     async fn read_blocks(&mut self, address: u32, dst: &mut [Block]) -> Result<(), SpiCardError> {
         self.select.set_low().map_err(select_error)?;
-        self.wait()?;
+        self.wait(MOST_SILENCE)?;
         let command = if dst.len() == 1 { READ_ONE } else { READ_MANY };
         let answer = self.command(command, address)?;
         if answer != 0 {
@@ -256,8 +283,13 @@ where
             if self.command(STOP, 0)? == 0xFF {
                 return Err(SpiCardError::Refused { command: STOP, answer: 0xFF });
             }
-            self.wait()?;
+            self.wait(MOST_SILENCE)?;
         }
+        self.release()
+    }
+
+    /// Ends what the card was selected for.
+    fn release(&mut self) -> Result<(), SpiCardError> {
         self.select.set_high().map_err(select_error)?;
         // Eight clocks more, in which the card lets go of the line.
         self.byte().map(|_| ())
@@ -284,6 +316,25 @@ where
         OutOfRange::check(start, dst, up.blocks).map_err(SpiCardError::OutOfRange)?;
         self.up = None;
         self.read_blocks(start.0.wrapping_mul(up.step), dst).await?;
+        self.up = Some(up);
+        Ok(())
+    }
+}
+
+impl<B, S, W> AsyncWriteDevice for SpiCard<B, S, W>
+where
+    B: SpiBus + DmaBus,
+    S: OutputPin,
+    W: DelayNs + Clone,
+{
+    async fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), SpiCardError> {
+        if src.is_empty() {
+            return Ok(());
+        }
+        let up = self.up()?;
+        OutOfRange::check(start, src, up.blocks).map_err(SpiCardError::OutOfRange)?;
+        self.up = None;
+        self.write_blocks(start.0.wrapping_mul(up.step), src).await?;
         self.up = Some(up);
         Ok(())
     }
