@@ -14,10 +14,10 @@
 //! | a file on a card with FAT16 or FAT32 | [`FatFile`], then [`ExtentDevice`] |
 //! | a partition without a file system | [`RawPartition`] |
 //! | an async driver | [`Polled`] |
-//! | a card that others use too | [`SharedDevice`] |
 //!
-//! [`calibrate`] times a card at boot and gives the collapse gap, [`Tuned`] keeps it up to date;
-//! [`Timed`] measures, [`Retry`] tries again and [`Faulty`] fails on purpose; they nest.
+//! Cards, partitions, files and the adapters are written as well where what is under them is a
+//! [`WriteDevice`]. [`calibrate`] times a card at boot and gives the collapse gap, [`Retry`] tries again
+//! and [`Faulty`] fails on purpose; they nest.
 //!
 //! # Units
 //!
@@ -104,13 +104,10 @@ mod device;
 mod driver;
 mod volume;
 
-pub use adapter::{
-    Faults, Faulty, FaultyError, Latencies, Polled, Retry, Shared, SharedDevice, SharedError,
-    Timed, Tuned,
-};
+pub use adapter::{Faults, Faulty, FaultyError, Polled, Retry};
 pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 pub use clock::{Clock, Micros};
-pub use cost::{CalibrateError, Calibration, CostPoint, ReadPattern, calibrate};
+pub use cost::{CalibrateError, Calibration, calibrate};
 pub use device::{
     AsyncBlockDevice, AsyncWriteDevice, BlockDevice, DeviceError, ErrorKind, OutOfRange,
     WriteDevice,

@@ -169,7 +169,7 @@ impl fmt::Display for Event<'_> {
                 Grouped(card.bytes_per_second() / 1000),
                 card.reads(),
                 Seconds(card.took().0),
-                card.gap().0,
+                card.collapse_gap().0,
                 if card.overlaps() { ", overlaps" } else { "" },
             ),
             Self::Fault { doing, error } => write!(f, "error   {doing}: {error}"),

@@ -192,7 +192,7 @@ fn open<D: BlockDevice>(
     let mut options = *options;
     let measured = match calibrate(&mut device, out.clock, memory.staging, CALIBRATION) {
         Ok(calibration) => {
-            options.collapse_gap = calibration.gap();
+            options.collapse_gap = calibration.collapse_gap();
             Ok(calibration)
         }
         Err(CalibrateError::Device { at, source }) => {

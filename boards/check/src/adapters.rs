@@ -1,13 +1,13 @@
 //! The adapters over a device, and the devices that are no card.
 
-use crate::io::{self, Device, Timer, give, word};
+use crate::io::{self, Device, give, word};
 use core::fmt;
 use core::future::poll_fn;
 use core::task::Poll;
 use embedded_io::{ErrorType, Read, Seek, SeekFrom};
 use ripple_hal::{
-    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Faults, Faulty, Micros,
-    Polled, Retry, SharedDevice, Slice, Stream, Timed,
+    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Faults, Faulty, Polled,
+    Retry, Slice, Stream,
 };
 
 /// All of them.
@@ -17,17 +17,6 @@ pub fn run() {
     io::device(&mut retry);
     give(retry.retries() as u32);
     io::device(retry.into_inner());
-
-    let mut timed = Timed::new(Device, Timer);
-    io::device(&mut timed);
-    for latencies in [timed.reads(), timed.waits()] {
-        give(latencies.quantile(word()).0 as u32);
-        give(latencies.max.0 as u32);
-        latencies.buckets().for_each(|(Micros(least), count)| give(least as u32 + count));
-    }
-    give(timed.failures() as u32);
-    timed.reset();
-    io::device(timed.into_inner().0);
 
     let faults = Faults {
         seed: word().into(),
@@ -50,13 +39,6 @@ pub fn run() {
     let mut stream = Stream::new(File);
     io::device(&mut stream);
     give(stream.byte_count().map_or(1, |bytes| bytes as u32));
-
-    let shared = SharedDevice::new(Device);
-    io::device(shared.handle());
-    let _ = shared.handle().with(|device| device.block_count().map(|count| give(count.0)));
-    if let Some(device) = shared.into_inner() {
-        io::device(device);
-    }
 }
 
 struct Driver;
@@ -121,13 +103,4 @@ impl Seek for File {
     fn seek(&mut self, _: SeekFrom) -> Result<u64, FileError> {
         if io::coin() { Err(FileError) } else { Ok(word().into()) }
     }
-}
-
-struct NoOtherCore;
-critical_section::set_impl!(NoOtherCore);
-
-// SAFETY: the image is never run.
-unsafe impl critical_section::Impl for NoOtherCore {
-    unsafe fn acquire() {}
-    unsafe fn release((): ()) {}
 }

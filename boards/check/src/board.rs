@@ -21,7 +21,7 @@ pub fn run() -> Option<()> {
         kv: KvKind::Q8,
         staging: BlockCount(word()),
         cache_bytes: word(),
-        collapse_gap: calibration.gap(),
+        collapse_gap: calibration.collapse_gap(),
         ..Options::DEFAULT
     };
     let mut decoder = Decoder::open(device, bytes(), memory, &options, ()).ok()?;

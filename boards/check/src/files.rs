@@ -24,12 +24,12 @@ pub fn fat() {
     io::device(device.into_inner());
 }
 
-/// Calibrates a card and keeps the calibration up to date.
+/// Calibrates a card.
 #[cfg(feature = "calibrate")]
 #[inline(never)]
 pub fn calibration() {
     use crate::io::{Timer, word};
-    use ripple_hal::{BlockCount, Calibration, Micros, ReadPattern, Tuned, calibrate};
+    use ripple_hal::{Calibration, Micros, calibrate};
     let Ok(calibration) = black_box(calibrate as fn(_, _, _, _) -> Result<Calibration, _>)(
         &mut Device,
         &Timer,
@@ -38,14 +38,7 @@ pub fn calibration() {
     ) else {
         return give(1);
     };
-    give(calibration.gap().0);
-    let mut device = Tuned::new(Device, Timer, calibration);
-    io::device(&mut device);
-    let now = device.calibration();
-    give(now.t0_ns() as u32 + now.bytes_per_second() as u32 + now.misfit_permille());
-    give(now.cost_ns(BlockCount(word())) as u32);
-    give(u32::from(now.is_affine()) + u32::from(now.overlaps()) + now.reads());
-    now.table().iter().for_each(|point| give(point.blocks.0));
-    let pattern = ReadPattern::independent(word(), io::float(), BlockCount(word()));
-    give(black_box::<fn(&_, &_) -> BlockCount>(Calibration::gap_for)(&now, &pattern).0);
+    give(calibration.collapse_gap().0);
+    give(calibration.t0_ns() as u32 + calibration.bytes_per_second() as u32);
+    give(u32::from(calibration.overlaps()) + calibration.reads());
 }

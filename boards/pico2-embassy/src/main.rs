@@ -169,7 +169,7 @@ async fn serve(
     console.say(Event::Plan(&decoder.plan())).await;
     if let Ok(calibration) = calibration {
         console.say(Event::Card(&calibration)).await;
-        decoder.set_collapse_gap(calibration.gap());
+        decoder.set_collapse_gap(calibration.collapse_gap());
     }
     let Some(Ok(tokenizer)) = decoder.image().tokenizer().map(Tokenizer::parse) else {
         console.say(Event::Note("the image has no tokenizer in its front")).await;

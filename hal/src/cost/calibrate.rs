@@ -94,7 +94,7 @@ impl<E: core::error::Error> core::error::Error for CalibrateError<E> {}
 /// assert!(calibration.t0_ns().abs_diff(410_000) < 1000);
 /// assert!(calibration.bytes_per_second().abs_diff(20_480_000) < 100_000);
 /// // For `Options::collapse`, or later `Decoder::set_collapse_gap`.
-/// assert_eq!(calibration.gap(), BlockCount(16));
+/// assert_eq!(calibration.collapse_gap(), BlockCount(16));
 /// ```
 ///
 /// # Errors
@@ -129,7 +129,7 @@ pub fn calibrate<D: BlockDevice, C: Clock>(
         // The longest read is the last: it shows best what the device did before the work.
         waits_first = first;
     }
-    let points = points.get(..sizes as usize).unwrap_or_default();
+    let points = points.get_mut(..sizes as usize).unwrap_or_default();
     if points.iter().all(|point| point.ns == 0) {
         return Err(CalibrateError::NoTime { reads: reads.done });
     }

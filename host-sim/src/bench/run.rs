@@ -7,7 +7,7 @@ use super::policy::Policy;
 use super::replay::{Board, Replayed, replay};
 use super::{Bound, Case, Row, Settings};
 use crate::cost::Preset;
-use crate::machine::{best_gap, staging};
+use crate::machine::{collapse_gap, staging};
 use crate::placement::ReadCost;
 use crate::predictor::{PredictorChoice, geometry};
 use anyhow::{Context, Result, ensure};
@@ -27,7 +27,7 @@ pub fn rows(
     let bundles = bundles(case)?;
     let timing = preset.timing();
     let staging = settings.staging.unwrap_or_else(|| staging(preset, bundles.layer_blocks()));
-    let gap = best_gap(preset, bundles.stride, staging);
+    let gap = collapse_gap(preset, staging);
     let cost = ReadCost::new(&timing, bundles.stride, gap, BlockCount(staging.0 / 2));
     let all = f64::from(bundles.layers) * f64::from(bundles.neurons);
     let held = (cache_ratio * all) as u32;

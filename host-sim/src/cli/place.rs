@@ -2,7 +2,7 @@
 
 use super::args::PAGE_MIB;
 use crate::cost::Preset;
-use crate::machine::{self, best_gap};
+use crate::machine::{self, collapse_gap};
 use crate::placement::admission::hot_prefix;
 use crate::placement::{self, Method, Part, PlaceOptions, Placement, ReadCost, pages, refine};
 use crate::process::output::{check_path, note, progress};
@@ -153,7 +153,7 @@ pub fn place_for_card(
     let stride = trace.bundle_bytes().next_multiple_of(4).max(8);
     let layer = BlockCount::for_bytes(trace.neurons() as u64 * u64::from(stride));
     let staging = staging.unwrap_or_else(|| machine::staging(card, layer));
-    let gap = best_gap(card, stride, staging);
+    let gap = collapse_gap(card, staging);
     let cost = ReadCost::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2));
     let bar = progress(trace.layers() as u64, "place");
     let by = |method| placement::place(trace, method, options, &|_| ());

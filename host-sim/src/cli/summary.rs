@@ -127,14 +127,11 @@ fn boot(report: &Report, machine: &Machine) -> String {
     let staging = report.memory.iter().find(|region| region.region == "staging");
     let staging = staging.map_or(0, |region| region.planned as usize / BLOCK_BYTES);
     let Some(found) = calibrated(machine.preset, staging) else { return String::new() };
-    let cost = match found.is_affine() {
-        true => format!(
-            "{:.0} us + {:.1} MB/s",
-            found.t0_ns() as f64 / 1e3,
-            found.bytes_per_second() as f64 / 1e6
-        ),
-        false => format!("a table of {} sizes", found.table().len()),
-    };
+    let cost = format!(
+        "{:.0} us + {:.1} MB/s",
+        found.t0_ns() as f64 / 1e3,
+        found.bytes_per_second() as f64 / 1e6
+    );
     let ms = found.took().0 as f64 / 1e3;
     format!("; calibration at boot: {cost}, {} reads in {ms:.1} ms", found.reads())
 }

@@ -22,7 +22,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use memory::HostMemory;
 use meter::Meter;
-use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, ReadPattern, calibrate};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, calibrate};
 use ripple_kernel::image::{Geometry, Header, Image, ImageError, SectionKind};
 use ripple_kernel::read::collapse::collapse;
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options};
@@ -170,22 +170,13 @@ pub fn staging(preset: &Preset, layer: BlockCount) -> BlockCount {
 
 /// The collapse gap that firmware sets by its calibration; the exact one where there is none.
 pub fn calibrated_gap(preset: &Preset, geometry: &Geometry, options: &Options) -> BlockCount {
-    let staging = MemoryPlan::for_model(geometry, options).staging;
-    best_gap(preset, geometry.bundle_layout().stride(), BlockCount(staging as u32))
+    collapse_gap(preset, BlockCount(MemoryPlan::for_model(geometry, options).staging as u32))
 }
 
-/// The same, for bundles of `stride` bytes.
-pub fn best_gap(preset: &Preset, stride: u32, staging: BlockCount) -> BlockCount {
-    calibrated(preset, staging.0 as usize).map_or_else(
-        || exact_gap(preset),
-        |calibration| {
-            // A header does not say how many neurons are missed: a tenth. On story-nano, novel-small
-            // and novel-wide, with 4 to 17 % active, the card time is within 1 % of the best gap's.
-            let half = BlockCount(staging.0 / 2);
-            let pattern = ReadPattern::independent(stride, 0.1, half);
-            if calibration.is_affine() { calibration.gap() } else { calibration.gap_for(&pattern) }
-        },
-    )
+/// The same, where so much `staging` is lent to calibration.
+pub fn collapse_gap(preset: &Preset, staging: BlockCount) -> BlockCount {
+    let found = calibrated(preset, staging.0 as usize);
+    found.map_or_else(|| exact_gap(preset), |calibration| calibration.collapse_gap())
 }
 
 impl Machine {

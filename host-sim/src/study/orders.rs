@@ -3,7 +3,7 @@
 //! In: a profile trace, a card. Out: [`Placed`], orders without a hot prefix, and [`OrderRuns`].
 
 use crate::cost::Preset;
-use crate::machine::{best_gap, staging};
+use crate::machine::{collapse_gap, staging};
 use crate::placement::runs::{RunLengths, histogram};
 use crate::placement::{Method, PlaceOptions, Placement, ReadCost, place, refine};
 use crate::profile::trace::Trace;
@@ -47,7 +47,7 @@ pub fn placements(profile: &Trace, card: &Preset, stride: u32) -> Result<Vec<Pla
     let made = methods.into_par_iter().map(by).collect::<Result<Vec<_>>>()?;
     let layer = BlockCount::for_bytes(profile.neurons() as u64 * u64::from(stride));
     let staging = staging(card, layer);
-    let gap = best_gap(card, stride, staging);
+    let gap = collapse_gap(card, staging);
     let cost = ReadCost::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2));
     let [identity, frequency, coactivation] = [0, 1, 2].map(|at: usize| made[at].clone());
     let refined = refine(profile, &[&frequency, &coactivation], &cost, &|| ())?;

@@ -2,9 +2,8 @@
 
 use crate::common::{Ram, fill, noise};
 use ripple_hal::{
-    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, Clock, DeviceError, ErrorKind,
-    Faults, Faulty, FaultyError, Micros, OutOfRange, Polled, Retry, Shared, SharedDevice,
-    SharedError, Timed,
+    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Faults,
+    Faulty, FaultyError, OutOfRange, Polled, Retry,
 };
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -141,79 +140,6 @@ fn retries_are_bounded_and_only_for_transient_errors() {
     }
 }
 
-/// A clock that tests move.
-#[derive(Default)]
-struct Hand(Cell<u64>);
-
-impl Hand {
-    fn advance(&self, us: u64) {
-        self.0.set(self.0.get() + us);
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> Micros {
-        Micros(self.0.get())
-    }
-}
-
-/// A device on which a read takes 100 us, with DMA or without.
-struct Takes100<'a> {
-    clock: &'a Hand,
-    overlaps: bool,
-}
-
-impl BlockDevice for Takes100<'_> {
-    type Error = ErrorKind;
-
-    fn block_count(&mut self) -> Result<BlockCount, ErrorKind> {
-        Ok(BlockCount(BLOCKS))
-    }
-
-    fn read(&mut self, start: BlockIdx, _: &mut [Block]) -> Result<(), ErrorKind> {
-        self.clock.advance(100);
-        if start.0 < BLOCKS { Ok(()) } else { Err(ErrorKind::OutOfRange) }
-    }
-
-    fn read_while<R>(
-        &mut self,
-        start: BlockIdx,
-        dst: &mut [Block],
-        work: impl FnOnce() -> R,
-    ) -> Result<R, ErrorKind> {
-        if !self.overlaps {
-            self.read(start, dst)?;
-            return Ok(work());
-        }
-        let done = self.clock.now() + Micros(100);
-        let result = work();
-        self.clock.advance(done.since(self.clock.now()).0);
-        Ok(result)
-    }
-}
-
-#[test]
-fn reads_are_timed_whole_and_overlapped_reads_beyond_their_work() {
-    for (overlaps, waits) in [(true, [70, 0]), (false, [100, 100])] {
-        let clock = Hand::default();
-        let mut device = Timed::new(Takes100 { clock: &clock, overlaps }, &clock);
-        device.read(BlockIdx(0), &mut [Block::ZERO; 4]).unwrap();
-        device.read(BlockIdx(BLOCKS), &mut [Block::ZERO; 4]).unwrap_err();
-        assert_eq!((device.reads().count, device.reads().bytes), (1, 2048));
-        assert_eq!(device.reads().max, Micros(100));
-        assert_eq!(device.failures(), 1);
-        let mut before = Micros(0);
-        for (work, wait) in [30, 250].into_iter().zip(waits) {
-            device.read_while(BlockIdx(0), &mut [Block::ZERO], || clock.advance(work)).unwrap();
-            let total = device.waits().total;
-            assert_eq!(total.since(before), Micros(wait), "overlaps: {overlaps}, work: {work}");
-            before = total;
-        }
-        device.reset();
-        assert_eq!((device.reads().count, device.waits().count, device.failures()), (0, 0, 0));
-    }
-}
-
 /// An async driver that needs some polls, and knows whether a transfer is on its way.
 struct Slow<'a> {
     ram: Ram,
@@ -295,70 +221,6 @@ fn work_that_unwinds_stops_the_polled_transfer_first() {
     device.read(BlockIdx(0), &mut read).unwrap();
 }
 
-#[test]
-fn handles_take_turns() {
-    let shared = SharedDevice::new(ram());
-    let (mut model, log) = (shared.handle(), shared.handle());
-    let mut read = vec![Block::ZERO; 2];
-    model.read(BlockIdx(1), &mut read).unwrap();
-    log.with(|ram| {
-        ram.bytes[0] = 99;
-        Ok::<(), ErrorKind>(())
-    })
-    .unwrap();
-    model.read(BlockIdx(0), &mut read).unwrap();
-    assert_eq!(Block::bytes(&read)[0], 99);
-    assert_eq!(model.block_count().unwrap(), BlockCount(BLOCKS));
-    assert_eq!(shared.into_inner().unwrap().commands, [(1, 2), (0, 2)]);
-}
-
-#[test]
-fn a_handle_used_inside_of_the_work_is_told_busy() {
-    let shared = SharedDevice::new(ram());
-    let (mut model, mut log) = (shared.handle(), shared.handle());
-    let inner = model
-        .read_while(BlockIdx(0), &mut [Block::ZERO], || {
-            log.read(BlockIdx(0), &mut [Block::ZERO]).unwrap_err()
-        })
-        .unwrap();
-    assert_eq!(inner, SharedError::Busy);
-    assert!(inner.kind().is_transient());
-    log.read(BlockIdx(0), &mut [Block::ZERO]).unwrap();
-}
-
-#[test]
-fn work_runs_outside_of_the_critical_section() {
-    let shared = SharedDevice::new(ram());
-    let mut model: Shared<'_, Ram> = shared.handle();
-    let entered = model.read_while(BlockIdx(0), &mut [Block::ZERO], || {
-        // Another thread gets the critical section only if this one is not in it.
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || critical_section::with(|_| sender.send(()).unwrap()));
-        receiver.recv_timeout(std::time::Duration::from_secs(20))
-    });
-    entered.unwrap().expect("the critical section was held during the work");
-}
-
-#[test]
-fn a_shared_device_is_back_after_a_call_unwinds() {
-    let shared = SharedDevice::new(ram());
-    let mut model = shared.handle();
-    let unwound = catch_unwind(AssertUnwindSafe(|| {
-        let _ = model.read_while(BlockIdx(0), &mut [Block::ZERO], || {
-            std::panic::resume_unwind(Box::new(()));
-        });
-    }));
-    assert!(unwound.is_err());
-    shared.handle().read(BlockIdx(0), &mut [Block::ZERO]).unwrap();
-}
-
-#[test]
-fn a_shared_device_fits_a_static() {
-    static CARD: SharedDevice<[u8; 16]> = SharedDevice::new([3; 16]);
-    let seen = CARD.handle().with(|card| Ok::<u8, ErrorKind>(card[0]));
-    assert_eq!(seen, Ok(3));
-}
-
 /// The table of devices over devices: whatever the stack, the bytes are the card's, and the work
 /// runs once and gives its result.
 #[test]
@@ -377,13 +239,9 @@ fn every_stack_of_adapters_reads_the_same() {
         let outside = device.read(BlockIdx(BLOCKS), &mut [Block::ZERO]).unwrap_err();
         assert_eq!(outside.kind(), ErrorKind::OutOfRange, "{name}");
     }
-    let (clock, in_flight) = (Hand::default(), Cell::new(false));
-    let shared = SharedDevice::new(ram());
+    let in_flight = Cell::new(false);
     let faults = Faults { timeout: 30_000, seed: 5, ..Faults::default() };
-    check("timed", Timed::new(ram(), &clock));
     check("faulty", Faulty::new(ram(), Faults::default()));
     check("retry", Retry::new(Faulty::new(ram(), faults), 60));
     check("polled", Polled::new(Slow { ram: ram(), polls: 4, in_flight: &in_flight }));
-    check("shared", shared.handle());
-    check("all", Timed::new(Retry::new(Faulty::new(shared.handle(), faults), 60), &clock));
 }

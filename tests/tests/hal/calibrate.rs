@@ -4,7 +4,7 @@ use crate::common::{Ram, noise};
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, CalibrateError, Calibration, Clock, ErrorKind,
-    Faults, Faulty, FaultyError, Micros, ReadPattern, calibrate,
+    Faults, Faulty, FaultyError, Micros, calibrate,
 };
 use ripple_host_sim::cost::{Preset, Tail, Timing};
 use ripple_host_sim::import::demo;
@@ -47,9 +47,9 @@ fn every_affine_preset_is_recovered_with_and_without_a_tail() {
                     worst_t0 = worst_t0.max(error(found.t0_ns(), preset.t0_ns));
                     let bw = error(found.bytes_per_second(), preset.bytes_per_second);
                     worst_bw = worst_bw.max(bw);
-                    assert!(found.is_affine() && found.overlaps());
+                    assert!(found.overlaps());
                     let exact = preset.timing().break_even_gap_bytes() / 512;
-                    assert!(exact.abs_diff(found.gap().0.into()) <= 1, "{}", preset.name);
+                    assert!(exact.abs_diff(found.collapse_gap().0.into()) <= 1, "{}", preset.name);
                 }
                 let found = calibrated(timing, scratch, 0);
                 println!(
@@ -68,34 +68,16 @@ fn every_affine_preset_is_recovered_with_and_without_a_tail() {
     }
 }
 
-#[test]
-fn a_card_that_is_not_affine_is_reproduced_by_its_table() {
-    let preset = Preset::by_name("sandisk-extreme").unwrap();
-    for tail in [None, Some(TAIL)] {
-        for seed in 0..50 {
-            let timing = Timing { tail, ..preset.timing() };
-            let found = calibrated(timing.clone(), 1024, seed);
-            assert!(!found.is_affine(), "{}", found.misfit_permille());
-            assert_eq!(found.table().len(), 11);
-            for point in found.table() {
-                let exact = timing.cost_ns(point.blocks.bytes());
-                assert!(error(point.ns, exact) < 0.05, "{point:?}");
-                assert_eq!(found.cost_ns(point.blocks), point.ns);
-            }
-            for &(bytes, ns) in preset.table {
-                let blocks = BlockCount::for_bytes(bytes);
-                assert!(error(found.cost_ns(blocks), ns) < 0.05, "{blocks:?}");
-            }
-        }
-    }
+/// What is read: for each layer of each token the slots wanted, of records of `stride` bytes.
+struct Wanted {
+    name: String,
+    stride: u32,
+    longest: BlockCount,
+    slots: Vec<Vec<u32>>,
 }
 
-/// A pattern, and for each layer of each token the slots wanted.
-type Wanted = (ReadPattern, Vec<Vec<u32>>);
-
-/// Slots drawn as the pattern says.
+/// Slots that are wanted with the probability `share`, in runs of `mean_run` on average.
 fn drawn(stride: u32, share: f32, mean_run: f32, longest: u32) -> Wanted {
-    let pattern = ReadPattern { stride, share, mean_run, longest: BlockCount(longest) };
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
     let stays = 1.0 - 1.0 / mean_run;
     let begins = (1.0 - stays) * share / (1.0 - share);
@@ -104,7 +86,12 @@ fn drawn(stride: u32, share: f32, mean_run: f32, longest: u32) -> Wanted {
         wanted = rng.random_bool(f64::from(if wanted { stays } else { begins }));
         wanted
     });
-    (pattern, vec![slots.collect()])
+    Wanted {
+        name: format!("{share} of {stride} bytes, runs of {mean_run}, up to {longest} blocks"),
+        stride,
+        longest: BlockCount(longest),
+        slots: vec![slots.collect()],
+    }
 }
 
 /// Active neurons of a trained model, in the order they were trained in.
@@ -115,16 +102,12 @@ fn recorded(name: &str, longest: u32) -> Wanted {
     let trace = record(&model, "profile.txt", &tokens[..32], &|_| ());
     let layers = trace.layers();
     let active = |token, layer| trace.active(token, layer).map(u32::from).collect();
-    let slots: Vec<Vec<u32>> = (0..32 * layers).map(|i| active(i / layers, i % layers)).collect();
-    let records: usize = slots.iter().map(Vec::len).sum();
-    let runs: usize = slots.iter().map(|s| s.chunk_by(|a, b| a + 1 == *b).count()).sum();
-    let pattern = ReadPattern {
+    Wanted {
+        name: format!("{name}, up to {longest} blocks"),
         stride: trace.bundle_bytes(),
-        share: records as f32 / (32 * layers * trace.neurons()) as f32,
-        mean_run: records as f32 / runs as f32,
         longest: BlockCount(longest),
-    };
-    (pattern, slots)
+        slots: (0..32 * layers).map(|i| active(i / layers, i % layers)).collect(),
+    }
 }
 
 fn patterns() -> Vec<Wanted> {
@@ -141,37 +124,33 @@ fn patterns() -> Vec<Wanted> {
 }
 
 #[test]
-fn the_gap_is_as_good_as_the_best_of_a_sweep() {
+fn the_gap_is_close_to_the_best_of_a_sweep() {
     let patterns = patterns();
     for preset in Preset::ALL {
         let timing = preset.timing();
-        let found = calibrated(timing.clone(), 128, 0);
-        let (mut worst, mut worst_formula) = (0.0f64, 0.0f64);
-        for (pattern, wanted) in &patterns {
-            // Another way than the crate under test: the kernel's planner, on the card's own timing.
+        let gap = calibrated(timing.clone(), 128, 0).collapse_gap().0;
+        let (mut worst, mut at) = (0.0f64, "");
+        for wanted in &patterns {
             let cost = |gap| -> f64 {
                 let plan = |slots: &Vec<u32>| {
                     let slots = slots.clone().into_iter();
-                    collapse(slots, pattern.stride, BlockCount(gap), pattern.longest)
+                    collapse(slots, wanted.stride, BlockCount(gap), wanted.longest)
                 };
-                let extents = wanted.iter().flat_map(plan);
+                let extents = wanted.slots.iter().flat_map(plan);
                 extents.map(|extent| timing.cost_ps(extent.blocks.bytes()) as f64).sum()
             };
             let gaps = (0..64).chain((64..=256).step_by(4));
-            let best = gaps.map(cost).fold(f64::INFINITY, f64::min);
-            let over = cost(found.gap_for(pattern).0) / best - 1.0;
-            assert!(over < 0.022, "{}: {over} for {pattern:?}", preset.name);
-            worst = worst.max(over);
-            worst_formula = worst_formula.max(cost(found.gap().0) / best - 1.0);
+            let over = cost(gap) / gaps.map(cost).fold(f64::INFINITY, f64::min) - 1.0;
+            if over >= worst {
+                (worst, at) = (over, &wanted.name);
+            }
         }
         println!(
-            "simulated {:16} {:.2} % above the best gap of 113, at most; t0 * BW {:.2} %",
+            "simulated {:16} gap {gap}: {:.2} % above the best of 113 at most, with {at}",
             preset.name,
-            worst * 100.0,
-            worst_formula * 100.0
+            worst * 100.0
         );
-        // An affine card's gap needs no pattern.
-        assert!(worst_formula < if found.is_affine() { 0.05 } else { 0.1 }, "{}", preset.name);
+        assert!(worst < if preset.table.is_empty() { 0.034 } else { 0.081 }, "{}", preset.name);
     }
 }
 
@@ -180,7 +159,12 @@ fn the_simulator_runs_affine_cards_with_the_exact_gap() {
     for preset in Preset::ALL.into_iter().filter(|preset| preset.table.is_empty()) {
         for staging in [32, 64, 65_536] {
             let found = machine::calibrated(&preset, staging).unwrap();
-            assert_eq!(found.gap(), machine::exact_gap(&preset), "{} {staging}", preset.name);
+            assert_eq!(
+                found.collapse_gap(),
+                machine::exact_gap(&preset),
+                "{} {staging}",
+                preset.name
+            );
         }
     }
     assert_eq!(machine::calibrated(&Preset::ALL[0], 1), None);
@@ -274,7 +258,7 @@ fn a_device_that_does_not_overlap_is_noticed() {
         let mut scratch = [Block::ZERO; 32];
         let found = calibrate(&mut Blocking(card), &clock, &mut scratch, BUDGET).unwrap();
         assert!(!found.overlaps(), "{}", preset.name);
-        assert_eq!(found.gap(), calibrated(preset.timing(), 32, 0).gap());
+        assert_eq!(found.collapse_gap(), calibrated(preset.timing(), 32, 0).collapse_gap());
     }
 }
 
@@ -294,11 +278,7 @@ proptest::proptest! {
         for moments in [&moments, &walk] {
             let clock = Told(Cell::new(moments));
             if let Ok(found) = calibrate(&mut ram, &clock, &mut scratch, Micros(budget)) {
-                for n in [0, 1, 3, 77, u32::MAX] {
-                    let pattern = ReadPattern::independent(n, 0.1, BlockCount(n));
-                    let _ = (found.cost_ns(BlockCount(n)), found.gap_for(&pattern));
-                }
-                let _ = (found.gap(), found.bytes_per_second());
+                let _ = (found.collapse_gap(), found.bytes_per_second());
             }
         }
     }

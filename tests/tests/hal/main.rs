@@ -9,4 +9,3 @@ mod spi_card;
 mod spi_model;
 mod spi_write;
 mod stream;
-mod tuned;
