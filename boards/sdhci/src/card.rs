@@ -3,7 +3,8 @@
 //! In: a [`Host`]. Out: a [`Card`], ready to be read. Knows nothing of how blocks travel.
 
 use crate::command::{self, Command};
-use crate::host::Host;
+use crate::host::{DATA_LIMIT, Host};
+use crate::transfer::CARD_ERRORS;
 use crate::{Media, Registers, SdhciError};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockIdx, Clock, Micros};
 
@@ -32,6 +33,8 @@ const SECTOR_COUNT: core::ops::Range<usize> = 212..216;
 /// States of a card, from its status.
 const TRANSFER_STATE: u32 = 4;
 const DATA_STATE: u32 = 5;
+const RECEIVE_STATE: u32 = 6;
+const PROGRAMMING_STATE: u32 = 7;
 
 /// A card in the transfer state.
 #[derive(Clone, Copy, Debug)]
@@ -89,26 +92,52 @@ impl Card {
         Ok(Self { blocks, address, byte_addressed })
     }
 
-    /// The argument of a read command.
+    /// The argument of a command that reads or writes.
     pub const fn argument(&self, start: BlockIdx) -> u32 {
         // A card addressed in bytes holds 2 GiB at most: its addresses fit.
         if self.byte_addressed { start.0.wrapping_mul(BLOCK_BYTES as u32) } else { start.0 }
     }
 
-    /// Brings the card back to the transfer state after a failed read; whether it is there.
+    /// Brings the card back to the transfer state after a failed command; whether it is there.
     pub fn recover<R: Registers, C: Clock>(&self, host: &mut Host<R, C>) -> bool {
-        match self.state(host) {
-            Some(TRANSFER_STATE) => true,
-            Some(DATA_STATE) => {
-                host.command(command::STOP, 0).is_ok() && self.state(host) == Some(TRANSFER_STATE)
+        let Ok(status) = self.settled(host) else { return false };
+        match state(status) {
+            TRANSFER_STATE => true,
+            DATA_STATE | RECEIVE_STATE => {
+                host.command(command::STOP, 0).is_ok()
+                    && self.settled(host).is_ok_and(|status| state(status) == TRANSFER_STATE)
             }
             _ => false,
         }
     }
 
-    fn state<R: Registers, C: Clock>(&self, host: &mut Host<R, C>) -> Option<u32> {
-        Some(host.command(command::SEND_STATUS, self.address).ok()? >> 9 & 0xF)
+    /// Whether the card has kept what was written to it: it may find out only now that it could not.
+    ///
+    /// # Errors
+    /// When it has not, or does not say so in time.
+    pub fn confirm<R: Registers, C: Clock>(&self, host: &mut Host<R, C>) -> Result<(), SdhciError> {
+        let status = self.settled(host)?;
+        if status & CARD_ERRORS != 0 || state(status) != TRANSFER_STATE {
+            return Err(SdhciError::Card { command: command::SEND_STATUS.index, status });
+        }
+        Ok(())
     }
+
+    /// The card's status, when it is not programming any more.
+    fn settled<R: Registers, C: Clock>(&self, host: &mut Host<R, C>) -> Result<u32, SdhciError> {
+        let begun = host.clock.now();
+        loop {
+            let late = host.clock.now().since(begun).0 > DATA_LIMIT.0;
+            let status = host.command(command::SEND_STATUS, self.address)?;
+            if state(status) != PROGRAMMING_STATE || late {
+                return Ok(status);
+            }
+        }
+    }
+}
+
+const fn state(status: u32) -> u32 {
+    status >> 9 & 0xF
 }
 
 fn power_up_sd<R: Registers, C: Clock>(host: &mut Host<R, C>) -> Result<u32, SdhciError> {
@@ -184,4 +213,9 @@ fn sector_count(ext_csd: &[Block]) -> Option<BlockCount> {
 /// The command that reads `blocks` blocks.
 pub const fn read_command(blocks: usize) -> Command {
     if blocks == 1 { command::READ_SINGLE } else { command::READ_MULTIPLE }
+}
+
+/// The command that writes `blocks` blocks.
+pub const fn write_command(blocks: usize) -> Command {
+    if blocks == 1 { command::WRITE_SINGLE } else { command::WRITE_MULTIPLE }
 }

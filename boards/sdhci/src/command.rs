@@ -74,6 +74,10 @@ pub const BLOCK_LENGTH: Command = command(16, Response::Short);
 pub const READ_SINGLE: Command = command(17, Response::Short);
 /// Reads blocks until it is stopped.
 pub const READ_MULTIPLE: Command = command(18, Response::Short);
+/// Writes one block.
+pub const WRITE_SINGLE: Command = command(24, Response::Short);
+/// Writes blocks until it is stopped.
+pub const WRITE_MULTIPLE: Command = command(25, Response::Short);
 /// SD, after CMD55: operating conditions, and start of the power-up.
 pub const SD_OP_COND: Command = command(41, Response::Unchecked);
 /// The next command is an application command; SD.

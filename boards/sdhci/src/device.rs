@@ -1,12 +1,12 @@
-//! The driver as the kernel sees it: starts the card when needed, reads, recovers.
+//! The driver as the kernel sees it: starts the card when needed, reads, writes, recovers.
 //!
-//! In: registers, a clock, [`Options`]. Out: [`Sdhci`], a [`BlockDevice`]. Knows nothing of registers.
+//! In: registers, a clock, [`Options`]. Out: [`Sdhci`], a [`WriteDevice`]. Knows nothing of registers.
 
-use crate::card::{Card, read_command};
+use crate::card::{Card, read_command, write_command};
 use crate::host::Host;
-use crate::transfer::part;
+use crate::transfer::{MOST_BLOCKS, part};
 use crate::{Registers, SdhciError};
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, OutOfRange};
+use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, OutOfRange, WriteDevice};
 
 /// What is on the controller's bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Options {
     pub detects_card: bool,
 }
 
-/// An SD card or eMMC, read by an SD host controller.
+/// An SD card or eMMC, read and written by an SD host controller.
 ///
 /// The card is started on the first call, and again on the first one after it was pulled, did not
 /// answer, or could not be brought back to order. Every wait has a deadline on `C`, except that a
@@ -63,6 +63,15 @@ impl<R: Registers, C: Clock> Sdhci<R, C> {
                 Ok(card)
             }
         }
+    }
+
+    /// Takes note of whether the card is in order after `done`.
+    fn settle<T>(&mut self, card: Card, done: Result<T, SdhciError>) -> Result<T, SdhciError> {
+        let lost = matches!(done, Err(SdhciError::NoCard | SdhciError::Timeout { .. }));
+        if done.is_ok() || (!lost && card.recover(&mut self.host)) {
+            self.card = Some(card);
+        }
+        done
     }
 
     /// Reads with one command, and works meanwhile if the controller writes memory itself.
@@ -120,10 +129,27 @@ impl<R: Registers, C: Clock> BlockDevice for Sdhci<R, C> {
             at = at + BlockCount(next.len() as u32);
             rest = after;
         }
-        let lost = matches!(done, Err(SdhciError::NoCard | SdhciError::Timeout { .. }));
-        if done.is_ok() || (!lost && card.recover(&mut self.host)) {
-            self.card = Some(card);
+        self.settle(card, done)
+    }
+}
+
+/// By programmed I/O. Each command's blocks are on the card, and no longer in its buffers alone, when the
+/// next is sent.
+impl<R: Registers, C: Clock> WriteDevice for Sdhci<R, C> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), SdhciError> {
+        if src.is_empty() {
+            return Ok(());
         }
-        done
+        let card = self.card()?;
+        OutOfRange::check(start, src, card.blocks).map_err(SdhciError::OutOfRange)?;
+        self.card = None;
+        let mut at = start;
+        let done = src.chunks(MOST_BLOCKS).try_for_each(|piece| {
+            let (command, argument) = (write_command(piece.len()), card.argument(at));
+            at = at + BlockCount(piece.len() as u32);
+            self.host.write_by_copy(command, argument, piece)?;
+            card.confirm(&mut self.host)
+        });
+        self.settle(card, done)
     }
 }

@@ -30,6 +30,7 @@ pub mod status {
     pub const COMMAND_COMPLETE: u32 = 1 << 0;
     pub const TRANSFER_COMPLETE: u32 = 1 << 1;
     pub const DMA: u32 = 1 << 3;
+    pub const WRITE_READY: u32 = 1 << 4;
     pub const READ_READY: u32 = 1 << 5;
     pub const REMOVAL: u32 = 1 << 7;
     pub const ERROR: u32 = 1 << 15;
@@ -66,7 +67,7 @@ const WIDE_BUS: u32 = 1 << 1;
 
 /// A response takes 64 card clocks at most, 0.2 ms at 400 kHz; a busy signal may take longer.
 const COMMAND_LIMIT: Micros = Micros(500_000);
-/// A read may take 100 ms before its first byte, 512 KiB on one line 170 ms.
+/// A read may take 100 ms before its first byte, 512 KiB on one line 170 ms, a written block 500 ms.
 pub const DATA_LIMIT: Micros = Micros(1_000_000);
 const RESET_LIMIT: Micros = Micros(100_000);
 /// 74 clocks at 400 kHz, and the supply's rise.
@@ -115,6 +116,7 @@ impl<R: Registers, C: Clock> Host<R, C> {
         let enabled = status::COMMAND_COMPLETE
             | status::TRANSFER_COMPLETE
             | status::DMA
+            | status::WRITE_READY
             | status::READ_READY
             | status::REMOVAL
             | status::ERRORS;

@@ -1,11 +1,14 @@
 //! An SD card or an eMMC behind a standard SD host controller (SDHCI), as a block device.
 //!
-//! In: the controller's [`Registers`] and a clock. Out: [`Sdhci`], a [`BlockDevice`]. Knows nothing of
-//! boards, file systems, or what the blocks hold.
+//! In: the controller's [`Registers`] and a clock. Out: [`Sdhci`], a [`BlockDevice`] that is
+//! written too. Knows nothing of boards, file systems, or what the blocks hold.
 //!
 //! A read is one command, CMD17 or CMD18 with automatic CMD12, straight into the caller's blocks: by
 //! programmed I/O, or by the controller's DMA (SDMA) where [`Registers::begin_dma`] offers it; then
 //! [`BlockDevice::read_while`] computes while the controller writes.
+//!
+//! A write is one command, CMD24 or CMD25 with automatic CMD12, by programmed I/O; then CMD13 until the
+//! card has it.
 //!
 //! Sources: SD Host Controller Simplified Specification 3.00; SD Physical Layer Simplified
 //! Specification 6.00; JEDEC JESD84-B51 (eMMC).

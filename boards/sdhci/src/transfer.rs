@@ -1,16 +1,17 @@
-//! Blocks from the card into memory: by programmed I/O or by the controller's DMA.
+//! Blocks from the card into memory, by programmed I/O or by the controller's DMA; and from memory to the
+//! card, by programmed I/O.
 //!
-//! In: a [`Host`] whose card is in the transfer state. Out: blocks filled. Knows nothing of how a card
-//! is addressed.
+//! In: a [`Host`] whose card is in the transfer state. Out: blocks filled or
+//! written. Knows nothing of how a card is addressed.
 
-use crate::command::{Command, READ_MULTIPLE, Response};
+use crate::command::{Command, READ_MULTIPLE, Response, WRITE_MULTIPLE, WRITE_SINGLE};
 use crate::host::{DATA_LIMIT, Host, register, status};
 use crate::{Registers, SdhciError};
 use ripple_hal::{BLOCK_BYTES, Block, Clock};
-use zerocopy::transmute_mut;
+use zerocopy::{transmute_mut, transmute_ref};
 
 /// Blocks that one command can ask for: a 16-bit register.
-const MOST_BLOCKS: usize = 0xFFFF;
+pub const MOST_BLOCKS: usize = 0xFFFF;
 
 /// SDMA stops at each address that is a multiple of this and waits for the next one.
 const BOUNDARY: u32 = 512 * 1024;
@@ -26,13 +27,15 @@ mod mode {
 }
 
 /// Bits of the R1 card status that report an error.
-const CARD_ERRORS: u32 = 0xFDF9_8008;
+pub const CARD_ERRORS: u32 = 0xFDF9_8008;
 
 const fn mode_of(command: Command) -> u32 {
-    if command.index == READ_MULTIPLE.index {
-        mode::READ | mode::MULTIPLE | mode::COUNT | mode::STOP
-    } else {
-        mode::READ
+    const MANY: u32 = mode::MULTIPLE | mode::COUNT | mode::STOP;
+    match command {
+        READ_MULTIPLE => mode::READ | MANY,
+        WRITE_MULTIPLE => MANY,
+        WRITE_SINGLE => 0,
+        _ => mode::READ,
     }
 }
 
@@ -75,6 +78,39 @@ impl<R: Registers, C: Clock> Host<R, C> {
                 *word = self.registers.read(register::DATA).to_le();
             }
         }
+        self.wait_status(command, status::TRANSFER_COMPLETE, DATA_LIMIT)?;
+        self.check_removal()
+    }
+
+    /// Copies `src`, at most [`MOST_BLOCKS`], to where `command` makes the card take it.
+    pub fn write_by_copy(
+        &mut self,
+        command: Command,
+        argument: u32,
+        src: &[Block],
+    ) -> Result<(), SdhciError> {
+        let result = self.try_write_by_copy(command, argument, src);
+        if result.is_err() {
+            self.reset_lines();
+        }
+        result
+    }
+
+    fn try_write_by_copy(
+        &mut self,
+        command: Command,
+        argument: u32,
+        src: &[Block],
+    ) -> Result<(), SdhciError> {
+        self.request(command, argument, src.len(), 0)?;
+        for block in src {
+            self.wait_status(command, status::WRITE_READY, DATA_LIMIT)?;
+            let words: &[u32; BLOCK_BYTES / 4] = transmute_ref!(block);
+            for word in words {
+                self.registers.write(register::DATA, u32::from_le(*word));
+            }
+        }
+        // Comes when the card is not busy any more.
         self.wait_status(command, status::TRANSFER_COMPLETE, DATA_LIMIT)?;
         self.check_removal()
     }

@@ -27,10 +27,33 @@ impl Model {
             (7, Standby) => self.state = Transfer,
             (6, Transfer) if emmc || application => {}
             (16, Transfer) => assert_eq!(argument, 512),
-            (13, Standby | Transfer | Data) => {}
+            (13, Standby | Transfer | Data | Receive) => {}
+            (13, Programming) => {
+                // Asked often enough, it has stored what it held.
+                self.left_to_program -= 1;
+                if self.left_to_program == 0 {
+                    if std::mem::take(&mut self.fails_to_program) {
+                        // General error, in the answer that says that it is over.
+                        self.state = Transfer;
+                        self.held.clear();
+                        return Some((Transfer as u32) << 9 | 1 << 8 | 1 << 19);
+                    }
+                    self.store(self.held.len());
+                    self.state = Transfer;
+                }
+            }
             (12, Data) => {
                 self.state = Transfer;
                 self.sending = None;
+            }
+            (12, Receive) => {
+                self.receiving = None;
+                self.program();
+            }
+            (24 | 25, Transfer) => {
+                let at = if self.kind == Kind::SdV1 { argument / 512 } else { argument };
+                assert!(at < self.blocks, "write at block {at}");
+                self.receive(at, index == 25);
             }
             (8, Transfer) if emmc => self.send(0, true),
             (17 | 18, Transfer) => {

@@ -7,11 +7,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod card;
+mod write;
 
 use ripple_hal::{BLOCK_BYTES, Block, Clock, Micros};
 use ripple_sdhci::Registers;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
+use write::Receiving;
 
 const PRESENT: u32 = 0x000F_0000;
 const ABSENT: u32 = 0x000A_0000;
@@ -59,6 +62,8 @@ enum CardState {
     Standby = 3,
     Transfer = 4,
     Data = 5,
+    Receive = 6,
+    Programming = 7,
 }
 
 #[derive(Debug)]
@@ -73,7 +78,6 @@ struct Sending {
 }
 
 /// Everything there is.
-#[derive(Debug)]
 pub struct Model {
     pub kind: Kind,
     pub blocks: u32,
@@ -90,12 +94,20 @@ pub struct Model {
     application: bool,
     asked: u32,
     sending: Option<Sending>,
+    receiving: Option<Receiving>,
+    /// Blocks that the card has taken and lost power would lose.
+    held: Vec<(u32, Block)>,
+    /// Blocks that were written, and are there as long as the card is.
+    pub kept: HashMap<u32, Block>,
+    left_to_program: u32,
+    /// The next write ends with an error of the card.
+    pub fails_to_program: bool,
     fifo: Vec<u8>,
     status_errors: u32,
 }
 
 /// The driver's end.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Controller(pub Rc<RefCell<Model>>);
 
 /// A tenth of a millisecond a look.
@@ -139,6 +151,11 @@ impl Controller {
             application: false,
             asked: 0,
             sending: None,
+            receiving: None,
+            held: Vec::new(),
+            kept: HashMap::new(),
+            left_to_program: 0,
+            fails_to_program: false,
             fifo: Vec::new(),
             status_errors: 0,
         })))
@@ -184,7 +201,13 @@ impl Model {
         self.registers[0x24 / 4] = ABSENT;
         self.registers[0x30 / 4] |= 1 << 7;
         self.state = CardState::Idle;
-        self.sending = None;
+        (self.sending, self.receiving) = (None, None);
+        self.held.clear();
+    }
+
+    /// What block `at` holds now.
+    pub fn block(&self, at: u32) -> Block {
+        self.kept.get(&at).copied().unwrap_or_else(|| contents(at))
     }
 
     fn present(&self) -> bool {
@@ -252,6 +275,7 @@ impl Model {
 
     /// Moves one block, if there is one to move.
     fn step(&mut self) {
+        self.step_write();
         let Some(sending) = &self.sending else { return };
         if sending.paused {
             return;
@@ -279,7 +303,7 @@ impl Model {
             }
             _ => {}
         }
-        let mut block = contents(sending.next);
+        let mut block = self.block(sending.next);
         if sending.ext_csd {
             block = Block::ZERO;
             block.0[212..216].copy_from_slice(&self.blocks.to_le_bytes());
@@ -360,6 +384,7 @@ impl Registers for Controller {
                     sending.paused = false;
                 }
             }
+            0x20 => model.take_word(value),
             0x0C => {
                 model.registers[3] = value;
                 model.command(value);
@@ -368,7 +393,7 @@ impl Registers for Controller {
                 let resets = value >> 24;
                 assert!(resets.count_ones() <= 1, "QEMU ignores two resets at once");
                 if resets & 0b101 != 0 {
-                    model.sending = None;
+                    (model.sending, model.receiving) = (None, None);
                     model.fifo.clear();
                 }
                 if resets & 1 != 0 {
