@@ -178,7 +178,7 @@ pub use config::{Activation, AttentionBias, ConfigError, Ffn, ModelConfig, Norm,
 pub use decode::SpillError;
 pub use decode::error::{OpenError, StepError};
 pub use decode::speculate::Speculation;
-pub use decode::{Decoder, RestoreError, SlideError, Usage};
+pub use decode::{Decoder, Pass, RestoreError, SlideError, Usage};
 pub use memory::region::{MemoryError, Region};
 pub use memory::{KvKind, Memory, MemoryPlan, Options};
 pub use read::probe::{Probe, Stage};

@@ -4,7 +4,7 @@ use crate::io::{Device, blocks, bytes, coin, give, word, words};
 use core::hint::black_box;
 use ripple_hal::BlockCount;
 use ripple_kernel::memory::cache::{Admission, Eviction};
-use ripple_kernel::{Decoder, KvKind, Memory, OpenError, Options, StepError};
+use ripple_kernel::{Decoder, KvKind, Memory, OpenError, Options, Pass, StepError};
 
 type Board = Decoder<'static, Device>;
 
@@ -22,11 +22,13 @@ pub fn run() {
             2 => used(decoder.feed(&[word(), word()])),
             3 => used(decoder.advance(word())),
             4 => likeliest(decoder.verify(&[word(), word(), word()])),
-            5 => used(decoder.begin(&[word(), word()])),
-            6 => used(decoder.forward_layer()),
-            7 => logits(decoder.logits()),
-            8 => likeliest(decoder.likeliest()),
-            9 => decoder.commit(),
+            5 => used(decoder.begin(&[word(), word()]).and_then(|mut pass| {
+                while pass.layer()? {}
+                pass.commit()
+            })),
+            6 => likeliest(
+                decoder.begin_at(&[(word(), word()), (word(), word())]).and_then(Pass::likeliest),
+            ),
             10 => decoder.rewind(word()),
             11 => decoder.clear_cache(),
             12 => give(decoder.position() + decoder.context() + decoder.batch()),

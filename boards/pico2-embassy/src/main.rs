@@ -1,6 +1,6 @@
 //! Ripple inside an async application on a Raspberry Pi Pico 2: one of several tasks.
 //!
-//! The model is polled between layers: `Decoder::forward_layer`, then a yield. A second task blinks
+//! The model is polled between layers: `Pass::layer`, then a yield. A second task blinks
 //! the LED meanwhile; it is late by a layer at most. The front of the image is in flash; the FFN is
 //! read from the file `RIPPLE.IMG` on an SD card over SPI. The README has the wiring.
 #![no_std]

@@ -9,7 +9,7 @@ use ripple_app::{Event, prompt_tokens};
 use ripple_hal::{BlockDevice, Clock};
 use ripple_kernel::text::sample::likeliest;
 use ripple_kernel::text::tokenizer::{Tokenizer, Utf8Decoder};
-use ripple_kernel::{Decoder, StepError};
+use ripple_kernel::{Decoder, Pass, StepError};
 
 /// Times that a pass is tried when the card fails in passing.
 const ATTEMPTS: u32 = 4;
@@ -37,16 +37,18 @@ pub async fn tell<D: BlockDevice>(
     console.write(prompt.as_bytes()).await;
     let batch = decoder.batch().max(1) as usize;
     let mut chunks = fed.chunks(batch).peekable();
+    let mut token = config.eos;
     while let Some(chunk) = chunks.next() {
-        pass(decoder, chunk).await?;
+        let ended = pass(decoder, chunk).await?;
         if chunks.peek().is_some() {
-            decoder.commit();
+            ended.commit()?;
+        } else {
+            token = likeliest(ended.logits()?);
         }
     }
     let prompted = clock.now();
     let (mut text, mut tokens) = (Utf8Decoder::new(), 0);
     loop {
-        let token = likeliest(decoder.logits()?);
         if token == config.eos {
             break;
         }
@@ -60,7 +62,7 @@ pub async fn tell<D: BlockDevice>(
         if decoder.position() >= decoder.context() {
             break;
         }
-        pass(decoder, &[token]).await?;
+        token = likeliest(pass(decoder, &[token]).await?.logits()?);
     }
     console.write(b"\r\n").await;
     let (prompt, rest) = (prompted.since(started), clock.now().since(prompted));
@@ -68,28 +70,20 @@ pub async fn tell<D: BlockDevice>(
     Ok(())
 }
 
-/// Feeds `tokens`, yielding between layers; begins again when the card fails in passing.
-async fn pass<D: BlockDevice>(
-    decoder: &mut Decoder<'_, D>,
+/// A pass whose layers have all run, with a yield after each; tried again when the card fails in passing.
+async fn pass<'d, 'm, D: BlockDevice>(
+    decoder: &'d mut Decoder<'m, D>,
     tokens: &[u32],
-) -> Result<(), StepError<D::Error>> {
+) -> Result<Pass<'d, 'm, D>, StepError<D::Error>> {
+    let mut pass = decoder.begin(tokens)?;
     let mut attempts = 1;
     loop {
-        match layers(decoder, tokens).await {
+        match pass.layer() {
+            Ok(true) => yield_now().await,
+            Ok(false) => return Ok(pass),
+            // The next layer is then the first one again.
             Err(error) if error.is_transient() && attempts < ATTEMPTS => attempts += 1,
-            result => return result,
+            Err(error) => return Err(error),
         }
     }
-}
-
-/// The embedding and all layers.
-async fn layers<D: BlockDevice>(
-    decoder: &mut Decoder<'_, D>,
-    tokens: &[u32],
-) -> Result<(), StepError<D::Error>> {
-    decoder.begin(tokens)?;
-    while decoder.forward_layer()? {
-        yield_now().await;
-    }
-    Ok(())
 }

@@ -90,8 +90,8 @@ enum RippleStatus
   RIPPLE_STATUS_CONTEXT_FULL,
   // No such token.
   RIPPLE_STATUS_UNKNOWN_TOKEN,
-  // Logits were asked for before all layers had run.
-  RIPPLE_STATUS_UNFINISHED,
+  // The pass was stopped between two layers.
+  RIPPLE_STATUS_STOPPED,
   // The tokenizer is not in the mapped front of the image.
   RIPPLE_STATUS_NO_TOKENIZER,
   // There are more tokens than places for them.
@@ -319,30 +319,20 @@ RippleStatus ripple_prefill(RippleDecoder *decoder,
 // Pointers are null or good for what they are called.
 RippleStatus ripple_feed(RippleDecoder *decoder, const uint32_t *tokens, size_t count);
 
-// Begins a pass of 1 to `batch` tokens that the caller wants to interrupt between layers: then call
-// `ripple_forward_layer` until it says that none is left, then `ripple_logits`.
+// Feeds 1 to `batch` tokens in one pass, calls `between` with `context` after each layer, so that the
+// caller can do something else, and gives the logits after the last token.
 //
-// Errors: as `ripple_step`, and `_CHUNK`.
-//
-// # Safety
-// Pointers are null or good for what they are called.
-RippleStatus ripple_begin(RippleDecoder *decoder, const uint32_t *tokens, size_t count);
-
-// Runs one layer of the pass that has begun; `ran` says whether there was one left.
-//
-// Errors: as `ripple_step`. The pass must then be begun again.
+// `between` says whether to go on, and does not call this decoder. Errors: as `ripple_step`, `_CHUNK`,
+// and `_STOPPED` when `between` said no. The position is then unchanged.
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleStatus ripple_forward_layer(RippleDecoder *decoder, bool *ran);
-
-// Gives the logits after the last token of the pass whose layers have all run, and ends it.
-//
-// Errors: as `ripple_step`, and `_UNFINISHED`.
-//
-// # Safety
-// Pointers are null or good for what they are called.
-RippleStatus ripple_logits(RippleDecoder *decoder, float **logits);
+RippleStatus ripple_pass(RippleDecoder *decoder,
+                         const uint32_t *tokens,
+                         size_t count,
+                         bool (*between)(void *context),
+                         void *context,
+                         float **logits);
 
 // Positions fed so far; 0 when it is not open.
 //

@@ -4,6 +4,7 @@ use crate::device::{Device, RippleDevice};
 use crate::memory::{RippleMemory, RippleOptions};
 use crate::pointer::{value, value_mut, values, write};
 use crate::status::RippleStatus;
+use core::ffi::c_void;
 use core::mem::{MaybeUninit, needs_drop};
 use ripple_hal::{BlockCount, ErrorKind};
 use ripple_kernel::text::tokenizer::Tokenizer;
@@ -237,60 +238,36 @@ pub unsafe extern "C" fn ripple_feed(
     })
 }
 
-/// Begins a pass of 1 to `batch` tokens that the caller wants to interrupt between layers: then call
-/// `ripple_forward_layer` until it says that none is left, then `ripple_logits`.
+/// Feeds 1 to `batch` tokens in one pass, calls `between` with `context` after each layer, so that the
+/// caller can do something else, and gives the logits after the last token.
 ///
-/// Errors: as `ripple_step`, and `_CHUNK`.
+/// `between` says whether to go on, and does not call this decoder. Errors: as `ripple_step`, `_CHUNK`,
+/// and `_STOPPED` when `between` said no. The position is then unchanged.
 ///
 /// # Safety
 /// Pointers are null or good for what they are called.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ripple_begin(
+pub unsafe extern "C" fn ripple_pass(
     decoder: *mut RippleDecoder,
     tokens: *const u32,
     count: usize,
-) -> RippleStatus {
-    // SAFETY: as promised.
-    RippleStatus::of(unsafe {
-        RippleDecoder::model(decoder).and_then(|model| {
-            model.decoder.begin(values(tokens, count)?).map_err(RippleStatus::from)
-        })
-    })
-}
-
-/// Runs one layer of the pass that has begun; `ran` says whether there was one left.
-///
-/// Errors: as `ripple_step`. The pass must then be begun again.
-///
-/// # Safety
-/// Pointers are null or good for what they are called.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ripple_forward_layer(
-    decoder: *mut RippleDecoder,
-    ran: *mut bool,
-) -> RippleStatus {
-    // SAFETY: as promised.
-    RippleStatus::of(unsafe {
-        RippleDecoder::model(decoder).and_then(|model| {
-            let layer = model.decoder.forward_layer()?;
-            write(ran, layer)
-        })
-    })
-}
-
-/// Gives the logits after the last token of the pass whose layers have all run, and ends it.
-///
-/// Errors: as `ripple_step`, and `_UNFINISHED`.
-///
-/// # Safety
-/// Pointers are null or good for what they are called.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ripple_logits(
-    decoder: *mut RippleDecoder,
+    between: Option<unsafe extern "C" fn(context: *mut c_void) -> bool>,
+    context: *mut c_void,
     logits: *mut *mut f32,
 ) -> RippleStatus {
     // SAFETY: as promised.
-    unsafe { give_logits(decoder, logits, |decoder| decoder.logits()) }
+    RippleStatus::of(unsafe {
+        RippleDecoder::model(decoder).and_then(|model| {
+            value(logits)?;
+            let mut pass = model.decoder.begin(values(tokens, count)?)?;
+            while pass.layer()? {
+                if between.is_some_and(|between| !between(context)) {
+                    return Err(RippleStatus::Stopped);
+                }
+            }
+            write(logits, pass.logits()?.as_mut_ptr())
+        })
+    })
 }
 
 /// Positions fed so far; 0 when it is not open.

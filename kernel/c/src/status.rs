@@ -59,8 +59,8 @@ pub enum RippleStatus {
     ContextFull,
     /// No such token.
     UnknownToken,
-    /// Logits were asked for before all layers had run.
-    Unfinished,
+    /// The pass was stopped between two layers.
+    Stopped,
     /// The tokenizer is not in the mapped front of the image.
     NoTokenizer,
     /// There are more tokens than places for them.
@@ -98,7 +98,7 @@ const MESSAGES: [(RippleStatus, &CStr); 29] = [
     (S::Chunk, c"no tokens, or more than a pass takes"),
     (S::ContextFull, c"the context is full"),
     (S::UnknownToken, c"no such token"),
-    (S::Unfinished, c"not all layers have run"),
+    (S::Stopped, c"the pass was stopped between two layers"),
     (S::NoTokenizer, c"the tokenizer is not in the mapped front of the image"),
     (S::OutputFull, c"more tokens than places for them"),
     (S::NotUtf8, c"the text is not UTF-8"),
@@ -196,7 +196,8 @@ impl<E: DeviceError> From<StepError<E>> for RippleStatus {
             StepError::Chunk { .. } => Self::Chunk,
             StepError::ContextFull { .. } => Self::ContextFull,
             StepError::UnknownToken { .. } => Self::UnknownToken,
-            StepError::Unfinished { .. } => Self::Unfinished,
+            // Nothing in C gives positions.
+            StepError::Position { .. } => Self::Argument,
         }
     }
 }

@@ -50,8 +50,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     /// had them: later positions move to the front, their keys rotated back by as many places.
     ///
     /// What was kept of them still knows of what was evicted, so that this is not the same as feeding
-    /// the rest again; it costs no reads. Each key is rounded once more. A pass that was begun is
-    /// forgotten.
+    /// the rest again; it costs no reads. Each key is rounded once more.
     ///
     /// Attention sinks and positions by place in the cache: Xiao et al., "Efficient Streaming Language
     /// Models with Attention Sinks", 2023.
@@ -71,7 +70,6 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         if spilled > 0 {
             return Err(SlideError::Spilled { spilled });
         }
-        self.next_layer = None;
         if evicted == 0 {
             return Ok(());
         }
@@ -105,8 +103,6 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     /// Goes to `positions`, of which another decoder of the same image and [`KvKind`](crate::KvKind)
     /// has [`kept`](Self::kept) what `fill` writes, layer by layer; what follows has the same bits.
     ///
-    /// A pass that was begun is forgotten.
-    ///
     /// # Errors
     /// When the context is too short.
     pub fn restore(
@@ -118,7 +114,6 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         if positions > context {
             return Err(RestoreError { positions, context });
         }
-        self.next_layer = None;
         #[cfg(feature = "spill")]
         self.kv.set_spilled(0);
         for layer in 0..self.image.header.geometry.config.layers {

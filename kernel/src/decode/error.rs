@@ -81,13 +81,13 @@ pub enum StepError<E> {
         /// Tokens the model has.
         vocab: u32,
     },
-    /// Logits were asked for too early, or after an error: the step must be begun (again).
-    #[error("{run} of {layers} layers of the step have run: run the others first, or begin again")]
-    Unfinished {
-        /// Layers that have run; 0 if no step is under way.
-        run: u32,
-        /// Layers the model has.
-        layers: u32,
+    /// A position that no pass can have where it stands in the list.
+    #[error("position {position} of a pass: expected {least}, or one after it that is kept")]
+    Position {
+        /// The position.
+        position: u32,
+        /// The first that may stand there.
+        least: u32,
     },
 }
 
@@ -132,7 +132,7 @@ impl<E: DeviceError> StepError<E> {
             Self::Chunk { tokens, most } => StepError::Chunk { tokens, most },
             Self::ContextFull { context } => StepError::ContextFull { context },
             Self::UnknownToken { token, vocab } => StepError::UnknownToken { token, vocab },
-            Self::Unfinished { run, layers } => StepError::Unfinished { run, layers },
+            Self::Position { position, least } => StepError::Position { position, least },
         }
     }
 
@@ -144,7 +144,7 @@ impl<E: DeviceError> StepError<E> {
             Self::Chunk { .. }
             | Self::ContextFull { .. }
             | Self::UnknownToken { .. }
-            | Self::Unfinished { .. } => false,
+            | Self::Position { .. } => false,
         }
     }
 }

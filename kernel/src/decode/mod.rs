@@ -12,12 +12,13 @@ pub mod speculate;
 mod spill;
 
 pub use context::{RestoreError, SlideError};
+pub use pass::Pass;
 #[cfg(feature = "spill")]
 pub use spill::SpillError;
 
 use crate::decode::error::OpenError;
 use crate::image::{Header, Image, ImageError, SectionKind};
-use crate::layer::{Pass, load_floats};
+use crate::layer::{Chunk, load_floats};
 use crate::memory::cache::{self, Cache};
 use crate::memory::kv::KvCache;
 use crate::memory::region::{MemoryError, Region, reported};
@@ -50,10 +51,6 @@ pub struct Decoder<'m, D, P = ()> {
     cache: Cache<'m>,
     kv: KvCache<'m>,
     position: u32,
-    /// Positions of the pass that has begun.
-    count: u32,
-    /// The layer that comes next in it.
-    next_layer: Option<u32>,
     peak_staging: u32,
     peak_position: u32,
 }
@@ -120,8 +117,6 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             cache,
             kv,
             position: 0,
-            count: 0,
-            next_layer: None,
             peak_staging: 0,
             peak_position: 0,
         };
@@ -134,7 +129,6 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     ///
     /// To 0 where that position has gone to the card (feature `spill`): feed the text again.
     pub fn rewind(&mut self, position: u32) {
-        self.next_layer = None;
         self.position = self.position.min(position);
         #[cfg(feature = "spill")]
         if self.position < self.kv.spilled() {
@@ -160,8 +154,12 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
 
     /// Positions that can be fed before the KV cache in memory is full.
     pub fn room(&self) -> u32 {
-        let end = self.context().min(self.kv.spilled() + self.kv.context());
-        end.saturating_sub(self.position)
+        self.end().saturating_sub(self.position)
+    }
+
+    /// Positions below this fit.
+    fn end(&self) -> u32 {
+        self.context().min(self.kv.spilled() + self.kv.context())
     }
 
     /// What the image holds.
@@ -219,8 +217,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         })
     }
 
-    /// What the caller lends to reading, and what a layer works on.
-    fn parts(&mut self) -> (Io<'_, D, P>, Pass<'_, 'm>) {
+    /// What the caller lends to reading, and what a layer works on in a pass of `count` positions.
+    fn parts(&mut self, count: usize) -> (Io<'_, D, P>, Chunk<'_, 'm>) {
         // Pages were made for what the hot prefix misses; a large dynamic part leaves little of it.
         let read_ahead = self.options.read_ahead && self.cache.is_mostly_hot();
         // Attention reads: the device is not free for the FFN then.
@@ -233,29 +231,28 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,
         };
-        let pass = Pass {
+        let chunk = Chunk {
             image: &self.image,
             state: &mut self.state,
             kv: &mut self.kv,
             cache: &mut self.cache,
-            position: self.position,
-            count: self.count as usize,
+            count,
             read_ahead,
         };
-        (io, pass)
+        (io, chunk)
     }
 
     fn load_final_vectors(&mut self) -> Result<(), OpenError<D::Error>> {
-        let (mut io, pass) = self.parts();
-        let table = pass.image.table(SectionKind::FinalVectors, 0);
-        load_floats(&mut io, Stage::Open, &table, pass.state.final_vectors)?;
+        let (mut io, chunk) = self.parts(0);
+        let table = chunk.image.table(SectionKind::FinalVectors, 0);
+        load_floats(&mut io, Stage::Open, &table, chunk.state.final_vectors)?;
         Ok(())
     }
 
     fn fill_hot_prefix(&mut self) -> Result<(), OpenError<D::Error>> {
         for layer in 0..self.image.header.geometry.config.layers {
-            let (mut io, pass) = self.parts();
-            let (image, cache) = (pass.image, pass.cache);
+            let (mut io, chunk) = self.parts(0);
+            let (image, cache) = (chunk.image, chunk.cache);
             let table = image.table(SectionKind::Ffn, layer);
             io.for_each(Stage::Open, &table, 0..cache.hot(layer), &mut |_, slot, record| {
                 if let Some(out) = cache.hot_mut(layer, slot) {

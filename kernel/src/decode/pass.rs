@@ -1,7 +1,7 @@
 //! A pass: a chunk of tokens through all layers, each weight read once for all of them.
 //!
-//! In: tokens. Out: logits of the last position, or the likeliest token after each. One token is a
-//! chunk of one: there is no other loop.
+//! In: tokens, and the positions where they stand. Out: logits of the last position, or the likeliest
+//! token after each. One token is a chunk of one: there is no other loop.
 
 use super::Decoder;
 use crate::config::Position;
@@ -16,14 +16,29 @@ use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 
-impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
+/// A pass under way, from [`Decoder::begin`]: it borrows the decoder until it ends.
+///
+/// [`logits`](Self::logits), [`likeliest`](Self::likeliest) and [`commit`](Self::commit) end it. Each of
+/// them first runs the layers that are left, so that no pass can end unfinished. A caller who has
+/// something else to do between layers calls [`layer`](Self::layer) until it gives `false`. A pass that
+/// is dropped leaves the position as it was.
+#[must_use = "a pass that is dropped has fed nothing"]
+pub struct Pass<'d, 'm, D, P = ()> {
+    decoder: &'d mut Decoder<'m, D, P>,
+    /// Positions.
+    count: usize,
+    /// The layer that comes next; none before the embedding, and none after an error, which may have
+    /// come in the middle of a sum.
+    next: Option<u32>,
+}
+
+impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     /// Feeds `token` at the current position and returns the logits of the next one, `(vocab,)`.
     ///
     /// # Errors
     /// See [`StepError`]. The position is then unchanged and the step can be repeated.
     pub fn step(&mut self, token: u32) -> Result<&mut [f32], StepError<D::Error>> {
-        self.run(&[token])?;
-        self.logits()
+        self.begin(&[token])?.logits()
     }
 
     /// Feeds `tokens`, [`Options::batch`](crate::Options::batch) of them a pass, and returns the
@@ -39,8 +54,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         let (whole, last) = tokens.split_at_checked(whole).unwrap_or((&[], tokens));
         self.check(tokens)?;
         self.feed(whole)?;
-        self.run(last)?;
-        self.logits()
+        self.begin(last)?.logits()
     }
 
     /// Feeds `tokens`, as [`prefill`](Self::prefill), without computing logits.
@@ -50,8 +64,7 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     pub fn feed(&mut self, tokens: &[u32]) -> Result<(), StepError<D::Error>> {
         self.check(tokens)?;
         for chunk in tokens.chunks(self.batch().max(1) as usize) {
-            self.run(chunk)?;
-            self.commit();
+            self.begin(chunk)?.commit()?;
         }
         Ok(())
     }
@@ -70,81 +83,61 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
     /// # Errors
     /// As [`begin`](Self::begin). The position is then unchanged.
     pub fn verify(&mut self, tokens: &[u32]) -> Result<&[u32], StepError<D::Error>> {
-        self.run(tokens)?;
-        self.likeliest()
+        self.begin(tokens)?.likeliest()
     }
 
-    /// Begins a pass that the caller wants to interrupt between layers: then call
-    /// [`forward_layer`](Self::forward_layer) until it gives `false`, then [`logits`](Self::logits),
-    /// [`likeliest`](Self::likeliest) or [`commit`](Self::commit).
-    ///
-    /// `tokens`: 1 to [`batch`](Self::batch).
+    /// Begins a pass of `tokens`, 1 to [`batch`](Self::batch), at the positions that come next. Reads
+    /// nothing yet.
     ///
     /// # Errors
-    /// As [`step`](Self::step), and [`StepError::Chunk`]. A pass that was begun before and not
-    /// finished is forgotten.
-    pub fn begin(&mut self, tokens: &[u32]) -> Result<(), StepError<D::Error>> {
-        self.next_layer = None;
-        let most = self.batch();
-        let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-        if count == 0 || count > most {
-            return Err(StepError::Chunk { tokens: count, most });
+    /// [`StepError::Chunk`], [`StepError::UnknownToken`], [`StepError::ContextFull`].
+    pub fn begin(&mut self, tokens: &[u32]) -> Result<Pass<'_, 'm, D, P>, StepError<D::Error>> {
+        let next = self.position;
+        let pass = self.pass(tokens.len())?;
+        pass.decoder.check(tokens)?;
+        let state = &mut pass.decoder.state;
+        let places = state.tokens.iter_mut().zip(state.positions.iter_mut());
+        for (place, new) in places.zip(tokens.iter().zip(next..)) {
+            (*place.0, *place.1) = (*new.0, new.1);
         }
-        self.check(tokens)?;
-        self.count = count;
-        self.probe.enter(Stage::Embedding, 0);
-        self.embed(tokens)?;
-        self.next_layer = Some(0);
-        Ok(())
+        Ok(pass)
     }
 
-    /// Runs one layer of the pass that has begun; `false` when there was none left.
+    /// Begins a pass of tokens at any positions: `(token, position)`, 1 to [`batch`](Self::batch) of
+    /// them, the positions ascending. Each is one that is in memory, to be computed anew, or the next
+    /// one; none is left out at the end.
+    ///
+    /// A position attends to all positions up to itself, those of the pass as it computes them, the
+    /// others as they were kept. Positions after it keep what they were computed from.
+    ///
+    /// What was kept at a position is replaced layer by layer: where such a pass is dropped or fails,
+    /// run it again, or [`rewind`](Self::rewind) to its first position.
     ///
     /// # Errors
-    /// As [`step`](Self::step). The pass must then be begun again.
-    pub fn forward_layer(&mut self) -> Result<bool, StepError<D::Error>> {
-        let Some(layer) = self.next_layer.take() else { return Ok(false) };
-        if layer >= self.image.header.geometry.config.layers {
-            self.next_layer = Some(layer);
-            return Ok(false);
+    /// As [`begin`](Self::begin), and [`StepError::Position`].
+    pub fn begin_at(
+        &mut self,
+        tokens: &[(u32, u32)],
+    ) -> Result<Pass<'_, 'm, D, P>, StepError<D::Error>> {
+        let (end, mut least) = (self.end(), self.kv.spilled());
+        let pass = self.pass(tokens.len())?;
+        let Decoder { state, position: next, image, kv, .. } = &mut *pass.decoder;
+        let vocab = image.header.geometry.config.vocab;
+        let places = state.tokens.iter_mut().zip(state.positions.iter_mut());
+        for (place, &(token, position)) in places.zip(tokens) {
+            if token >= vocab {
+                return Err(StepError::UnknownToken { token, vocab });
+            }
+            if position < least || position > least.max(*next) {
+                return Err(StepError::Position { position, least });
+            }
+            if position >= end {
+                return Err(StepError::ContextFull { context: kv.context() });
+            }
+            (*place.0, *place.1) = (token, position);
+            least = position + 1;
         }
-        let (mut io, mut pass) = self.parts();
-        layer::forward(&mut io, &mut pass, layer)?;
-        self.next_layer = Some(layer + 1);
-        Ok(true)
-    }
-
-    /// The logits after the last token of the pass whose layers have all run, `(vocab,)`; ends it.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step), after which they can be asked for again; and
-    /// [`StepError::Unfinished`].
-    pub fn logits(&mut self) -> Result<&mut [f32], StepError<D::Error>> {
-        self.finished()?;
-        let last = self.count.saturating_sub(1) as usize;
-        self.head(last..last + 1, Keep::Logits)?;
-        self.commit();
-        Ok(self.state.logits)
-    }
-
-    /// The likeliest token after each token of the pass whose layers have all run; ends it.
-    ///
-    /// # Errors
-    /// As [`logits`](Self::logits).
-    pub fn likeliest(&mut self) -> Result<&[u32], StepError<D::Error>> {
-        self.finished()?;
-        let count = self.count as usize;
-        self.head(0..count, Keep::Likeliest)?;
-        self.commit();
-        Ok(self.state.likeliest.get(..count).unwrap_or(&[]))
-    }
-
-    /// Ends a pass whose layers have all run, without logits. Does nothing in any other state.
-    pub fn commit(&mut self) {
-        if self.next_layer.take() == Some(self.image.header.geometry.config.layers) {
-            self.position += self.count;
-            self.peak_position = self.peak_position.max(self.position);
-        }
+        Ok(pass)
     }
 
     /// Most tokens of a chunk.
@@ -152,11 +145,14 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         self.options.batch_of(&self.image.header.geometry.config)
     }
 
-    /// The embedding and all layers.
-    fn run(&mut self, tokens: &[u32]) -> Result<(), StepError<D::Error>> {
-        self.begin(tokens)?;
-        while self.forward_layer()? {}
-        Ok(())
+    /// A pass of `count` tokens, which must still be written to the state.
+    fn pass(&mut self, count: usize) -> Result<Pass<'_, 'm, D, P>, StepError<D::Error>> {
+        let most = self.batch();
+        if count == 0 || count > most as usize {
+            let tokens = u32::try_from(count).unwrap_or(u32::MAX);
+            return Err(StepError::Chunk { tokens, most });
+        }
+        Ok(Pass { decoder: self, count, next: None })
     }
 
     /// Refuses tokens that there are not, and more than there is room for.
@@ -170,20 +166,90 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         }
         Ok(())
     }
+}
 
-    fn finished(&self) -> Result<(), StepError<D::Error>> {
-        let layers = self.image.header.geometry.config.layers;
-        let run = self.next_layer.unwrap_or(0);
-        if run < layers { Err(StepError::Unfinished { run, layers }) } else { Ok(()) }
+impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
+    /// Runs the next layer; `false` when there was none left.
+    ///
+    /// # Errors
+    /// When the device fails or a record is damaged. Call it again: the pass begins anew.
+    pub fn layer(&mut self) -> Result<bool, StepError<D::Error>> {
+        Ok(self.next_layer()?)
     }
 
-    /// Fills the residual stream with the embeddings of `tokens` at the positions that come next.
-    fn embed(&mut self, tokens: &[u32]) -> Result<(), FetchError<D::Error>> {
-        let (mut io, pass) = self.parts();
-        let (image, position, state) = (pass.image, pass.position, pass.state);
+    /// The logits after the last token, `(vocab,)`.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer). The position is then unchanged.
+    pub fn logits(mut self) -> Result<&'d mut [f32], StepError<D::Error>> {
+        let last = self.count.saturating_sub(1);
+        self.head(last..last + 1, Keep::Logits)?;
+        Ok(self.finish().state.logits)
+    }
+
+    /// The likeliest token after each token.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn likeliest(mut self) -> Result<&'d [u32], StepError<D::Error>> {
+        let count = self.count;
+        self.head(0..count, Keep::Likeliest)?;
+        Ok(self.finish().state.tokens.get(..count).unwrap_or(&[]))
+    }
+
+    /// Ends the pass without logits.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn commit(mut self) -> Result<(), StepError<D::Error>> {
+        self.layers()?;
+        self.finish();
+        Ok(())
+    }
+
+    /// All layers that are left.
+    fn layers(&mut self) -> Result<(), FetchError<D::Error>> {
+        while self.next_layer()? {}
+        Ok(())
+    }
+
+    /// See [`layer`](Self::layer).
+    fn next_layer(&mut self) -> Result<bool, FetchError<D::Error>> {
+        let layer = match self.next.take() {
+            Some(layer) => layer,
+            None => {
+                self.embed()?;
+                0
+            }
+        };
+        let left = layer < self.decoder.image.header.geometry.config.layers;
+        if left {
+            let (mut io, mut chunk) = self.decoder.parts(self.count);
+            layer::forward(&mut io, &mut chunk, layer)?;
+        }
+        self.next = Some(layer + u32::from(left));
+        Ok(left)
+    }
+
+    /// The decoder, behind the last position.
+    fn finish(self) -> &'d mut Decoder<'m, D, P> {
+        let decoder = self.decoder;
+        let last = decoder.state.positions.get(self.count.saturating_sub(1));
+        let end = last.map_or(0, |position| position + 1);
+        decoder.position = decoder.position.max(end);
+        decoder.peak_position = decoder.peak_position.max(end);
+        decoder
+    }
+
+    /// Fills the residual stream with the embeddings of the tokens at their positions.
+    fn embed(&mut self) -> Result<(), FetchError<D::Error>> {
+        self.decoder.probe.enter(Stage::Embedding, 0);
+        let (mut io, chunk) = self.decoder.parts(self.count);
+        let (image, state) = (chunk.image, chunk.state);
         let geometry = &image.header.geometry;
         let dim = geometry.config.dim as usize;
         let embedding = image.table(SectionKind::Embedding, 0);
+        let tokens = state.tokens.get(..chunk.count).unwrap_or(&[]);
         for (i, &token) in tokens.iter().enumerate() {
             let (before, x) = state.x.split_at_mut_checked(i * dim).unwrap_or_default();
             if let Some(same) = tokens.iter().take(i).position(|before| *before == token) {
@@ -204,35 +270,44 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
                 }
             })?;
         }
-        let positions = position..position + tokens.len() as u32;
+        let positions = state.positions.get(..chunk.count).unwrap_or(&[]);
         match geometry.config.position() {
             Position::Rope => {
                 let half = geometry.frequencies() as usize;
                 let at = state.final_vectors.len().saturating_sub(half);
                 let frequencies = state.final_vectors.get(at..).unwrap_or(&[]);
-                for (i, position) in positions.enumerate() {
+                for (i, &position) in positions.iter().enumerate() {
                     let (cos, sin) = (nth_mut(state.cos, i, half), nth_mut(state.sin, i, half));
                     rope::angles(cos, sin, frequencies, position);
                 }
-                Ok(())
             }
             Position::Learned => {
-                let x = &mut *state.x;
                 let table = image.table(SectionKind::Positions, 0);
-                io.for_each(Stage::Embedding, &table, positions, &mut |_, at, row| {
-                    let x = x.get_mut((at - position) as usize * dim..).unwrap_or_default();
-                    Row::of(&row, 0).for_each(x, |x, w| *x += w);
-                })
+                let mut done = 0;
+                // Positions that follow each other are one read.
+                while let Some(&first) = positions.get(done) {
+                    let rest = positions.iter().skip(done).zip(first..);
+                    let run = rest.take_while(|(position, next)| *position == next).count();
+                    let x = state.x.get_mut(done * dim..).unwrap_or_default();
+                    let range = first..first + run as u32;
+                    io.for_each(Stage::Embedding, &table, range, &mut |_, at, row| {
+                        let x = x.get_mut((at - first) as usize * dim..).unwrap_or_default();
+                        Row::of(&row, 0).for_each(x, |x, w| *x += w);
+                    })?;
+                    done += run;
+                }
             }
         }
+        Ok(())
     }
 
-    /// Multiplies the head with the residual at each of `positions`, for the logits of the first or
-    /// the likeliest token of each.
+    /// Runs what is left of the layers, then multiplies the head with the residual at each of
+    /// `positions`, for the logits of the first or the likeliest token of each.
     fn head(&mut self, positions: Range<usize>, keep: Keep) -> Result<(), FetchError<D::Error>> {
-        self.probe.enter(Stage::Head, 0);
-        let (mut io, pass) = self.parts();
-        let (image, state) = (pass.image, pass.state);
+        self.layers()?;
+        self.decoder.probe.enter(Stage::Head, 0);
+        let (mut io, chunk) = self.decoder.parts(self.count);
+        let (image, state) = (chunk.image, chunk.state);
         let geometry = &image.header.geometry;
         let config = &geometry.config;
         let dim = config.dim as usize;
@@ -243,9 +318,9 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         let out = match keep {
             Keep::Logits => Output::Write(state.logits),
             Keep::Likeliest => {
-                state.likeliest.iter_mut().for_each(|token| *token = 0);
+                state.tokens.iter_mut().for_each(|token| *token = 0);
                 state.best.iter_mut().for_each(|best| *best = f32::NEG_INFINITY);
-                Output::Largest(state.likeliest, state.best)
+                Output::Largest(state.tokens, state.best)
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };

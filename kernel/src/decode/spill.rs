@@ -61,7 +61,6 @@ impl<D: WriteDevice, P: Probe> Decoder<'_, D, P> {
         if count == 0 || count > held {
             return Err(SpillError::TooFew { held, unit });
         }
-        self.next_layer = None;
         let skip = BlockCount((u64::from(first) * u64::from(row) / BLOCK_BYTES as u64) as u32);
         for layer in 0..config.layers {
             for side in [Side::Key, Side::Value] {

@@ -1,6 +1,6 @@
 //! One transformer layer: attention, then the sparse FFN, each on a normalised copy of the residual.
 //!
-//! In: the residual stream at the positions of a pass. Out: the same, one layer further. Every weight
+//! In: the residual stream at the positions of a chunk. Out: the same, one layer further. Every weight
 //! is read once and applied to all positions; a position sees those before it in the KV cache.
 
 pub(crate) mod active;
@@ -30,21 +30,19 @@ use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BlockDevice, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// What a layer works on.
-pub(crate) struct Pass<'a, 'm> {
+/// What a layer works on: the residual stream of a chunk, and what outlives it.
+pub(crate) struct Chunk<'a, 'm> {
     pub image: &'a Image<'m>,
     pub state: &'a mut RunState<'m>,
     pub kv: &'a mut KvCache<'m>,
     pub cache: &'a mut Cache<'m>,
-    /// The first position.
-    pub position: u32,
-    /// Positions.
+    /// Positions: the first of `state.positions`.
     pub count: usize,
     /// See [`Options::read_ahead`](crate::Options::read_ahead).
     pub read_ahead: bool,
 }
 
-impl Pass<'_, '_> {
+impl Chunk<'_, '_> {
     /// The page of `layer`. Pages are of one token.
     fn page(&self, layer: u32, bundles: &Table<'_>) -> Option<Page> {
         if !cfg!(feature = "pages") {
@@ -56,17 +54,17 @@ impl Pass<'_, '_> {
     }
 }
 
-/// Runs `layer` on `state.x` at `count` positions from `position` on.
+/// Runs `layer` on `state.x` at the positions of the chunk.
 pub(crate) fn forward<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
-    pass: &mut Pass<'_, '_>,
+    chunk: &mut Chunk<'_, '_>,
     layer: u32,
 ) -> Result<(), FetchError<D::Error>> {
-    let mut ffn = match first_of_page(io, pass, layer) {
+    let mut ffn = match first_of_page(io, chunk, layer) {
         Some((start, extent)) => {
-            io.read_ahead(Stage::Ffn, start, extent, |io| begin(io, pass, layer))?
+            io.read_ahead(Stage::Ffn, start, extent, |io| begin(io, chunk, layer))?
         }
-        None => begin(io, pass, layer)?,
+        None => begin(io, chunk, layer)?,
     };
     loop {
         ffn.apply(io)?;
@@ -82,17 +80,17 @@ pub(crate) fn forward<D: BlockDevice, P: Probe>(
 /// what that needs is mapped.
 fn first_of_page<D: BlockDevice, P: Probe>(
     io: &Io<'_, D, P>,
-    pass: &Pass<'_, '_>,
+    chunk: &Chunk<'_, '_>,
     layer: u32,
 ) -> Option<(BlockIdx, Extent)> {
     use SectionKind::{Ffn, LayerVectors, Output, Predictor, Projection, Qkv};
     let mapped = |kind| {
-        let table = pass.image.table(kind, layer);
+        let table = chunk.image.table(kind, layer);
         table.mapped_records == table.count
     };
-    let bundles = pass.image.table(Ffn, layer);
-    let page = pass.page(layer, &bundles).filter(|_| {
-        pass.read_ahead
+    let bundles = chunk.image.table(Ffn, layer);
+    let page = chunk.page(layer, &bundles).filter(|_| {
+        chunk.read_ahead
             && bundles.mapped_records == 0
             && [LayerVectors, Qkv, Output, Projection, Predictor].into_iter().all(mapped)
     })?;
@@ -102,23 +100,23 @@ fn first_of_page<D: BlockDevice, P: Probe>(
 /// Computes `layer` up to its first active sets.
 fn begin<'a, 'm, D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
-    pass: &'a mut Pass<'_, 'm>,
+    chunk: &'a mut Chunk<'_, 'm>,
     layer: u32,
 ) -> Result<SparseFfn<'a, 'm>, FetchError<D::Error>> {
-    let geometry = &pass.image.header.geometry;
+    let geometry = &chunk.image.header.geometry;
     io.probe.enter(Stage::Attention, layer);
-    let vectors = pass.image.table(SectionKind::LayerVectors, layer);
-    load_floats(io, Stage::Attention, &vectors, pass.state.layer_vectors)?;
-    attention(io, pass, geometry, layer)?;
+    let vectors = chunk.image.table(SectionKind::LayerVectors, layer);
+    load_floats(io, Stage::Attention, &vectors, chunk.state.layer_vectors)?;
+    attention(io, chunk, geometry, layer)?;
     io.probe.enter(Stage::Predictor, layer);
-    let mut ffn = SparseFfn::new(io, pass, layer)?;
+    let mut ffn = SparseFfn::new(io, chunk, layer)?;
     ffn.predict(io)?;
     Ok(ffn)
 }
 
 fn attention<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
-    pass: &mut Pass<'_, '_>,
+    chunk: &mut Chunk<'_, '_>,
     geometry: &Geometry,
     layer: u32,
 ) -> Result<(), FetchError<D::Error>> {
@@ -126,8 +124,8 @@ fn attention<D: BlockDevice, P: Probe>(
     let (dim, query_dim) = (config.dim as usize, config.query_dim() as usize);
     let kv_dim = config.kv_dim() as usize;
     let qkv_dim = query_dim + 2 * kv_dim;
-    let Pass { image, state, kv, position, count, .. } = pass;
-    let (position, count) = (*position, *count);
+    let Chunk { image, state, kv, count, .. } = chunk;
+    let count = *count;
 
     let (x, vectors) = (&*state.x, &*state.layer_vectors);
     let inputs = state.inputs.fill(count, dim, &mut |i, out, _| {
@@ -136,10 +134,10 @@ fn attention<D: BlockDevice, P: Probe>(
     let table = image.table(SectionKind::Qkv, layer);
     gemv(io, Stage::Attention, &table, inputs, Output::Write(state.projections))?;
 
-    // All keys and values first: the last position sees those of the whole pass.
+    // All keys and values first: the last position sees those of the whole chunk.
     let rope_dim = geometry.frequencies() as usize;
     let all = state.projections.chunks_exact_mut(qkv_dim.max(1)).take(count);
-    for (i, (qkv, at)) in all.zip(position..).enumerate() {
+    for (i, (qkv, &at)) in all.zip(state.positions.iter()).enumerate() {
         let (query, key_value) = qkv.split_at_mut_checked(query_dim).unwrap_or_default();
         let (key, value) = key_value.split_at_mut_checked(kv_dim).unwrap_or_default();
         let (cos, sin) = (nth(state.cos, i, rope_dim), nth(state.sin, i, rope_dim));
@@ -148,13 +146,14 @@ fn attention<D: BlockDevice, P: Probe>(
         kv.store(layer, at, key, value);
     }
 
-    let (qkv, scores) = (&*state.projections, &mut *state.scores);
+    let (qkv, positions) = (&*state.projections, &*state.positions);
+    let scores = &mut *state.scores;
     let (narrow, high) = (&mut *state.narrow, &mut *state.high);
     #[cfg(feature = "spill")]
     let (left, mut read) = (&mut *state.left, Ok(()));
     let inputs = state.inputs.fill(count, query_dim, &mut |i, out, room| {
         let query = nth(qkv, i, qkv_dim).get(..query_dim).unwrap_or(&[]);
-        let at = position + i as u32;
+        let at = positions.get(i).copied().unwrap_or(0);
         let scratch = Scratch { scores, room, narrow, high };
         #[cfg(feature = "spill")]
         if kv.spilled() > 0 {
@@ -177,8 +176,7 @@ fn attention<D: BlockDevice, P: Probe>(
 struct SparseFfn<'a, 'm> {
     geometry: &'a Geometry,
     layer: u32,
-    /// The first position.
-    position: u32,
+    positions: &'a [u32],
     rows: Table<'m>,
     bundles: Table<'m>,
     page: Option<Page>,
@@ -202,15 +200,15 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
     /// Its inputs, from the residual stream after attention.
     fn new<D: BlockDevice, P: Probe>(
         io: &mut Io<'_, D, P>,
-        pass: &'a mut Pass<'_, 'm>,
+        chunk: &'a mut Chunk<'_, 'm>,
         layer: u32,
     ) -> Result<Self, FetchError<D::Error>> {
-        let geometry = &pass.image.header.geometry;
-        let rows = pass.image.table(SectionKind::Predictor, layer);
-        let bundles = pass.image.table(SectionKind::Ffn, layer);
-        let page = pass.page(layer, &bundles);
-        let Pass { state, cache, position, count, .. } = pass;
-        let (position, count) = (*position, *count);
+        let geometry = &chunk.image.header.geometry;
+        let rows = chunk.image.table(SectionKind::Predictor, layer);
+        let bundles = chunk.image.table(SectionKind::Ffn, layer);
+        let page = chunk.page(layer, &bundles);
+        let Chunk { state, cache, count, .. } = chunk;
+        let count = *count;
         let dim = geometry.config.dim as usize;
         let (x, vectors, planes) = (&mut *state.x, &*state.layer_vectors, &mut *state.planes);
         let bits = geometry.planes();
@@ -226,7 +224,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let codes = {
             let rank = geometry.rank() as usize;
             if rank > 0 {
-                let table = pass.image.table(SectionKind::Projection, layer);
+                let table = chunk.image.table(SectionKind::Projection, layer);
                 let out = Output::Write(state.projections);
                 gemv(io, Stage::Predictor, &table, inputs, out)?;
             }
@@ -248,10 +246,11 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let sums = Accumulators::new(dim, narrow, state.high, left);
         let x = x.get_mut(..count * dim).unwrap_or_default();
         let misses = &mut *state.misses;
+        let positions = state.positions.get(..count).unwrap_or(&[]);
         Ok(Self {
             geometry,
             layer,
-            position,
+            positions,
             rows,
             bundles,
             page,
@@ -273,7 +272,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
     /// Finds active sets, of as many more neurons as they hold; `false` when none was left.
     ///
     /// Once for a layer all but always: there is room for the outputs of as many neurons as can be
-    /// active at one position, and for a few hundred at each position of a pass.
+    /// active at one position, and for a few hundred at each position of a chunk.
     fn predict<D: BlockDevice, P: Probe>(
         &mut self,
         io: &mut Io<'_, D, P>,
@@ -306,8 +305,8 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let Self { geometry, layer, page, threshold, sets, misses, inputs, .. } = self;
         let (page, threshold, inputs) = (*page, *threshold, *inputs);
         let scratch = <[u16]>::mut_from_bytes(misses.as_mut_bytes()).unwrap_or_default();
-        for (i, at) in (self.position..).enumerate().take(inputs.scales.len()) {
-            io.probe.active(*layer, at, sets.of(i, scratch));
+        for (i, at) in self.positions.iter().enumerate() {
+            io.probe.active(*layer, *at, sets.of(i, scratch));
         }
         io.probe.enter(Stage::Ffn, *layer);
         let active = Active { threshold, sets, misses, page, inputs };

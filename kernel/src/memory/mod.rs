@@ -46,7 +46,7 @@ pub struct Options {
     ///
     /// A pass reads each weight that any of its positions needs once. Each further position takes at
     /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + 2 max(dim, query_dim) +
-    /// neurons / 8 + 20`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
+    /// neurons / 8 + 24`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
     pub batch: u32,
     /// Whether the first read of a layer's context page is under way while the layer's attention and
     /// predictor are computed, in passes of one position of which only the FFN is not mapped.

@@ -101,6 +101,7 @@ impl Sizes {
             (self.code_scales, 4),
             (self.batch, 4),
             (self.batch, 4),
+            (self.batch, 4),
             (self.vocab, 4),
         ];
         let mut sum: usize = 0;
@@ -150,9 +151,11 @@ pub(crate) struct RunState<'m> {
     /// What a low-rank predictor's projection makes of the inputs; empty without one.
     #[cfg_attr(not(feature = "low-rank"), allow(dead_code, reason = "always empty"))]
     pub codes: InputBuffer<'m>,
-    /// `(batch,)` likeliest tokens, and their logits.
-    pub likeliest: &'m mut [u32],
+    /// `(batch,)` the tokens of the pass; then the likeliest after each, and their logits.
+    pub tokens: &'m mut [u32],
     pub best: &'m mut [f32],
+    /// `(batch,)` where they stand, ascending.
+    pub positions: &'m mut [u32],
     /// `(vocab,)`.
     pub logits: &'m mut [f32],
 }
@@ -193,8 +196,9 @@ impl<'m> RunState<'m> {
                 packed: rest.take(s.codes),
                 scales: rest.take(s.code_scales),
             },
-            likeliest: rest.take(s.batch),
+            tokens: rest.take(s.batch),
             best: rest.take(s.batch),
+            positions: rest.take(s.batch),
             logits: rest.take(s.vocab),
         })
     }

@@ -108,9 +108,9 @@ fn run<D: BlockDevice, P: Probe>(decoder: &mut Decoder<'_, D, P>, calls: &[Call]
                 assert_eq!(found, expected, "{call:?}");
             }
             Call::ByLayer(n) => {
-                decoder.begin(chunk(n)).unwrap();
-                while decoder.forward_layer().unwrap() {}
-                let logits = bits(decoder.logits().unwrap());
+                let mut pass = decoder.begin(chunk(n)).unwrap();
+                while pass.layer().unwrap() {}
+                let logits = bits(pass.logits().unwrap());
                 assert_eq!(&logits, expected(decoder), "{call:?}");
             }
         }
@@ -233,7 +233,7 @@ fn what_no_pass_can_take_is_refused_before_anything_is_read() {
     let mut decoder = Decoder::open(&mut device, &[], memory.lend(), &options, ()).unwrap();
     decoder.device_mut().reads.clear();
     let chunk = |tokens| StepError::Chunk { tokens, most: 4 };
-    assert_eq!(decoder.begin(&[]), Err(chunk(0)));
+    assert_eq!(decoder.begin(&[]).map(|_| ()), Err(chunk(0)));
     assert_eq!(decoder.prefill(&[]).map(|_| ()), Err(chunk(0)));
     assert_eq!(decoder.verify(&[1; 5]).map(|_| ()), Err(chunk(5)));
     assert_eq!(decoder.feed(&[]), Ok(()));

@@ -6,6 +6,7 @@ mod damaged_image;
 mod exact_io;
 mod oracle;
 mod panics;
+mod pass;
 mod quality;
 mod read_ahead;
 mod same_bits;

@@ -1,4 +1,4 @@
-//! No configuration a header may hold, no call out of order and no damage makes the kernel panic,
+//! No configuration a header may hold and no damage makes the kernel panic,
 //! wrap, or give logits of a step that did not happen.
 
 use proptest::prelude::*;
@@ -13,9 +13,8 @@ use ripple_kernel::image::{
 use ripple_kernel::memory::cache::{Admission, Eviction};
 use ripple_kernel::{
     Activation, AttentionBias, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError,
-    Options, Position, Region, StepError,
+    Options, Position, Region,
 };
-use ripple_tests::spy::SpyDevice;
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 
 const OPTIONS: Options =
@@ -150,50 +149,6 @@ proptest! {
             prop_assert_eq!(end as u64, plan.blocks().bytes());
         }
     }
-}
-
-#[test]
-fn logits_of_an_unfinished_step_are_refused() {
-    let image = image(Shape::LLAMA);
-    let layers = Shape::LLAMA.layers;
-    let mut memory = memory(&image);
-    let mut device = SpyDevice::new(&image);
-    let mut decoder = Decoder::open(&mut device, &[], memory.lend(), &OPTIONS, ()).unwrap();
-    let expected: Vec<u32> = decoder.step(3).unwrap().iter().map(|x| x.to_bits()).collect();
-    decoder.rewind(0);
-
-    let refused = |run| Err(StepError::Unfinished { run, layers });
-    assert_eq!(decoder.logits().map(|_| ()), refused(0), "nothing begun");
-    decoder.begin(&[3]).unwrap();
-    for run in 0..layers {
-        assert_eq!(decoder.logits().map(|_| ()), refused(run));
-        decoder.commit();
-        assert_eq!(decoder.position(), 0, "an unfinished step is not committed");
-        decoder.begin(&[3]).unwrap();
-        for _ in 0..=run {
-            assert_eq!(decoder.forward_layer(), Ok(true));
-        }
-    }
-    assert_eq!(decoder.forward_layer(), Ok(false));
-
-    // Logits that fail can be asked for again, without running the layers again.
-    let next = decoder.device_mut().reads.len();
-    decoder.device_mut().fail = vec![next];
-    assert!(decoder.logits().unwrap_err().is_transient());
-    assert_eq!(decoder.position(), 0);
-    let logits: Vec<u32> = decoder.logits().unwrap().iter().map(|x| x.to_bits()).collect();
-    assert_eq!((logits, decoder.position()), (expected, 1));
-    assert_eq!(decoder.logits().map(|_| ()), refused(0), "the step has ended");
-
-    // After a layer that failed there is no step.
-    decoder.begin(&[3]).unwrap();
-    let next = decoder.device_mut().reads.len();
-    decoder.device_mut().fail = vec![next];
-    assert!(decoder.forward_layer().is_err());
-    assert_eq!(decoder.forward_layer(), Ok(false));
-    assert_eq!(decoder.logits().map(|_| ()), refused(0));
-    decoder.commit();
-    assert_eq!(decoder.position(), 1);
 }
 
 #[test]
