@@ -37,13 +37,13 @@ void console_init(void) {
     UART[UART_CTRL] = 1;
 }
 
-static void put(char c) {
+void console_byte(uint8_t byte) {
     while (UART[UART_STATE] & UART_TX_FULL) {}
-    UART[UART_DATA] = (uint8_t)c;
+    UART[UART_DATA] = byte;
 }
 
 void console_text(const char *text) {
-    while (*text) put(*text++);
+    while (*text) console_byte((uint8_t)*text++);
 }
 
 void console_number(uint32_t value, int width) {
@@ -53,12 +53,12 @@ void console_number(uint32_t value, int width) {
         digits[count++] = (char)('0' + value % 10);
         value /= 10;
     } while (value);
-    for (int i = count; i < width; i++) put(' ');
-    while (count) put(digits[--count]);
+    for (int i = count; i < width; i++) console_byte(' ');
+    while (count) console_byte((uint8_t)digits[--count]);
 }
 
 void console_hex(uint32_t value) {
-    for (int shift = 28; shift >= 0; shift -= 4) put("0123456789abcdef"[value >> shift & 15]);
+    for (int shift = 28; shift >= 0; shift -= 4) console_byte((uint8_t)"0123456789abcdef"[value >> shift & 15]);
 }
 
 // Arm, "Semihosting for AArch32 and AArch64".

@@ -8,6 +8,8 @@
 void console_init(void);
 // Writes a C string.
 void console_text(const char *text);
+// Writes a byte.
+void console_byte(uint8_t byte);
 // Writes a number right-aligned in `width` places.
 void console_number(uint32_t value, int width);
 // Writes 8 hexadecimal digits.

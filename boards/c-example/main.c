@@ -1,5 +1,6 @@
 // Goes on from a prompt with the likeliest token, and prints a line a step: position, token, CRC-32 of
-// the logits. They are those of tests/qemu/mps2-an386.txt, to the last bit: `boards/x test-c`.
+// the logits, then the text. They are those of tests/qemu/mps2-an386.txt, to the last bit: `boards/x
+// test-c`.
 
 #include "board.h"
 
@@ -28,6 +29,12 @@ static uint32_t crc32(const void *start, size_t bytes) {
         for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
     }
     return ~crc;
+}
+
+// Shows a piece of text.
+static void show(void *unused, const uint8_t *text, size_t bytes) {
+    (void)unused;
+    for (; bytes > 0; text++, bytes--) console_byte(*text);
 }
 
 int main(void) {
@@ -61,15 +68,26 @@ int main(void) {
                                  tokens + 1, ROOM - 1, &count));
     float *logits;
     must("prefill", ripple_prefill(&decoder, tokens, count + 1, &logits));
-    for (int i = 0; i < TOKENS; i++) {
+    uint32_t story[TOKENS];
+    int length = 0;
+    while (length < TOKENS) {
         const uint32_t token = ripple_likeliest(logits, info.vocab);
+        story[length++] = token;
         console_number(ripple_position(&decoder), 5);
         console_number(token, 7);
         console_text(" ");
         console_hex(crc32(logits, info.vocab * sizeof *logits));
         console_text("\r\n");
         if (token == info.eos) break;
-        if (i + 1 < TOKENS) must("step", ripple_step(&decoder, token, &logits));
+        if (length < TOKENS) must("step", ripple_step(&decoder, token, &logits));
     }
+    // A text that is shown as it comes does this in the loop above.
+    RippleEnd end = RIPPLE_END_NONE;
+    console_text(prompt);
+    must("text", ripple_text_begin(&decoder, NULL, 0, false));
+    for (int i = 0; i < length && end == RIPPLE_END_NONE; i++)
+        must("text", ripple_text_push(&decoder, story[i], show, NULL, &end));
+    must("text", ripple_text_finish(&decoder, show, NULL));
+    console_text("\r\n");
     return 0;
 }

@@ -9,8 +9,9 @@
 use embedded_io_adapters::std::FromStd;
 use ripple_hal::{BLOCK_BYTES, Block, Stream};
 use ripple_kernel::image::{Header, SectionKind};
+use ripple_kernel::text::TextStream;
 use ripple_kernel::text::sample::likeliest;
-use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options};
 use std::error::Error;
 use std::fs::File;
@@ -53,13 +54,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut out = std::io::stdout();
     out.write_all(prompt.as_bytes())?;
-    let mut utf8 = Utf8Decoder::new();
+    let mut text = TextStream::new(tokenizer, config.eos);
     let mut token = likeliest(decoder.prefill(&ids[..=count])?);
-    while token != config.eos && decoder.position() < decoder.context() {
-        utf8.push(tokenizer.bytes(token).unwrap_or(&[]), |piece| print!("{piece}"));
+    while text.push(token, |piece| print!("{piece}")).is_none()
+        && decoder.position() < decoder.context()
+    {
         out.flush()?;
         token = likeliest(decoder.step(token)?);
     }
+    text.finish(|piece| print!("{piece}"));
     println!();
     Ok(())
 }

@@ -18,7 +18,8 @@
 //! use ripple_hal::{Block, BlockDevice, BlockIdx, Slice};
 //! use ripple_kernel::image::{Header, ImageError};
 //! use ripple_kernel::text::sample::likeliest;
-//! use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+//! use ripple_kernel::text::TextStream;
+//! use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 //! use ripple_kernel::{Decoder, Memory, MemoryPlan, OpenError, Options};
 //! use std::error::Error;
 //!
@@ -50,15 +51,16 @@
 //!     let mut ids = vec![config.bos; prompt.len() + 1];
 //!     let count = tokenizer.encode(prompt, EncodeOptions::default(), &mut ids[1..])?;
 //!
-//!     let (mut text, mut utf8) = (String::new(), Utf8Decoder::new());
+//!     let (mut text, mut stream) = (String::new(), TextStream::new(tokenizer, config.eos));
 //!     let mut next = likeliest(decoder.prefill(&ids[..=count])?);
 //!     for _ in 0..100 {
-//!         if next == config.eos || decoder.position() == decoder.context() {
+//!         let end = stream.push(next, |piece| text.push_str(piece));
+//!         if end.is_some() || decoder.position() == decoder.context() {
 //!             break;
 //!         }
-//!         utf8.push(tokenizer.bytes(next).unwrap_or(&[]), |piece| text.push_str(piece));
 //!         next = likeliest(decoder.step(next)?);
 //!     }
+//!     stream.finish(|piece| text.push_str(piece));
 //!     Ok(text)
 //! }
 //!

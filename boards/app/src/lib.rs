@@ -30,6 +30,7 @@ pub use console::{Command, Console, ERASE, HELP, Input, Line, Typed};
 pub use counted::{Counted, Traffic};
 pub use event::{Event, Ram};
 pub use memory::{Desk, desk_bytes};
+pub use recover::{Failed, Identity, Look, POLL, Recovery, Then};
 pub use session::{Port, run};
 pub use storage::{Fat, MountError, Mounted, Partition, Raw, Storage};
 pub use story::prompt_tokens;

@@ -1,7 +1,8 @@
 //! What happens when the card fails: repeat, wait until it is back, or give up.
 //!
-//! In: a decoder, a pass to run. Out: what the pass gave, however often it had to be repeated.
-//! A pass is repeated only on the card it began on, so that a changed card never changes a text.
+//! In: the error of a pass, and the card between two attempts. Out: what to do next. A pass is repeated
+//! only on the card it began on, so that a changed card never changes a text. [`Recovery`] does not wait
+//! for anything, so that an async application uses the same rules; [`attempt`] is the loop of all others.
 
 use crate::console::Console;
 use crate::counted::Counted;
@@ -14,7 +15,7 @@ use ripple_kernel::{Decoder, Probe, StepError};
 /// How often a failed pass is repeated.
 const RETRIES: u32 = 3;
 /// How often a card that is gone is looked for.
-const POLL: Micros = Micros(250_000);
+pub const POLL: Micros = Micros(250_000);
 
 /// Why a pass could not be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,63 +57,112 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     crc.finish()
 }
 
+/// What a look at the card between two attempts found.
+#[derive(Clone, Copy)]
+pub struct Look {
+    /// What is new about the card.
+    pub event: Option<Event<'static>>,
+    /// What to do.
+    pub then: Then,
+}
+
+/// What to do after a look at the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Run the pass once more: the card answers, or has an error that the pass will meet again.
+    Repeat,
+    /// Look again after [`POLL`].
+    Wait,
+    /// Mount again: there is another card.
+    GiveUp,
+}
+
+/// The attempts at one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recovery {
+    attempts: u32,
+    waiting: bool,
+}
+
+impl Recovery {
+    /// Takes the error of an attempt; where another may be made, [`look`](Self::look) at the card first.
+    ///
+    /// # Errors
+    /// When the pass cannot succeed, or did not after as many attempts as are made.
+    pub fn failed(&mut self, error: &StepError<ErrorKind>) -> Result<(), Failed> {
+        if !matches!(error, StepError::Device { .. } | StepError::Corrupt { .. }) {
+            return Err(Failed::Stop);
+        }
+        self.attempts += 1;
+        self.waiting = false;
+        if self.attempts > RETRIES { Err(Failed::Lost) } else { Ok(()) }
+    }
+
+    /// Looks whether the card of `identity` answers.
+    pub fn look<D: BlockDevice>(&mut self, device: &mut D, identity: &mut Identity<'_>) -> Look {
+        let was_waiting = self.waiting;
+        let (event, then) = match identity.is_of(device) {
+            Ok(true) => (was_waiting.then_some(Event::Back), Then::Repeat),
+            Ok(false) => (Some(Event::Note("the card holds something else now")), Then::GiveUp),
+            Err(error) if error.kind() == ErrorKind::NoCard || was_waiting => {
+                self.waiting = true;
+                ((!was_waiting).then_some(Event::Waiting), Then::Wait)
+            }
+            // The pass will meet the same error, and count it.
+            Err(_) => (None, Then::Repeat),
+        };
+        Look { event, then }
+    }
+
+    /// Tells which attempt begins.
+    pub fn retry(&self) -> Event<'static> {
+        Event::Retry { attempt: self.attempts }
+    }
+}
+
 /// Runs `pass`, and again when the card failed.
 ///
 /// # Errors
-/// When it cannot succeed, or did not after as many attempts as are made.
+/// As [`Recovery`].
 pub fn attempt<D: BlockDevice, P: Probe, T>(
     decoder: &mut Decoder<'_, Counted<D>, P>,
     identity: &mut Identity<'_>,
     out: &mut Out<'_, impl Console, impl Clock>,
     mut pass: impl FnMut(&mut Decoder<'_, Counted<D>, P>) -> Result<T, StepError<D::Error>>,
 ) -> Result<T, Failed> {
-    let mut attempts = 0;
+    let mut recovery = Recovery::default();
     loop {
-        let error = match pass(decoder) {
+        match pass(decoder) {
             Ok(result) => return Ok(result),
-            Err(error) => error.kinds(),
-        };
-        out.say(Event::Fault { doing: "step", error: &error });
-        if !matches!(error, StepError::Device { .. } | StepError::Corrupt { .. }) {
-            return Err(Failed::Stop);
+            Err(error) => again(&mut recovery, error.kinds(), decoder.device_mut(), identity, out)?,
         }
-        attempts += 1;
-        if attempts > RETRIES {
-            return Err(Failed::Lost);
-        }
-        await_card(decoder.device_mut(), identity, out)?;
-        out.say(Event::Retry { attempt: attempts });
     }
 }
 
-/// Returns when the card of `identity` answers.
-fn await_card<D: BlockDevice>(
+/// Returns when the pass that ended with `error` may be run once more.
+///
+/// Not inlined: `attempt` is a copy for each kind of pass.
+#[inline(never)]
+fn again<D: BlockDevice>(
+    recovery: &mut Recovery,
+    error: StepError<ErrorKind>,
     device: &mut D,
     identity: &mut Identity<'_>,
     out: &mut Out<'_, impl Console, impl Clock>,
 ) -> Result<(), Failed> {
-    let mut waiting = false;
+    out.say(Event::Fault { doing: "step", error: &error });
+    recovery.failed(&error)?;
     loop {
-        match identity.is_of(device) {
-            Ok(true) => {
-                if waiting {
-                    out.say(Event::Back);
-                }
-                return Ok(());
-            }
-            Ok(false) => {
-                out.say(Event::Note("the card holds something else now"));
-                return Err(Failed::Lost);
-            }
-            Err(error) if error.kind() == ErrorKind::NoCard || waiting => {
-                if !waiting {
-                    out.say(Event::Waiting);
-                }
-                waiting = true;
-                out.pause(POLL);
-            }
-            // The pass will meet the same error, and count it.
-            Err(_) => return Ok(()),
+        let Look { event, then } = recovery.look(device, identity);
+        if let Some(event) = event {
+            out.say(event);
+        }
+        match then {
+            Then::Repeat => break,
+            Then::Wait => out.pause(POLL),
+            Then::GiveUp => return Err(Failed::Lost),
         }
     }
+    out.say(recovery.retry());
+    Ok(())
 }

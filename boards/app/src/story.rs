@@ -9,8 +9,9 @@ use crate::event::Event;
 use crate::recover::{Failed, Identity, attempt, crc32};
 use crate::session::{Out, Settings};
 use ripple_hal::{BlockDevice, Clock, ErrorKind};
+use ripple_kernel::text::TextStream;
 use ripple_kernel::text::sample::likeliest;
-use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use ripple_kernel::{Decoder, Probe, StepError};
 use zerocopy::IntoBytes;
 
@@ -63,23 +64,28 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
     let Some(mut next) = next else { return Err(Failed::Stop) };
     let (prompted, before) = (out.now(), decoder.device_mut().traffic());
 
-    let (mut utf8, mut tokens) = (Utf8Decoder::new(), 0);
-    if !settings.trace {
-        out.text(text);
+    let (mut stream, mut tokens) = (TextStream::new(*tokenizer, config.eos), 0);
+    if text.is_empty() {
+        stream = stream.from_start();
     }
+    // A trace shows the bytes of each token instead.
+    let show = |out: &mut Out<'_, _, _>, piece: &str| {
+        if !settings.trace {
+            out.text(piece);
+        }
+    };
+    show(out, text);
     let why = loop {
-        let bytes = tokenizer.bytes(next.token).unwrap_or(&[]);
         if settings.trace {
+            let bytes = tokenizer.bytes(next.token).unwrap_or(&[]);
             let position = decoder.position();
             out.say(Event::Step { position, token: next.token, crc: next.crc, bytes });
         }
-        if next.token == config.eos {
+        let end = stream.push(next.token, |piece| show(out, piece));
+        if end.is_some() {
             break "end of text";
         }
         tokens += 1;
-        if !settings.trace {
-            utf8.push(bytes, |piece| out.text(piece));
-        }
         if tokens >= settings.tokens {
             break "as many as asked for";
         }
@@ -91,10 +97,8 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
             decoder.step(fed).map(|logits| choose(logits, settings.trace))
         })?;
     };
-    if !settings.trace {
-        utf8.finish(|piece| out.text(piece));
-        out.text("\r\n");
-    }
+    stream.finish(|piece| show(out, piece));
+    show(out, "\r\n");
     let traffic: Traffic = decoder.device_mut().traffic().since(before);
     out.say(Event::End { why, tokens, traffic });
     let (prompt, rest) = (prompted.since(started), out.now().since(prompted));

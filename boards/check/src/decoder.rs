@@ -70,6 +70,7 @@ fn code(error: &OpenError<ripple_hal::ErrorKind>) -> u32 {
         OpenError::Image(_) => 1,
         OpenError::Corrupt { slot, .. } => *slot,
         OpenError::Memory(error) => error.needed,
+        _ => 2,
     }
 }
 

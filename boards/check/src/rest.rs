@@ -9,7 +9,7 @@ use ripple_kernel::layer::predictor;
 use ripple_kernel::math::accumulate::{Accumulator, Accumulators};
 use ripple_kernel::math::{self, Packed, norm, quant, rope, softmax::softmax};
 use ripple_kernel::read::collapse;
-use ripple_kernel::text::stop::StopMatcher;
+use ripple_kernel::text::stop::{StopMatcher, Stops};
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Region, Speculation};
 
 /// All of it.

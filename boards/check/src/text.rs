@@ -30,6 +30,7 @@ pub fn tokenizer() {
     ) {
         Ok(count) => tokens.iter().take(count).for_each(|token| give(*token)),
         Err(EncodeError::OutputFull { at, .. }) => give(at as u32),
+        Err(_) => give(2),
     }
     let mut decoder = Utf8Decoder::new();
     let mut piece = |piece: &str| piece.bytes().for_each(|byte| give(byte.into()));

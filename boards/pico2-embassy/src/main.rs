@@ -21,11 +21,11 @@ use embassy_time::{Delay, Instant, Timer};
 #[cfg(not(feature = "defmt"))]
 use panic_halt as _;
 use ripple_app::board::PICO2_EMBASSY as BOARD;
-use ripple_app::{Command, Desk, Event, Fat, Input, Mounted, Storage};
-use ripple_hal::{ErrorKind, Micros, Polled, SpiCard, calibrate};
+use ripple_app::{Command, Desk, Event, Failed, Fat, Identity, Input, Mounted, Storage};
+use ripple_hal::{DeviceError, ErrorKind, Micros, Polled, SpiCard, calibrate};
 use ripple_kernel::image::FILE_NAME;
 use ripple_kernel::text::tokenizer::Tokenizer;
-use ripple_kernel::{Decoder, Memory, OpenError, StepError};
+use ripple_kernel::{Decoder, Memory, OpenError};
 use static_cell::ConstStaticCell;
 #[cfg(feature = "defmt")]
 use {defmt_rtt as _, panic_probe as _};
@@ -108,31 +108,41 @@ async fn main(spawner: Spawner) {
     let (mut memory, mut desk) = ripple_app::lend!(PLAN, BOARD.line);
     let mut waiting = false;
     loop {
-        let failed = serve(&mut console, &mut storage, &mut memory, &mut desk, waiting).await;
-        if failed == Some(ErrorKind::NoCard) {
-            if !waiting {
-                console.say(Event::Waiting).await;
+        match serve(&mut console, &mut storage, &mut memory, &mut desk, waiting).await {
+            Closed::Lost => waiting = false,
+            Closed::Failed(Some(ErrorKind::NoCard)) => {
+                if !waiting {
+                    console.say(Event::Waiting).await;
+                }
+                waiting = true;
+                Timer::after_secs(1).await;
             }
-            waiting = true;
-            Timer::after_secs(1).await;
-        } else {
-            waiting = false;
-            console.say(Event::Note("press Enter to try again")).await;
-            _ = console.line(desk.line).await;
+            Closed::Failed(_) => {
+                waiting = false;
+                console.say(Event::Note("press Enter to try again")).await;
+                _ = console.line(desk.line).await;
+            }
         }
     }
 }
 
-/// Mounts and opens the image, then answers prompts, a line each, until the card fails for good: what
-/// is wrong is said, and the kind of the device's error given, if it was one. Another missing card is
-/// not worth a word while one is being waited for.
+/// Why the image has to be mounted again.
+enum Closed {
+    /// The card failed, or is another one.
+    Lost,
+    /// It could not be opened: the kind of the device's error, if it was one.
+    Failed(Option<ErrorKind>),
+}
+
+/// Mounts and opens the image, then answers prompts, a line each, until the card fails for good. What is
+/// wrong is said; another missing card is not worth a word while one is being waited for.
 async fn serve(
     console: &mut Console,
     storage: &mut Fat<Card>,
     memory: &mut Memory<'static>,
     desk: &mut Desk<'static>,
     waiting: bool,
-) -> Option<ErrorKind> {
+) -> Closed {
     let Mounted { mut device, pieces } = match storage.mount(memory.staging) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -140,7 +150,15 @@ async fn serve(
             if !(waiting && kind == ErrorKind::NoCard) {
                 console.say(Event::Fault { doing: "mount", error: &error }).await;
             }
-            return Some(kind);
+            return Closed::Failed(Some(kind));
+        }
+    };
+    let mut identity = match Identity::of(&mut device, desk.block) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let kind = error.kind();
+            console.say(Event::Fault { doing: "open", error: &kind }).await;
+            return Closed::Failed(Some(kind));
         }
     };
     let calibration = calibrate(&mut device, &BoardClock, memory.staging, CALIBRATION);
@@ -156,10 +174,10 @@ async fn serve(
         Err(error) => {
             let error = error.kinds();
             console.say(Event::Fault { doing: "open", error: &error }).await;
-            return match error {
+            return Closed::Failed(match error {
                 OpenError::Device { source, .. } => Some(source),
                 _ => None,
-            };
+            });
         }
     };
     let header = *decoder.header();
@@ -173,21 +191,17 @@ async fn serve(
     }
     let Some(Ok(tokenizer)) = decoder.image().tokenizer().map(Tokenizer::parse) else {
         console.say(Event::Note("the image has no tokenizer in its front")).await;
-        return None;
+        return Closed::Failed(None);
     };
     loop {
         console.write(b"> ").await;
         match console.line(desk.line).await {
             Input::Prompt(text) => {
+                let (ids, clock) = (&mut *desk.ids, &BoardClock);
                 let told =
-                    story::tell(&mut decoder, &tokenizer, text, desk.ids, console, &BoardClock);
-                if let Err(error) = told.await {
-                    let error = error.kinds();
-                    console.say(Event::Fault { doing: "step", error: &error }).await;
-                    return match error {
-                        StepError::Device { source, .. } => Some(source),
-                        _ => None,
-                    };
+                    story::tell(&mut decoder, &mut identity, &tokenizer, text, ids, console, clock);
+                if told.await == Err(Failed::Lost) {
+                    return Closed::Lost;
                 }
             }
             Input::Command(Command::Gap(gap)) => decoder.set_collapse_gap(gap),

@@ -5,7 +5,7 @@ use crate::firmware::{image, machine, number, plan, qemu};
 use crate::shell::{artifact, cargo, command, root, run};
 use crate::talk::Talk;
 use crate::test::{same, step};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 
 /// Seconds that the run may take.
@@ -38,11 +38,20 @@ pub fn test() -> Result<()> {
     let said = talk.text();
     same(&expected, &steps(&said), &folder.join("c-example.txt")).with_context(|| said.clone())?;
     ended?;
-    println!("c-example: {} steps as on the host", said.lines().count());
+    let text = text(&board);
+    ensure!(said.ends_with(&format!("{text}\n")), "{said}\nthe text of the steps is {text:?}");
+    println!("c-example: {} steps and their text as on the host", steps(&said).lines().count());
     Ok(())
 }
 
 /// The steps of what was said, a line each.
 fn steps(said: &str) -> String {
     said.lines().filter_map(step).map(|step| step + "\n").collect()
+}
+
+/// The text that the traced tokens make.
+fn text(said: &str) -> String {
+    let tokens = said.lines().filter_map(|line| line.split_once('"')?.1.strip_suffix('"'));
+    let escaped: String = tokens.collect();
+    escaped.replace("\\n", "\n").replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\")
 }

@@ -44,6 +44,7 @@ pub struct Faulty<D> {
 /// The error of a [`Faulty`] device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum FaultyError<E> {
     /// Made up.
     Injected {

@@ -20,6 +20,7 @@ pub struct Stream<S> {
 /// Why a [`Stream`] could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum StreamError<E> {
     /// The length could not be found, or the position not be set.
     Seek(E),

@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow, ensure};
 use ripple_hal::WriteDevice;
 use ripple_kernel::image::Header;
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
-use ripple_kernel::text::stop::StopMatcher;
-use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Utf8Decoder};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::{End as TextEnd, TextStream};
 use ripple_kernel::{Decoder, Probe, SlideError, Speculation, StepError};
 
 /// Positions that the repetition penalty looks back.
@@ -190,26 +190,23 @@ pub fn go_on<D: WriteDevice, P: Probe>(
     let mut history = vec![0; config.context as usize + most as usize + 1];
     let mut speculation = Speculation::new(&mut history, most);
     text.iter().chain(&new).for_each(|&token| speculation.accept(token));
-    let (mut utf8, mut stop) = (Utf8Decoder::new(), StopMatcher::new(&request.stop));
+    let mut stream = TextStream::new(*tokenizer, config.eos);
+    if text.len() == 1 && prompt.len() == 1 {
+        stream = stream.from_start();
+    }
+    let mut stream = stream.with_stops(&request.stop);
     let mut out = Generated { prompt, ..Generated::default() };
     'text: loop {
         for &token in &new {
-            if token == config.eos {
+            let end = stream.push(token, &mut piece);
+            if end == Some(TextEnd::EndOfText) {
                 out.end = End::EndOfText;
                 break 'text;
             }
             out.tokens.push(token);
             text.push(token);
             sampler.accept(token);
-            let bytes = tokenizer.bytes(token).unwrap_or(&[]);
-            // The space that stands in front of every text is not a part of it.
-            let begins = text.len() == 2 && out.prompt.len() == 1 && tokenizer.adds_space();
-            let shown = bytes.strip_prefix(b" ").filter(|_| begins).unwrap_or(bytes);
-            let mut stopped = false;
-            utf8.push(shown, |chars| {
-                stopped = stopped || stop.push(chars, &mut piece).is_some();
-            });
-            if stopped {
+            if end.is_some() {
                 out.end = End::StopString;
                 break 'text;
             }
@@ -237,13 +234,7 @@ pub fn go_on<D: WriteDevice, P: Probe>(
     }
     // What was drafted right behind the end of the text.
     decoder.rewind(text.len() as u32);
-    if out.end != End::StopString {
-        let mut stopped = false;
-        utf8.finish(|chars| stopped = stop.push(chars, &mut piece).is_some());
-        if !stopped {
-            stop.finish(&mut piece);
-        }
-    }
+    stream.finish(&mut piece);
     (out.drafted, out.accepted) = (speculation.drafted(), speculation.accepted());
     Ok(out)
 }

@@ -99,11 +99,7 @@ fn crc(bytes: &[u8]) -> u32 {
 /// What the decoder must have in common with a session: KV kind, layers, words a position.
 fn shape<D: BlockDevice, P: Probe>(decoder: &Decoder<'_, D, P>, kv: KvKind) -> [u32; 3] {
     let config = &decoder.header().geometry.config;
-    let code = match kv {
-        KvKind::F16 => 0,
-        KvKind::Q8 => 1,
-    };
-    [code, config.layers, kv.entry_words(config)]
+    [kv as u32, config.layers, kv.entry_words(config)]
 }
 
 /// The bytes of a session: `text`, of which `decoder` has been fed the first tokens up to its position.

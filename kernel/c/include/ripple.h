@@ -98,12 +98,37 @@ enum RippleStatus
   RIPPLE_STATUS_OUTPUT_FULL,
   // The text is not UTF-8.
   RIPPLE_STATUS_NOT_UTF8,
+  // No text has begun.
+  RIPPLE_STATUS_NO_TEXT,
+  // An error that this header has no number for.
+  RIPPLE_STATUS_OTHER,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum RippleStatus RippleStatus;
 #else
 typedef int32_t RippleStatus;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Why a text goes on no longer.
+enum RippleEnd
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // It goes on.
+  RIPPLE_END_NONE,
+  // By the token that ends a text.
+  RIPPLE_END_END_OF_TEXT,
+  // By a stop string, which was not given.
+  RIPPLE_END_STOP_STRING,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum RippleEnd RippleEnd;
+#else
+typedef int32_t RippleEnd;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -213,6 +238,17 @@ typedef struct {
   // Blocks of the image.
   uint32_t blocks;
 } RippleInfo;
+
+// UTF-8 in memory that C lends.
+typedef struct {
+  // Its first byte.
+  const uint8_t *start;
+  // Bytes.
+  size_t bytes;
+} RippleString;
+
+// Takes a piece of text: whole characters of UTF-8, not ended by a zero. `context` is the caller's.
+typedef void (*RippleWrite)(void *context, const uint8_t *text, size_t bytes);
 
 // How a token is chosen: filters apply in this order, but the penalty first.
 typedef struct {
@@ -379,6 +415,44 @@ RippleStatus ripple_token_bytes(RippleDecoder *decoder,
                                 uint32_t token,
                                 const uint8_t **bytes,
                                 size_t *count);
+
+// Begins a text of generated tokens, which ends at the token that ends a text or at one of `count`
+// strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space
+// that some tokenizers put in front of every text is then left out.
+//
+// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_NOT_UTF8`.
+//
+// # Safety
+// Pointers are null or good for what they are called; the strings and what they point to stay as they
+// are until another text is begun.
+RippleStatus ripple_text_begin(RippleDecoder *decoder,
+                               const RippleString *stops,
+                               size_t count,
+                               bool from_start);
+
+// Adds `token` to the text that has begun: `out` is called with each piece of text that is certain
+// with it, and `end` says whether the token ended the text. Nothing is held back then.
+//
+// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TEXT`.
+//
+// # Safety
+// Pointers are null or good for what they are called; `out` does not use the decoder.
+RippleStatus ripple_text_push(RippleDecoder *decoder,
+                              uint32_t token,
+                              RippleWrite out,
+                              void *context,
+                              RippleEnd *end);
+
+// Ends the text that has begun: `out` is called with what was held back, because it may have begun a
+// stop string or was not yet a whole character.
+//
+// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TEXT`.
+//
+// # Safety
+// As `ripple_text_push`.
+RippleStatus ripple_text_finish(RippleDecoder *decoder,
+                                RippleWrite out,
+                                void *context);
 
 // The options to start from: the likeliest token, always.
 RippleSamplerOptions ripple_default_sampler_options(void);

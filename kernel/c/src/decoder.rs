@@ -4,6 +4,7 @@ use crate::device::{Device, RippleDevice};
 use crate::memory::{RippleMemory, RippleOptions};
 use crate::pointer::{value, value_mut, values, write};
 use crate::status::RippleStatus;
+use crate::text::Text;
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, needs_drop};
 use ripple_hal::{BlockCount, ErrorKind};
@@ -55,6 +56,8 @@ struct Handle {
 pub(crate) struct Model {
     pub decoder: Decoder<'static, Device>,
     pub tokenizer: Option<Tokenizer<'static>>,
+    /// The text that has begun.
+    pub text: Option<Text>,
 }
 
 const OPEN: usize = 0x5269_7070;
@@ -123,7 +126,7 @@ pub unsafe extern "C" fn ripple_open(
             Some(Err(_)) => return Err(RippleStatus::Damaged),
             None => None,
         };
-        handle.model.write(Model { decoder, tokenizer });
+        handle.model.write(Model { decoder, tokenizer, text: None });
         handle.open = OPEN;
         Ok(())
     };

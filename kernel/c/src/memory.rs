@@ -101,25 +101,23 @@ pub struct RippleMemory {
     pub kv: RippleRegion,
 }
 
+const _: () = assert!(KvKind::F16 as u32 == RIPPLE_KV_F16 && KvKind::Q8 as u32 == RIPPLE_KV_Q8);
+const _: () = assert!(Eviction::S3Fifo as u32 == RIPPLE_EVICTION_S3_FIFO);
+const _: () = assert!(Eviction::Lru as u32 == RIPPLE_EVICTION_LRU);
+
 /// The options to start from: a 16-bit KV cache of 256 positions, 16 KiB of staging, no neuron cache.
 #[unsafe(no_mangle)]
 pub extern "C" fn ripple_default_options() -> RippleOptions {
     let options = Options::DEFAULT;
     RippleOptions {
         context: options.context,
-        kv: match options.kv {
-            KvKind::F16 => RIPPLE_KV_F16,
-            KvKind::Q8 => RIPPLE_KV_Q8,
-        },
+        kv: options.kv as u32,
         staging_blocks: options.staging.0,
         cache_bytes: options.cache_bytes,
         hot_permille: options.hot_permille,
         admission_long_run: options.admission.long_run,
         admission_one_in: options.admission.one_in,
-        eviction: match options.eviction {
-            Eviction::S3Fifo => RIPPLE_EVICTION_S3_FIFO,
-            Eviction::Lru => RIPPLE_EVICTION_LRU,
-        },
+        eviction: options.eviction as u32,
         collapse_gap: options.collapse_gap.0,
         batch: options.batch,
         read_ahead: options.read_ahead,

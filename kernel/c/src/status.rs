@@ -67,12 +67,16 @@ pub enum RippleStatus {
     OutputFull,
     /// The text is not UTF-8.
     NotUtf8,
+    /// No text has begun.
+    NoText,
+    /// An error that this header has no number for.
+    Other,
 }
 
 use RippleStatus as S;
 
 /// In the order of the numbers, which the assertion below checks.
-const MESSAGES: [(RippleStatus, &CStr); 29] = [
+const MESSAGES: [(RippleStatus, &CStr); 31] = [
     (S::Ok, c"ok"),
     (S::Argument, c"a null or misaligned pointer, or an option out of range"),
     (S::NotOpen, c"not open"),
@@ -102,6 +106,8 @@ const MESSAGES: [(RippleStatus, &CStr); 29] = [
     (S::NoTokenizer, c"the tokenizer is not in the mapped front of the image"),
     (S::OutputFull, c"more tokens than places for them"),
     (S::NotUtf8, c"the text is not UTF-8"),
+    (S::NoText, c"no text has begun"),
+    (S::Other, c"an error without a number of its own"),
 ];
 
 const _: () = {
@@ -112,7 +118,7 @@ const _: () = {
         assert!(status as usize == i);
         i += 1;
     }
-    assert!(S::NotUtf8 as usize + 1 == i);
+    assert!(S::Other as usize + 1 == i);
 };
 
 /// A status in words, never null; one line, in static memory. Takes any number.
@@ -184,6 +190,7 @@ impl<E: DeviceError> From<OpenError<E>> for RippleStatus {
                 Region::Index => Self::MemoryIndex,
                 Region::Kv => Self::MemoryKv,
             },
+            _ => Self::Other,
         }
     }
 }
@@ -198,6 +205,7 @@ impl<E: DeviceError> From<StepError<E>> for RippleStatus {
             StepError::UnknownToken { .. } => Self::UnknownToken,
             // Nothing in C gives positions.
             StepError::Position { .. } => Self::Argument,
+            _ => Self::Other,
         }
     }
 }

@@ -47,6 +47,12 @@ fn what_is_not_open_says_so() {
         let odd = (&raw mut decoder).cast::<u8>().wrapping_add(1).cast();
         assert_eq!(ripple_rewind(odd, 0), RippleStatus::Argument);
         assert_eq!(ripple_accept(null_mut(), 0), RippleStatus::Argument);
+        let mut end = RippleEnd::None;
+        let begun = ripple_text_begin(&mut decoder, null(), 0, true);
+        assert_eq!(begun, RippleStatus::NotOpen);
+        let pushed = ripple_text_push(&mut decoder, 0, None, null_mut(), &mut end);
+        assert_eq!(pushed, RippleStatus::NotOpen);
+        assert_eq!(ripple_text_finish(null_mut(), None, null_mut()), RippleStatus::Argument);
         assert_eq!(ripple_likeliest(null(), 5), 0);
     }
 }

@@ -1,9 +1,49 @@
-//! Text to tokens, and tokens to bytes, by the tokenizer of the open image.
+//! Text to tokens, and tokens to text, by the tokenizer of the open image.
 
 use crate::decoder::RippleDecoder;
 use crate::pointer::{values, values_mut, write};
 use crate::status::RippleStatus;
+use core::ffi::c_void;
+use ripple_kernel::text::stop::StopMatcher;
 use ripple_kernel::text::tokenizer::EncodeOptions;
+use ripple_kernel::text::{End, TextStream};
+
+/// UTF-8 in memory that C lends.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct RippleString {
+    /// Its first byte.
+    pub start: *const u8,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl AsRef<str> for RippleString {
+    fn as_ref(&self) -> &str {
+        // SAFETY: C promises that the bytes are there and stay; `ripple_text_begin` has read them.
+        let bytes = unsafe { values(self.start, self.bytes) }.unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// A text as it is generated.
+pub(crate) type Text = TextStream<'static, StopMatcher<'static, RippleString>>;
+
+/// Takes a piece of text: whole characters of UTF-8, not ended by a zero. `context` is the caller's.
+pub type RippleWrite =
+    Option<unsafe extern "C" fn(context: *mut c_void, text: *const u8, bytes: usize)>;
+
+/// Why a text goes on no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum RippleEnd {
+    /// It goes on.
+    None,
+    /// By the token that ends a text.
+    EndOfText,
+    /// By a stop string, which was not given.
+    StopString,
+}
 
 /// Writes the tokens of `bytes` bytes of UTF-8 at `text` to the front of `ids`, and says in `count` how
 /// many there are; never more than bytes. The token that begins a text is not among them.
@@ -58,6 +98,95 @@ pub unsafe extern "C" fn ripple_token_bytes(
             let found = tokenizer.bytes(token).ok_or(RippleStatus::UnknownToken)?;
             write(bytes, found.as_ptr())?;
             write(count, found.len())
+        })
+    })
+}
+
+/// Begins a text of generated tokens, which ends at the token that ends a text or at one of `count`
+/// strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space
+/// that some tokenizers put in front of every text is then left out.
+///
+/// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_NOT_UTF8`.
+///
+/// # Safety
+/// Pointers are null or good for what they are called; the strings and what they point to stay as they
+/// are until another text is begun.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ripple_text_begin(
+    decoder: *mut RippleDecoder,
+    stops: *const RippleString,
+    count: usize,
+    from_start: bool,
+) -> RippleStatus {
+    // SAFETY: as promised.
+    RippleStatus::of(unsafe {
+        RippleDecoder::model(decoder).and_then(|model| {
+            let tokenizer = model.tokenizer.ok_or(RippleStatus::NoTokenizer)?;
+            let stops: &'static [RippleString] = values(stops, count)?;
+            for stop in stops {
+                let bytes = values(stop.start, stop.bytes)?;
+                core::str::from_utf8(bytes).map_err(|_| RippleStatus::NotUtf8)?;
+            }
+            let eos = model.decoder.header().geometry.config.eos;
+            let text = TextStream::new(tokenizer, eos);
+            let text = if from_start { text.from_start() } else { text };
+            model.text = Some(text.with_stops(stops));
+            Ok(())
+        })
+    })
+}
+
+/// Adds `token` to the text that has begun: `out` is called with each piece of text that is certain
+/// with it, and `end` says whether the token ended the text. Nothing is held back then.
+///
+/// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TEXT`.
+///
+/// # Safety
+/// Pointers are null or good for what they are called; `out` does not use the decoder.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ripple_text_push(
+    decoder: *mut RippleDecoder,
+    token: u32,
+    out: RippleWrite,
+    context: *mut c_void,
+    end: *mut RippleEnd,
+) -> RippleStatus {
+    // SAFETY: as promised.
+    RippleStatus::of(unsafe {
+        RippleDecoder::model(decoder).and_then(|model| {
+            let text = model.text.as_mut().ok_or(RippleStatus::NoText)?;
+            let out = out.ok_or(RippleStatus::Argument)?;
+            write(end, RippleEnd::None)?;
+            let found = match text.push(token, |piece| out(context, piece.as_ptr(), piece.len())) {
+                None => RippleEnd::None,
+                Some(End::EndOfText) => RippleEnd::EndOfText,
+                Some(End::StopString(_)) => RippleEnd::StopString,
+            };
+            write(end, found)
+        })
+    })
+}
+
+/// Ends the text that has begun: `out` is called with what was held back, because it may have begun a
+/// stop string or was not yet a whole character.
+///
+/// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TEXT`.
+///
+/// # Safety
+/// As `ripple_text_push`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ripple_text_finish(
+    decoder: *mut RippleDecoder,
+    out: RippleWrite,
+    context: *mut c_void,
+) -> RippleStatus {
+    // SAFETY: as promised.
+    RippleStatus::of(unsafe {
+        RippleDecoder::model(decoder).and_then(|model| {
+            let out = out.ok_or(RippleStatus::Argument)?;
+            let mut text = model.text.take().ok_or(RippleStatus::NoText)?;
+            text.finish(|piece| out(context, piece.as_ptr(), piece.len()));
+            Ok(())
         })
     })
 }

@@ -12,6 +12,7 @@ use ripple_hal::BlockDevice;
 /// Why positions were not evicted. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum SlideError {
     /// The model's positions are learned, and part of everything that was kept: begin again instead.
     #[error("the positions of this model are learned, a window cannot slide over them")]

@@ -8,6 +8,7 @@ use ripple_hal::{BlockIdx, DeviceError, ErrorKind};
 /// Why a decoder cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum OpenError<E> {
     /// The device failed.
     #[error("the device failed at block {}: {source:?}", at.0)]
@@ -42,6 +43,7 @@ pub enum OpenError<E> {
 /// Why a step did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum StepError<E> {
     /// The device failed; the step can be repeated.
     #[error("the device failed at block {}: {source:?}", at.0)]

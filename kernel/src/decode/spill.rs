@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 /// Why positions were not moved to the card. It can be tried again; nothing that counts has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum SpillError<E> {
     /// The device failed.
     #[error("the device failed at block {}: {source:?}", at.0)]

@@ -11,14 +11,15 @@ use half::f16;
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Numbers of the KV cache.
+/// Numbers of the KV cache. Their codes stand in files: they stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum KvKind {
     /// `f16`.
-    F16,
+    F16 = 0,
     /// 8 bits and one scale for each head and position: half the memory, and integer arithmetic.
-    Q8,
+    Q8 = 1,
 }
 
 impl KvKind {

@@ -11,6 +11,7 @@ use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 /// Why bytes did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum FetchError<E> {
     /// The device failed.
     Device {

@@ -4,4 +4,7 @@
 
 pub mod sample;
 pub mod stop;
+pub mod stream;
 pub mod tokenizer;
+
+pub use stream::{End, TextStream};

@@ -4,6 +4,7 @@ use crate::checkpoint_common::{Llama2c, Piece, silu, vocabulary};
 use proptest::prelude::*;
 use ripple_host_sim::import::import_dense;
 use ripple_host_sim::model::tokenizer::{Kind, TokenizerSpec};
+use ripple_kernel::text::TextStream;
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use ripple_tests::tiny::{Shape, tokenizer};
 
@@ -132,4 +133,20 @@ fn a_piece_that_crosses_words_is_refused() {
     let files = Llama2c::write(&silu(shape), &pieces, 0);
     let said = format!("{:#}", import_dense(&files.model(), None).err().unwrap());
     assert!(said.contains("token 261") && said.contains("tokenizer.bin"), "{said}");
+}
+
+#[test]
+fn the_space_in_front_of_every_text_is_not_a_part_of_one_that_begins() {
+    let pieces = ["\u{2581}", "a"].map(|text| Piece { text: text.to_owned(), score: 0.0 });
+    let section = imported(&vocabulary(&pieces)).pack().unwrap();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    let mut ids = [0; 4];
+    let count = tokenizer.encode("a a", EncodeOptions::default(), &mut ids).unwrap();
+    let text = |mut stream: TextStream<'_>| {
+        let mut text = String::new();
+        ids[..count].iter().for_each(|&id| assert_eq!(stream.push(id, |s| text.push_str(s)), None));
+        text
+    };
+    let stream = TextStream::new(tokenizer, 1);
+    assert_eq!((text(stream.clone().from_start()), text(stream)), ("a a".into(), " a a".into()));
 }

@@ -118,10 +118,8 @@ proptest! {
             batch, spill: 0, read_ahead: true, verify: true,
         };
         let plan = MemoryPlan::for_model(&geometry, &options);
-        let vector = match kv {
-            KvKind::F16 => 2 * u128::from(c.head_dim),
-            KvKind::Q8 => u128::from(c.head_dim) + 4,
-        };
+        let head_dim = u128::from(c.head_dim);
+        let vector = if eight_bits { head_dim + 4 } else { 2 * head_dim };
         let positions = u128::from(context.min(c.context)) * u128::from(c.layers);
         prop_assert_eq!(
             plan.region_bytes(Region::Kv) as u128, 2 * u128::from(c.kv_heads) * vector * positions

@@ -1,7 +1,9 @@
 //! Stop strings are found in pieces of text as a naive search finds them in the whole.
 
 use proptest::prelude::*;
-use ripple_kernel::text::stop::StopMatcher;
+use ripple_kernel::text::stop::{StopMatcher, Stops};
+use ripple_kernel::text::tokenizer::Tokenizer;
+use ripple_kernel::text::{End, TextStream};
 
 /// What a matcher gives of `pieces`, and the stop string it ends at.
 fn streamed(stops: &[String], pieces: &[String]) -> (String, Option<usize>) {
@@ -65,4 +67,66 @@ fn a_stop_string_over_three_pieces_is_not_given() {
     let mut push = |piece| matcher.push(piece, |piece| text.push_str(piece));
     assert_eq!([push("Yes.<"), push("<"), push("/s"), push("> more")], [None, None, None, Some(0)]);
     assert_eq!(text, "Yes.<");
+}
+
+/// The section of a tokenizer whose first tokens are the bytes.
+fn bytes_and_words() -> Vec<u8> {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../host-sim/models");
+    let spec = ripple_host_sim::import::tokenizer::read(&models.join("story-nano/tokenizer.json"));
+    spec.unwrap().pack().unwrap()
+}
+
+/// What a stream gives of `tokens`, and why it ended.
+fn stream(section: &[u8], eos: u32, stops: &[String], tokens: &[u32]) -> (String, Option<End>) {
+    let mut stream = TextStream::new(Tokenizer::parse(section).unwrap(), eos).with_stops(stops);
+    let (mut text, mut end) = (String::new(), None);
+    for &token in tokens {
+        end = stream.push(token, |piece| text.push_str(piece));
+        if end.is_some() {
+            break;
+        }
+    }
+    // Behind an end it has no more to give.
+    let before = text.len();
+    stream.finish(|piece| text.push_str(piece));
+    assert!(end.is_none() || text.len() == before, "{end:?} {text:?}");
+    (text, end)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_stream_of_tokens_is_the_text_of_all_their_bytes(
+        stops in proptest::collection::vec("[ae t\u{fffd}]{0,3}", 0..3),
+        // Letters, beginnings and ends of characters that are longer than a byte, the end of text.
+        tokens in proptest::collection::vec(
+            prop_oneof![Just(b'a'), Just(b'e'), Just(b' '), Just(0xC3), Just(0xA9), Just(0xF0), any::<u8>()],
+            0..24
+        ),
+        eos_at in 0..48usize,
+    ) {
+        let section = bytes_and_words();
+        let tokenizer = Tokenizer::parse(&section).unwrap();
+        let eos = tokenizer.tokens();
+        let id = |byte: &u8| (0..eos).find(|&id| tokenizer.bytes(id) == Some(&[*byte])).unwrap();
+        let mut ids: Vec<u32> = tokens.iter().map(id).collect();
+        let ended = eos_at < ids.len();
+        if ended {
+            ids.insert(eos_at, eos);
+        }
+        let heard = &tokens[..eos_at.min(tokens.len())];
+        let (text, stop) = naive(&stops, &String::from_utf8_lossy(heard));
+        let (found, end) = stream(&section, eos, &stops, &ids);
+        prop_assert_eq!(found, text);
+        match stop {
+            // A character that is never finished is shown as a replacement where the text ends: a stop
+            // string may then be found in the last moment, behind the reason why the text ended.
+            Some(number) => {
+                let late = stops[number].ends_with(char::REPLACEMENT_CHARACTER);
+                prop_assert!(late || end == Some(End::StopString(number)));
+            }
+            None => prop_assert_eq!(end, ended.then_some(End::EndOfText)),
+        }
+    }
 }

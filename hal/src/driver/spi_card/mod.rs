@@ -65,6 +65,7 @@ struct Up {
 
 /// Why a card on a SPI bus did not do what it was asked.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum SpiCardError {
     /// The card could not be brought up.
     Acquire(SdCardError),

@@ -22,11 +22,12 @@ pub struct Policy {
 /// Which bundle leaves the dynamic part when another one enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Eviction {
     /// S3-FIFO.
-    S3Fifo,
+    S3Fifo = 0,
     /// The least recently used.
-    Lru,
+    Lru = 1,
 }
 
 /// Which missed bundles enter the dynamic part.

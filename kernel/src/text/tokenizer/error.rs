@@ -5,6 +5,7 @@ use super::{MOST_TOKENS, VERSION};
 /// A tokenizer section that cannot be used or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum TokenizerError {
     /// Fewer bytes than the section takes.
     #[error("tokenizer section of {given} bytes, expected {needed}")]

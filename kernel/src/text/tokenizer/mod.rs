@@ -53,6 +53,7 @@ pub struct EncodeOptions {
 /// Why a text was not encoded. What the output holds is then unspecified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum EncodeError {
     /// The ids do not fit the output.
     #[error("{needed} tokens are needed to get past byte {at}, there is room for {given}")]

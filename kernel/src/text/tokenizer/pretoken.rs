@@ -6,6 +6,7 @@
 /// What the pre-tokenizer tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Class {
     /// Neither of the others: punctuation, symbols, marks, controls.
     Other = 0,
