@@ -185,3 +185,74 @@ impl ImagePlan {
         start.iter_mut().zip(raw.as_bytes()).for_each(|(out, b)| *out = *b);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+    use crate::image::raw::layers_at;
+    use crate::image::{Bundle, Predictor, Quant, Quants};
+    extern crate std;
+    use std::vec;
+
+    /// The header of a small image with one byte changed, and its CRC made right again.
+    fn changed(plan: &ImagePlan, at: usize, byte: u8) -> Result<Header, ImageError> {
+        let mut image = vec![0; plan.blocks().bytes() as usize];
+        plan.emit(&[LayerInfo::default()], &mut image);
+        image[at] = byte;
+        let body = size_of::<RawStart>()..plan.header_bytes() as usize;
+        let crc = crc32(&image[body]).to_le_bytes();
+        image[16..20].copy_from_slice(&crc);
+        Header::parse(&image)
+    }
+
+    #[test]
+    fn what_is_not_compiled_in_is_refused_by_name() {
+        let llama = cfg!(feature = "llama");
+        let config = ModelConfig {
+            dim: 32,
+            layers: 1,
+            neurons: 400,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 10,
+            context: 16,
+            norm: if llama { Norm::Rms } else { Norm::Layer },
+            norm_eps: 1e-5,
+            position: if llama { Position::Rope } else { Position::Learned },
+            ffn: if llama { Ffn::Gated } else { Ffn::Plain },
+            activation: Activation::Relu,
+            attention_bias: AttentionBias::NONE,
+            ffn_bias: false,
+            tied_head: true,
+            threshold: 0.0,
+            bos: 0,
+            eos: 1,
+        };
+        let geometry = Geometry {
+            config,
+            bundle: Bundle::whole(config.ffn),
+            predictor: Predictor::Exact,
+            quants: Quants::Q8,
+            page_blocks: BlockCount(0),
+        };
+        let Ok(plan) = ImagePlan::standard(&geometry, 0) else { return };
+        let four = Quants::Q8.with(&[SectionKind::Ffn], Quant::Q4);
+        let missing = ImageError::Feature { feature: "q4" };
+        let planned = ImagePlan::standard(&Geometry { quants: four, ..geometry }, 0);
+        // The header says 4 bits: of the last section, the bundles, and so of no others.
+        let quant = layers_at(plan.count as u16) - size_of::<RawSection>() + 1;
+        let read = changed(&plan, quant, Quant::Q4 as u8);
+        if cfg!(feature = "q4") {
+            assert!(planned.is_ok());
+            assert_eq!(read.map(|header| header.geometry.quants), Ok(four));
+        } else {
+            assert_eq!((planned, read), (Err(missing), Err(missing)));
+        }
+        // And a low-rank predictor.
+        let error = changed(&plan, size_of::<RawStart>() + 4, 2).unwrap_err();
+        let missing = ImageError::Feature { feature: "low-rank" };
+        assert_eq!(error == missing, !cfg!(feature = "low-rank"), "{error}");
+    }
+}
