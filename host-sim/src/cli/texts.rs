@@ -63,7 +63,7 @@ impl Texts {
             return Ok(vec![read_traces(profile, test, self.bundle_bytes)?]);
         }
         let paths = match models {
-            [] => demo::list().iter().map(|name| demo::path(name)).collect::<Result<_>>()?,
+            [] => demo::list().into_iter().map(demo::path).collect::<Result<_>>()?,
             paths => paths.iter().map(|path| model_path(path)).collect::<Result<Vec<_>>>()?,
         };
         let mut texts = Vec::new();

@@ -30,7 +30,7 @@ impl Golden {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        demo::list().iter().map(|name| Self::read(name))
+        demo::list().into_iter().map(Self::read)
     }
 
     fn floats(&self, tensor: &str) -> Vec<f32> {
