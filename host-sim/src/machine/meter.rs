@@ -33,6 +33,8 @@ pub struct Meter {
     compute_ps: u64,
     hits: u64,
     misses: u64,
+    passes: u64,
+    heads: u64,
 }
 
 impl Meter {
@@ -46,6 +48,8 @@ impl Meter {
             compute_ps: 0,
             hits: 0,
             misses: 0,
+            passes: 0,
+            heads: 0,
         }
     }
 
@@ -65,6 +69,11 @@ impl Meter {
         (self.hits, self.misses)
     }
 
+    /// Passes, and those of them that computed logits.
+    pub fn passes(&self) -> (u64, u64) {
+        (self.passes, self.heads)
+    }
+
     /// Picoseconds that the core computed.
     pub fn compute_ps(&self) -> u64 {
         self.compute_ps
@@ -74,10 +83,17 @@ impl Meter {
     pub fn reset(&mut self) {
         self.stages = Default::default();
         (self.compute_ps, self.hits, self.misses) = (0, 0, 0);
+        (self.passes, self.heads) = (0, 0);
     }
 }
 
 impl Probe for Meter {
+    fn enter(&mut self, stage: Stage, _layer: u32) {
+        // A pass embeds its tokens once, and is asked for logits at most once.
+        self.passes += u64::from(stage == Stage::Embedding);
+        self.heads += u64::from(stage == Stage::Head);
+    }
+
     fn lookup(&mut self, _layer: u32, hits: u32, misses: u32) {
         self.hits += u64::from(hits);
         self.misses += u64::from(misses);

@@ -222,12 +222,12 @@ impl Machine {
         )
     }
 
-    /// Streaming every weight that a token needs and that is neither mapped nor held: what an
+    /// Streaming every weight that a pass needs and that is neither mapped nor held: what an
     /// engine does that knows nothing of sparsity, on the same card and with the same memory. It
     /// holds as many bundles as the neuron cache has room for, the first ones.
     ///
-    /// `logits`: share of the tokens whose logits are computed. The rows of the token and of its
-    /// position are left out.
+    /// `logits`: share of the passes that compute logits. The rows of the tokens and of their positions
+    /// are left out.
     ///
     /// # Errors
     /// When `image` is not one.
@@ -272,7 +272,7 @@ impl Machine {
     }
 }
 
-/// The cost of streaming everything, a token.
+/// The cost of streaming everything: once, or by the token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Dense {
     /// Read commands.
@@ -284,6 +284,13 @@ pub struct Dense {
 }
 
 impl Dense {
+    /// The same `factor` times.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        let Self { reads, bytes, io_ns } = self;
+        Self { reads: reads * factor, bytes: bytes * factor, io_ns: io_ns * factor }
+    }
+
     /// Adds `count` reads of `bytes` each.
     pub(crate) fn add(&mut self, timing: &Timing, count: f64, bytes: u64) {
         self.reads += count;

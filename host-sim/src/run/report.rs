@@ -38,7 +38,7 @@ pub struct Report {
     pub hit_rate: f64,
     /// Counts by stage, of all tokens.
     pub stages: Vec<StageReport>,
-    /// Streaming everything instead, per token.
+    /// Streaming everything instead, in the same passes, per token.
     pub dense: Dense,
     /// Bytes of the image.
     pub image_bytes: u64,
@@ -88,12 +88,12 @@ pub fn report(
     let card = decoder.device_mut().stats();
     let memory = decoder.usage().map(RegionUse::from).to_vec();
     let header = *decoder.header();
-    let config = &header.geometry.config;
     let meter = decoder.probe_mut();
-    // Any engine reads the rows of the token and of its position, and the head only for logits.
-    let head = meter.stage(Stage::Head).multiply_accumulates;
-    let logits = head as f64 / (f64::from(config.vocab) * f64::from(config.dim));
-    let mut dense = machine.dense(image, logits * per_token)?;
+    // A dense engine runs the same passes, and streams each weight once in each. It too reads the
+    // rows of the tokens and of their positions, and the head only for logits.
+    let (passes, heads) = meter.passes();
+    let per_pass = machine.dense(image, heads as f64 / passes.max(1) as f64)?;
+    let mut dense = per_pass.times(passes as f64 * per_token);
     let rows = meter.stage(Stage::Embedding);
     if let Some(mean) = rows.bytes.checked_div(rows.reads) {
         dense.add(&machine.preset.timing(), rows.reads as f64 * per_token, mean);

@@ -8,8 +8,14 @@ use ripple_host_sim::model::Model;
 use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
 use ripple_host_sim::predictor::PredictorChoice;
-use ripple_kernel::Options;
+use ripple_host_sim::run::generate::{Overflow, Request, generate};
+use ripple_host_sim::run::report::report;
+use ripple_kernel::image::Image;
 use ripple_kernel::image::SectionKind::{self, *};
+use ripple_kernel::text::sample::SamplerOptions;
+use ripple_kernel::text::tokenizer::Tokenizer;
+use ripple_kernel::{Activation, Options};
+use std::sync::Arc;
 
 /// Staging that any table fits, so that each part of a section is one read.
 const WIDE: BlockCount = BlockCount(1 << 16);
@@ -85,4 +91,40 @@ fn the_dense_engine_holds_as_many_bundles_as_the_cache() {
     let share = f64::from(layers - 2) / f64::from(layers);
     assert_eq!((dense.reads, dense.bytes), (all.reads * share, all.bytes * share));
     same(machine(Mapped::Dense, layers * layer).dense(&exact, 1.0).unwrap(), Dense::default());
+}
+
+#[test]
+fn where_nothing_is_sparse_dense_is_the_same() {
+    let mut model = Model::load(&demo::path("story-nano").unwrap()).unwrap();
+    // Never exactly 0: every neuron is active for every token.
+    model.config.activation = Activation::Silu;
+    let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
+    let placement = Placement::identity(&model.name, layers, neurons);
+    let image: Arc<[u8]> = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap().into();
+    let mut machine = machine(Mapped::None, 0);
+    machine.options.batch = 32;
+    let header = header(&image).unwrap();
+    let mut memory = machine.memory(&header);
+    let mut decoder = machine.open(&image, &mut memory).unwrap();
+    let tokenizer = Tokenizer::parse(Image::new(header, &image).tokenizer().unwrap()).unwrap();
+    decoder.probe_mut().reset();
+    decoder.device_mut().take_stats();
+    let request = Request {
+        prompt: "Once upon a time there was a little dog. ".repeat(8),
+        chat: false,
+        tokens: 8,
+        sampler: SamplerOptions::GREEDY,
+        speculate: 0,
+        stop: Vec::new(),
+        overflow: Overflow::Stop,
+    };
+    let generated = generate(&mut decoder, &tokenizer, &request, |_| (), |_, _, _| ()).unwrap();
+    assert!(
+        generated.prompt.len() > 64,
+        "{}: the prompt takes several passes",
+        generated.prompt.len()
+    );
+    let report = report(&mut decoder, &machine, &image, generated.fed()).unwrap();
+    let times = report.dense.bytes / report.bytes_per_token;
+    assert!((0.98..1.02).contains(&times), "dense reads {times} times as much");
 }
