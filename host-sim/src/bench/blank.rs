@@ -28,12 +28,12 @@ impl BlankCard {
         let mut card =
             Self { blocks: BlockCount(0), directories: Vec::new(), layers, pages: Vec::new() };
         for token in 0..placement.pages().map_or(0, |pages| pages.tokens()) {
-            let plans = placement.pages().map_or(&[][..], |pages| pages.of(token));
-            for (layer, plan) in plans.iter().enumerate() {
+            let layer_pages = placement.pages().map_or(&[][..], |pages| pages.of(token));
+            for (layer, kept) in layer_pages.iter().enumerate() {
                 let held: Vec<u16> =
-                    plan.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
+                    kept.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
                 let (bundles_held, start) = (held.len() as u16, BlockIdx(at));
-                let page = Page { start, bundles: bundles_held, ahead: plan.ahead };
+                let page = Page { start, bundles: bundles_held, ahead: kept.ahead };
                 card.pages.push((bundles_held > 0).then_some(page));
                 if bundles_held > 0 {
                     let strides = Page::directory_strides(bundles_held, bundles.stride);
@@ -41,7 +41,7 @@ impl BlankCard {
                     Page::emit_directory(layer as u32, &held, &mut directory);
                     card.directories.push((at, directory));
                 }
-                at += plan.blocks(bundles.stride) as u32;
+                at += kept.blocks(bundles.stride) as u32;
             }
         }
         card.blocks = BlockCount(at);

@@ -2,20 +2,8 @@
 //!
 //! In: a name. Out: a [`Policy`], choices only. Knows nothing of how they are carried out.
 
+use crate::placement::Method;
 use ripple_kernel::memory::cache::{Admission, Eviction};
-
-/// How a policy orders the bundles of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// As in the checkpoint.
-    Identity,
-    /// By descending frequency.
-    Frequency,
-    /// The paper's greedy search.
-    Greedy,
-    /// For what the card's reads cost after the cache: see [`crate::placement::refine`].
-    Refined,
-}
 
 /// When a policy merges reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +25,7 @@ pub struct Policy {
     /// Reads every bundle, active or not.
     pub dense: bool,
     /// Order of the bundles.
-    pub layout: Layout,
+    pub method: Method,
     /// Thousandths of the cache that are a hot prefix.
     pub hot_permille: u32,
     /// Who enters the rest of it.
@@ -51,11 +39,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The best this project can do, and what `ripple` does by default.
+    /// The best this project can do, and what `ripple place` and every image that a command makes do by
+    /// default: see [`place_for_card`](crate::placement::place_for_card).
     pub const OURS: Self = Self {
         name: "ours",
         dense: false,
-        layout: Layout::Refined,
+        method: Method::Card,
         hot_permille: 1000,
         admission: Admission::DEFAULT,
         eviction: Eviction::S3Fifo,
@@ -67,11 +56,11 @@ impl Policy {
     pub const ALL: [Self; 5] = [
         // Streams every weight, as engines do that map a file larger than memory; but one that pins
         // as much as the cache holds, which a page cache under a cyclic scan does not manage.
-        Self { name: "dense", dense: true, layout: Layout::Identity, pages: false, ..Self::OURS },
+        Self { name: "dense", dense: true, method: Method::Identity, pages: false, ..Self::OURS },
         // Alizadeh et al., 2023: bundled rows and columns, the most recent ones kept.
         Self {
             name: "llm-in-a-flash",
-            layout: Layout::Identity,
+            method: Method::Identity,
             hot_permille: 0,
             admission: Admission::ALL,
             eviction: Eviction::Lru,
@@ -82,7 +71,7 @@ impl Policy {
         // The paper's Neuralink-S.
         Self {
             name: "frequency",
-            layout: Layout::Frequency,
+            method: Method::Frequency,
             hot_permille: 0,
             admission: Admission::ALL,
             eviction: Eviction::Lru,
@@ -93,7 +82,7 @@ impl Policy {
         // Wang et al., 2024. It gives no threshold for its collapse: it gets the exact one.
         Self {
             name: "ripple",
-            layout: Layout::Greedy,
+            method: Method::Coactivation,
             hot_permille: 0,
             merge: Merge::Detector,
             pages: false,
@@ -104,16 +93,21 @@ impl Policy {
 
     /// What each part of `ours` is worth: the same without it, or with another in its place.
     pub const ABLATIONS: [Self; 8] = [
-        Self { name: "ours, frequency order", layout: Layout::Frequency, ..Self::OURS },
-        Self { name: "ours, greedy order", layout: Layout::Greedy, ..Self::OURS },
+        Self { name: "ours, frequency order", method: Method::Frequency, ..Self::OURS },
+        Self { name: "ours, greedy order", method: Method::Coactivation, ..Self::OURS },
         Self { name: "no pages", pages: false, ..Self::OURS },
         Self {
             name: "no pages, frequency order",
-            layout: Layout::Frequency,
+            method: Method::Frequency,
             pages: false,
             ..Self::OURS
         },
-        Self { name: "no pages, greedy order", layout: Layout::Greedy, pages: false, ..Self::OURS },
+        Self {
+            name: "no pages, greedy order",
+            method: Method::Coactivation,
+            pages: false,
+            ..Self::OURS
+        },
         Self { name: "no pages, no merging", merge: Merge::Never, pages: false, ..Self::OURS },
         Self { name: "half the cache dynamic", hot_permille: 500, ..Self::OURS },
         Self { name: "all the cache dynamic", hot_permille: 0, ..Self::OURS },

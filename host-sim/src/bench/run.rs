@@ -2,16 +2,14 @@
 //!
 //! In: a case, the settings, a card, a cache size. Out: a [`Row`] for each policy.
 
-use super::layout::Planner;
+use super::placer::Placer;
 use super::policy::Policy;
 use super::replay::{Board, Replayed, replay};
 use super::{Bound, Case, Row, Settings};
 use crate::cost::Preset;
-use crate::machine::{collapse_gap, staging};
 use crate::placement::ReadCost;
 use crate::predictor::{PredictorChoice, geometry};
 use anyhow::{Context, Result, ensure};
-use ripple_hal::BlockCount;
 use ripple_kernel::decode::replay::Bundles;
 
 /// The rows of one model on one card with a cache of `cache_ratio` of the FFN's bytes.
@@ -26,9 +24,8 @@ pub fn rows(
 ) -> Result<Vec<Row>> {
     let bundles = bundles(case)?;
     let timing = preset.timing();
-    let staging = settings.staging.unwrap_or_else(|| staging(preset, bundles.layer_blocks()));
-    let gap = collapse_gap(preset, staging);
-    let cost = ReadCost::new(&timing, bundles.stride, gap, BlockCount(staging.0 / 2));
+    let cost = ReadCost::on(preset, bundles.stride, bundles.neurons as usize, settings.staging);
+    let (gap, staging) = (cost.gap(), cost.staging());
     let all = f64::from(bundles.layers) * f64::from(bundles.neurons);
     let held = (cache_ratio * all) as u32;
     let bytes = u64::from(held) * u64::from(bundles.stride);
@@ -36,7 +33,7 @@ pub fn rows(
     let core = settings.core;
     let board = Board { timing: &timing, gap, core, cache_bytes, staging };
     let bound_ms = Bound::of(case.test, held as usize).ms(&timing, bundles.stride);
-    let planner = Planner::new(case.profile, cache_ratio, &cost, settings.page_blocks);
+    let placer = Placer::new(case.profile, cache_ratio, &cost, settings.page_blocks);
     let named = settings
         .policies
         .iter()
@@ -46,7 +43,7 @@ pub fn rows(
         .chain(ablations)
         .map(|policy| {
             let policy = policy?;
-            let placement = planner.placement(&policy)?;
+            let placement = placer.placement(&policy)?;
             let replayed = replay(case.test, bundles, &placement, &policy, &board)?;
             let names = (case.name, preset.name, policy.name);
             Ok(row(names, cache_ratio, bundles.stride, bound_ms, &replayed))

@@ -6,7 +6,7 @@ use crate::run::generate::{Overflow, Request};
 use anyhow::{Result, anyhow, ensure};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
-use ripple_hal::BlockCount;
+use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::image::{Geometry, Header, Quant, Quants, SectionKind};
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 use ripple_kernel::{
@@ -16,12 +16,19 @@ use ripple_kernel::{
 
 /// Room on the card that pages take by default, in MiB: 3 % of a small card.
 pub const PAGE_MIB: u32 = 1024;
+/// The card that everything is placed for, and runs on, by default.
+pub const CARD: &str = "uhs-sdr104";
+
+/// As many MiB in blocks.
+pub fn page_blocks(mib: u32) -> u64 {
+    u64::from(mib) * ((1 << 20) / BLOCK_BYTES as u64)
+}
 
 /// The simulated board.
 #[derive(Args, Clone)]
 pub struct MachineArgs {
     /// Card, for the simulated time of reads.
-    #[arg(long, default_value = "uhs-sdr104", value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
+    #[arg(long, default_value = CARD, value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
     pub card: &'static Preset,
     /// Core, for the simulated compute time.
     #[arg(long, default_value = "cortex-m7")]

@@ -3,7 +3,7 @@
 //! In: models with a profile and a held-out text, or traces of both. Out: a table, and files. What
 //! a policy costs is asked of whoever calls [`Bench::run`]; nothing here knows a policy.
 
-use super::args::PAGE_MIB;
+use super::args::{PAGE_MIB, page_blocks};
 use super::texts::{Texts, Traced};
 use crate::bench::{Case, Row, Settings, chart, csv, json, markdown, table};
 use crate::cost::Preset;
@@ -161,7 +161,7 @@ impl Bench {
         Ok(Settings {
             core: self.core,
             staging: self.staging.map(BlockCount),
-            page_blocks: u64::from(self.page_mib) * 2048,
+            page_blocks: page_blocks(self.page_mib),
             policies: if self.policies.is_empty() { all() } else { once(&self.policies) },
             ablations: self.ablations,
         })

@@ -5,7 +5,7 @@ use super::run::read_image;
 use super::summary::bytes;
 use crate::machine::header;
 use crate::medium::{
-    CardPlan, Contents, FileMedium, Layout, Medium, Phase, Written, contents, write,
+    CardBlocks, Contents, FileMedium, Layout, Medium, Phase, Written, contents, write,
 };
 use crate::process::output::{self, check_path, note, progress, replace_file};
 use anyhow::{Context, Result, bail, ensure};
@@ -101,7 +101,7 @@ impl Card {
         let shown = self.output.display();
         let image = read_image(&self.image)?;
         self.check_image(&image)?;
-        let (plan, written) = match kind(&self.output)? {
+        let (card, written) = match kind(&self.output)? {
             Kind::Device => self.device(&image)?,
             Kind::File { exists } => {
                 if exists {
@@ -115,7 +115,7 @@ impl Card {
             }
         };
         if self.json {
-            return output::print_json(&self.report(&plan, written));
+            return output::print_json(&self.report(&card, written));
         }
         match written {
             Some(written) => note(&summary(&written)),
@@ -137,19 +137,19 @@ impl Card {
         Ok(())
     }
 
-    fn plan<'i>(&self, image: &'i [u8], blocks: Option<BlockCount>) -> Result<CardPlan<'i>> {
+    fn card<'i>(&self, image: &'i [u8], blocks: Option<BlockCount>) -> Result<CardBlocks<'i>> {
         let layout = match self.layout {
             LayoutArg::Fat32 => Layout::Fat32(&self.name),
             LayoutArg::Raw => Layout::Raw,
         };
-        CardPlan::new(image, layout, blocks)
+        CardBlocks::new(image, layout, blocks)
             .with_context(|| format!("{} on {}", self.image.display(), self.output.display()))
     }
 
-    fn file<'i>(&self, image: &'i [u8], exists: bool) -> Result<(CardPlan<'i>, Option<Written>)> {
+    fn file<'i>(&self, image: &'i [u8], exists: bool) -> Result<(CardBlocks<'i>, Option<Written>)> {
         let shown = self.output.display();
         let blocks = self.size_mib.map(|mib| BlockCount::for_bytes(u64::from(mib) << 20));
-        let plan = self.plan(image, blocks)?;
+        let card = self.card(image, blocks)?;
         let mut cautions = Vec::new();
         if exists {
             let file = File::open(&self.output).with_context(|| shown.to_string())?;
@@ -162,22 +162,22 @@ impl Card {
                 cautions.push("it is a file, and not a card with an image".to_owned());
             }
         }
-        self.show_plan(&plan);
+        self.show(&card);
         if self.dry_run {
-            return Ok((plan, None));
+            return Ok((card, None));
         }
         self.refuse(&cautions, "take another name")?;
         let mut written = None;
         replace_file(&self.output, |file| {
-            file.set_len(plan.blocks().bytes())?;
-            written = Some(write_with_bar(&mut FileMedium::new(file), &plan)?);
+            file.set_len(card.blocks().bytes())?;
+            written = Some(write_with_bar(&mut FileMedium::new(file), &card)?);
             Ok(())
         })?;
-        Ok((plan, written))
+        Ok((card, written))
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn device<'i>(&self, _: &'i [u8]) -> Result<(CardPlan<'i>, Option<Written>)> {
+    fn device<'i>(&self, _: &'i [u8]) -> Result<(CardBlocks<'i>, Option<Written>)> {
         bail!(
             "{}: a device, and this system cannot be asked what it is used for; write a file and \
              copy it to the card with other means",
@@ -186,7 +186,7 @@ impl Card {
     }
 
     #[cfg(target_os = "linux")]
-    fn device<'i>(&self, image: &'i [u8]) -> Result<(CardPlan<'i>, Option<Written>)> {
+    fn device<'i>(&self, image: &'i [u8]) -> Result<(CardBlocks<'i>, Option<Written>)> {
         use crate::medium::Disk;
         use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
@@ -213,10 +213,10 @@ impl Card {
         drop(file);
         let cautions = disk.cautions();
         cautions.iter().for_each(|caution| note(&format!("  {caution}")));
-        let plan = self.plan(image, Some(BlockCount::for_bytes(disk.bytes)))?;
-        self.show_plan(&plan);
+        let card = self.card(image, Some(BlockCount::for_bytes(disk.bytes)))?;
+        self.show(&card);
         if self.dry_run {
-            return Ok((plan, None));
+            return Ok((card, None));
         }
         let instead = if disk.uses.is_empty() { "take another" } else { "unmount it" };
         self.refuse(&cautions, instead)?;
@@ -225,16 +225,16 @@ impl Card {
         // The system's own word on whether anyone uses it, where nobody was told to do it anyway.
         let exclusive = if disk.uses.is_empty() { rustix::fs::OFlags::EXCL.bits() } else { 0 };
         let file = open(File::options().write(true).custom_flags(exclusive.cast_signed()))?;
-        let written = write_with_bar(&mut FileMedium::new(&file), &plan)
+        let written = write_with_bar(&mut FileMedium::new(&file), &card)
             .with_context(|| format!("{shown}: the card is not finished"))?;
         if !disk.uses.is_empty() {
             note("it was in use: take the card out before whatever uses it writes to it again");
         }
-        Ok((plan, Some(written)))
+        Ok((card, Some(written)))
     }
 
-    fn show_plan(&self, plan: &CardPlan<'_>) {
-        let size = bytes(plan.image_blocks().bytes() as f64);
+    fn show(&self, card: &CardBlocks<'_>) {
+        let size = bytes(card.image_blocks().bytes() as f64);
         let what = match self.layout {
             LayoutArg::Fat32 => format!("a FAT32 partition with {} of {size}", self.name),
             LayoutArg::Raw => format!("a raw partition with the image of {size}"),
@@ -242,8 +242,8 @@ impl Card {
         note(&format!(
             "{} <- {what} in one piece at block {}, on a card of {}",
             self.output.display(),
-            plan.image_start().0,
-            bytes(plan.blocks().bytes() as f64)
+            card.image_start().0,
+            bytes(card.blocks().bytes() as f64)
         ));
     }
 
@@ -278,18 +278,18 @@ impl Card {
         Ok(())
     }
 
-    fn report(&self, plan: &CardPlan<'_>, written: Option<Written>) -> Report<'_> {
+    fn report(&self, card: &CardBlocks<'_>, written: Option<Written>) -> Report<'_> {
         Report {
             image: self.image.display().to_string(),
             target: self.output.display().to_string(),
             device: matches!(kind(&self.output), Ok(Kind::Device)),
             layout: self.layout,
             file: matches!(self.layout, LayoutArg::Fat32).then_some(&self.name),
-            card_bytes: plan.blocks().bytes(),
-            partition_first_block: plan.partition().start.0,
-            partition_blocks: plan.partition().count.0,
-            image_first_block: plan.image_start().0,
-            image_blocks: plan.image_blocks().0,
+            card_bytes: card.blocks().bytes(),
+            partition_first_block: card.partition().start.0,
+            partition_blocks: card.partition().count.0,
+            image_first_block: card.image_start().0,
+            image_blocks: card.image_blocks().0,
             written: written.map(|written| Times {
                 blocks: written.blocks.0,
                 write_seconds: written.write.as_secs_f64(),
@@ -341,16 +341,16 @@ fn show(found: Option<&Contents>) {
     lines.iter().for_each(|line| note(&format!("  {line}")));
 }
 
-fn write_with_bar(medium: &mut impl Medium, plan: &CardPlan<'_>) -> Result<Written> {
+fn write_with_bar(medium: &mut impl Medium, card: &CardBlocks<'_>) -> Result<Written> {
     let bar = |phase| {
         let what = match phase {
             Phase::Write => "write",
             Phase::Verify => "verify",
         };
-        (phase, progress(plan.end().0.into(), what))
+        (phase, progress(card.end().0.into(), what))
     };
     let mut now = bar(Phase::Write);
-    let written = write(medium, plan, &mut |phase, blocks| {
+    let written = write(medium, card, &mut |phase, blocks| {
         if phase != now.0 {
             now.1.finish_and_clear();
             now = bar(phase);

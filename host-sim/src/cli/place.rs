@@ -1,53 +1,53 @@
-//! The subcommand that places neurons: all layers, some of them, or the parts of several machines.
+//! The subcommand that places neurons: for a card, by one method, or in parts on several machines.
 
-use super::args::PAGE_MIB;
+use super::args::{CARD, PAGE_MIB, page_blocks};
 use crate::cost::Preset;
-use crate::machine::{self, collapse_gap};
 use crate::placement::admission::hot_prefix;
-use crate::placement::{self, Method, Part, PlaceOptions, Placement, ReadCost, pages, refine};
+use crate::placement::{self, Method, Part, PlaceOptions, Placement, ReadCost, steps};
 use crate::process::output::{check_path, note, progress};
 use crate::profile::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
-use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_hal::BlockCount;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// How several machines place one model.
 const ON_SEVERAL_MACHINES: &str = "\
-On several machines, here with Slurm, 32 layers in four parts; the result is the same to the byte:
+On several machines, here with Slurm, 32 layers in four parts; the result is the same to the byte as that
+of `ripple place big.trace --method coactivation`:
   sbatch --wait --array=0-3 --cpus-per-task=2 --mem=8G --wrap \\
     'a=$((SLURM_ARRAY_TASK_ID * 8)); ripple place big.trace --layers $a..$((a + 8)) -o part-$a'
   ripple place --merge part-* -o big.placement";
 
-/// Order the neurons of each layer.
+/// Order the neurons of each layer: for a card, unless --method or --layers says otherwise.
 #[derive(Args)]
 #[command(after_help = ON_SEVERAL_MACHINES)]
 pub struct Place {
     /// Trace of profiling text.
     #[arg(required_unless_present = "merge")]
     trace: Option<PathBuf>,
-    /// How to order them.
-    #[arg(long, value_enum, default_value_t = Method::Coactivation)]
-    method: Method,
+    /// Order them like this, without pages, and not for a card.
+    #[arg(long, value_enum)]
+    method: Option<Method>,
     /// Share of all bundles to put in front of their layers, most frequent first, to be held in RAM.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     hot: f64,
     /// Seed of the random order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Place for what reads cost on this card, and give tokens pages: copies of the bundles they are
-    /// likely to need.
-    #[arg(long, conflicts_with_all = ["method", "layers", "merge"], value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
-    card: Option<&'static Preset>,
+    /// Card to place for: neurons are ordered for what its reads cost, and tokens get pages, copies of
+    /// the bundles they are likely to need.
+    #[arg(long, default_value = CARD, conflicts_with_all = ["method", "layers", "merge"], value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
+    card: &'static Preset,
     /// Room on the card for pages, in MiB; 0 for none.
-    #[arg(long, default_value_t = PAGE_MIB, requires = "card")]
+    #[arg(long, default_value_t = PAGE_MIB, conflicts_with_all = ["method", "layers", "merge"])]
     page_mib: u32,
     /// Staging that reads will have, both halves, in blocks; without it, as `ripple run` has.
-    #[arg(long, requires = "card", value_parser = value_parser!(u32).range(2..=65536))]
+    #[arg(long, conflicts_with_all = ["method", "layers", "merge"], value_parser = value_parser!(u32).range(2..=65536))]
     staging: Option<u32>,
-    /// Place only layers A to B - 1, and write a part.
+    /// Place only layers A to B - 1, by co-activation unless --method says otherwise, and write a part.
     #[arg(long, value_name = "A..B", value_parser = layer_range)]
     layers: Option<Range<usize>>,
     /// Join these parts, which hold every layer once.
@@ -89,18 +89,15 @@ impl Place {
             trace.layers(),
             path.display()
         );
-        let options = PlaceOptions { seed: self.seed, hot: hot_prefix(&trace, self.hot) };
-        if let Some(card) = self.card {
-            return self.write(&place_for_card(
-                &trace,
-                card,
-                &options,
-                self.staging.map(BlockCount),
-                self.page_mib,
-            )?);
+        if self.method.is_none() && self.layers.is_none() {
+            let staging = self.staging.map(BlockCount);
+            let pages = page_blocks(self.page_mib);
+            return self.write(&place_for_card(&trace, self.card, staging, self.hot, pages)?);
         }
+        let method = self.method.unwrap_or(Method::Coactivation);
+        let options = PlaceOptions { seed: self.seed, hot: hot_prefix(&trace, self.hot) };
         let bar = progress((layers.len() * trace.neurons()) as u64, "place");
-        let part = Part::place(&trace, self.method, &options, layers, &|n| bar.inc(n))?;
+        let part = Part::place(&trace, method, &options, layers, &|n| bar.inc(n))?;
         bar.finish_and_clear();
         if self.layers.is_none() {
             return self.write(&Part::merge(vec![(path.display().to_string(), part)])?);
@@ -112,7 +109,7 @@ impl Place {
             part.layers().start,
             part.layers().end,
             trace.layers(),
-            self.method,
+            method,
             self.output.display()
         ));
         Ok(())
@@ -142,32 +139,20 @@ impl Place {
     }
 }
 
-/// Places for one card, with pages where the trace names its tokens.
+/// [`placement::place_for_card`] with a progress bar, and with the cost of reads on `card`.
 pub fn place_for_card(
     trace: &Trace,
     card: &Preset,
-    options: &PlaceOptions,
     staging: Option<BlockCount>,
-    page_mib: u32,
+    cache_share: f64,
+    page_blocks: u64,
 ) -> Result<Placement> {
     let stride = trace.bundle_bytes().next_multiple_of(4).max(8);
-    let layer = BlockCount::for_bytes(trace.neurons() as u64 * u64::from(stride));
-    let staging = staging.unwrap_or_else(|| machine::staging(card, layer));
-    let gap = collapse_gap(card, staging);
-    let cost = ReadCost::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2));
-    let bar = progress(trace.layers() as u64, "place");
-    let by = |method| placement::place(trace, method, options, &|_| ());
-    let starts = [by(Method::Frequency)?, by(Method::Coactivation)?];
-    let placement = refine(trace, &starts.each_ref(), &cost, &|| bar.inc(1))?;
+    let cost = ReadCost::on(card, stride, trace.neurons(), staging);
+    let bar = progress(steps(trace, page_blocks), "place");
+    let placed = placement::place_for_card(trace, &cost, cache_share, page_blocks, &|| bar.inc(1))?;
     bar.finish_and_clear();
-    if page_mib == 0 || trace.ids().is_empty() {
-        return Ok(placement);
-    }
-    let bar = progress(trace.layers() as u64, "pages");
-    let blocks = u64::from(page_mib) * ((1 << 20) / BLOCK_BYTES as u64);
-    let pages = pages(trace, &placement, &cost, blocks, &|| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(placement.with_pages(Some(pages)))
+    Ok(placed)
 }
 
 /// Layers as `A..B`, B itself not among them.

@@ -1,12 +1,11 @@
 //! From a model and a text to an image, in memory: trace, place, pack.
 
+use super::args::page_blocks;
 use super::place::place_for_card;
 use crate::cost::Preset;
 use crate::model::Model;
 use crate::model::text::read_tokens;
 use crate::pack::pack_as;
-use crate::placement::PlaceOptions;
-use crate::placement::admission::hot_prefix;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output::progress;
 use crate::profile::record::record;
@@ -48,9 +47,8 @@ pub fn prepare(model: &Model, text: &Path, target: &Target) -> Result<Prepared> 
     let bundle_bytes = format.geometry(model).bundle_layout().stride();
     let trace = record(model, &name, tokens, &|n| bar.inc(n)).of_bundles(bundle_bytes);
     bar.finish_and_clear();
-    let options =
-        PlaceOptions { hot: hot_prefix(&trace, target.cache_share), ..PlaceOptions::default() };
-    let placement = place_for_card(&trace, target.card, &options, target.staging, target.page_mib)?;
+    let Target { card, staging, cache_share, page_mib, .. } = *target;
+    let placement = place_for_card(&trace, card, staging, cache_share, page_blocks(page_mib))?;
     let active: Vec<f64> =
         (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
     let image = pack_as(format, model, &placement, &active)?;

@@ -1,6 +1,6 @@
 //! `ripple report`: a page of HTML that shows a model, its placement and what reads cost.
 
-use super::args::{MachineArgs, PAGE_MIB};
+use super::args::{MachineArgs, PAGE_MIB, page_blocks};
 use super::place::place_for_card;
 use super::texts::{Texts, Traced};
 use crate::bench::policy::Policy;
@@ -9,11 +9,9 @@ use crate::cost::Preset;
 use crate::html::page;
 use crate::machine::{Machine, Mapped, header};
 use crate::pack::pack;
-use crate::placement::PlaceOptions;
-use crate::placement::admission::hot_prefix;
 use crate::predictor::PredictorChoice;
 use crate::process::output::{self, check_path, note, progress, write_whole};
-use crate::study::{Plan, Study};
+use crate::study::{Scope, Study};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, value_parser};
 use ripple_hal::BlockCount;
@@ -107,13 +105,13 @@ impl ReportArgs {
         let settings = Settings {
             core: self.machine.core,
             staging: self.machine.staging.map(BlockCount),
-            page_blocks: u64::from(self.page_mib) * 2048,
+            page_blocks: page_blocks(self.page_mib),
             policies: Policy::ALL.iter().map(|policy| policy.name.to_owned()).collect(),
             ablations: false,
         };
-        let plan = Plan { settings, machine: &machine, cache, caches, machines, layer };
-        let bar = progress(plan.steps(), "report");
-        let study = Study::of(&case, &plan, image.as_ref(), self.generate, &|| bar.inc(1));
+        let scope = Scope { settings, machine: &machine, cache, caches, machines, layer };
+        let bar = progress(scope.steps(), "report");
+        let study = Study::of(&case, &scope, image.as_ref(), self.generate, &|| bar.inc(1));
         bar.finish_and_clear();
         study
     }
@@ -121,11 +119,10 @@ impl ReportArgs {
     /// The model, placed for the card and packed; nothing where there are traces only.
     fn image(&self, traced: &Traced, cache: f64) -> Result<Option<Arc<[u8]>>> {
         let Some(model) = &traced.model else { return Ok(None) };
-        let options =
-            PlaceOptions { hot: hot_prefix(&traced.profile, cache), ..PlaceOptions::default() };
         let staging = self.machine.staging.map(BlockCount);
-        let placement =
-            place_for_card(&traced.profile, self.machine.card, &options, staging, self.page_mib)?;
+        let page_blocks = page_blocks(self.page_mib);
+        let (profile, card) = (&traced.profile, self.machine.card);
+        let placement = place_for_card(profile, card, staging, cache, page_blocks)?;
         Ok(Some(pack(model, &placement, &PredictorChoice::Exact, &[])?.into()))
     }
 

@@ -91,7 +91,7 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts:
     let dense = &report.dense;
     if dense.bytes > 0.0 {
         lines.push(format!(
-            "  dense    {} a token in {:.1} reads, card {:.2} ms: every weight not mapped or cached, once a pass",
+            "  dense    {} a token in {:.1} reads, card {:.2} ms: a pass reads all not mapped or cached",
             bytes(dense.bytes),
             dense.reads,
             dense.io_ns / 1e6

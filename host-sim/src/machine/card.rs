@@ -4,7 +4,7 @@
 //! Knows nothing of what the bytes are or who computes meanwhile.
 
 use super::clock::VirtualClock;
-use super::contents::{Contents, WithRoom};
+use super::contents::{Contents, WithSpare};
 use crate::cost::{PS_PER_NS, Timing};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange, WriteDevice};
 use serde::{Deserialize, Serialize};
@@ -181,11 +181,11 @@ impl<B: Contents> BlockDevice for SimCard<B> {
 }
 
 /// A write costs what a read of its size does; no card is as fast. It is not counted as a read.
-impl<B: Contents> WriteDevice for SimCard<WithRoom<B>> {
+impl<B: Contents> WriteDevice for SimCard<WithSpare<B>> {
     fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), OutOfRange> {
         let blocks = self.image.blocks();
         OutOfRange::check(start, src, blocks)?;
-        if start < self.image.room_at() {
+        if start < self.image.spare_at() {
             // The image is not written.
             let count = BlockCount(src.len() as u32);
             return Err(OutOfRange { start, count, blocks });

@@ -13,42 +13,42 @@ pub trait Contents {
     fn copy(&self, start: BlockIdx, dst: &mut [Block]);
 }
 
-/// An image with room behind it that can be written.
+/// An image with spare blocks behind it that can be written.
 #[derive(Clone)]
-pub struct WithRoom<B> {
+pub struct WithSpare<B> {
     image: B,
-    room: Vec<Block>,
+    spare: Vec<Block>,
 }
 
-impl<B: Contents> WithRoom<B> {
-    /// `image`, and `room` blocks of zeroes.
-    pub fn new(image: B, room: BlockCount) -> Self {
-        Self { image, room: vec![Block::ZERO; room.0 as usize] }
+impl<B: Contents> WithSpare<B> {
+    /// `image`, and `spare` blocks of zeroes behind it.
+    pub fn new(image: B, spare: BlockCount) -> Self {
+        Self { image, spare: vec![Block::ZERO; spare.0 as usize] }
     }
 
     /// Writes the blocks from `start` on: all of them are there, and none is of the image.
     pub(super) fn write(&mut self, start: BlockIdx, src: &[Block]) {
         let at = (start.0 - self.image.blocks().0) as usize;
-        self.room[at..at + src.len()].copy_from_slice(src);
+        self.spare[at..at + src.len()].copy_from_slice(src);
     }
 
-    /// Where the room begins.
-    pub(super) fn room_at(&self) -> BlockIdx {
+    /// Where the spare blocks begin.
+    pub(super) fn spare_at(&self) -> BlockIdx {
         BlockIdx(self.image.blocks().0)
     }
 }
 
-impl<B: Contents> Contents for WithRoom<B> {
+impl<B: Contents> Contents for WithSpare<B> {
     fn blocks(&self) -> BlockCount {
-        BlockCount(self.image.blocks().0 + self.room.len() as u32)
+        BlockCount(self.image.blocks().0 + self.spare.len() as u32)
     }
 
     fn copy(&self, start: BlockIdx, dst: &mut [Block]) {
         let image = self.image.blocks().0.saturating_sub(start.0) as usize;
-        let (image, room) = dst.split_at_mut(image.min(dst.len()));
+        let (image, spare) = dst.split_at_mut(image.min(dst.len()));
         self.image.copy(start, image);
         let at = (start.0 as usize + image.len()).saturating_sub(self.image.blocks().0 as usize);
-        room.copy_from_slice(&self.room[at..at + room.len()]);
+        spare.copy_from_slice(&self.spare[at..at + spare.len()]);
     }
 }
 

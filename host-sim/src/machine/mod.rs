@@ -12,7 +12,7 @@ pub mod meter;
 
 pub use card::{SimCard, Stats};
 pub use clock::VirtualClock;
-pub use contents::{Contents, WithRoom};
+pub use contents::{Contents, WithSpare};
 pub(crate) use damage::damaged;
 
 use crate::cost::{Preset, Timing};
@@ -128,7 +128,7 @@ pub struct Machine {
 }
 
 /// A decoder on a simulated card.
-pub type SimDecoder<'m> = Decoder<'m, SimCard<WithRoom<Arc<[u8]>>>, Meter>;
+pub type SimDecoder<'m> = Decoder<'m, SimCard<WithSpare<Arc<[u8]>>>, Meter>;
 
 /// Reads the header of an image in memory.
 ///
@@ -196,9 +196,9 @@ impl Machine {
     ) -> Result<SimDecoder<'m>> {
         let clock = VirtualClock::new();
         let header = header(image)?;
-        let room = self.options.spill_blocks(&header.geometry.config);
-        let image_and_room = WithRoom::new(Arc::clone(image), room);
-        let card = SimCard::new(image_and_room, self.preset.timing(), clock.clone());
+        let spare = self.options.spill_blocks(&header.geometry.config);
+        let image_and_spare = WithSpare::new(Arc::clone(image), spare);
+        let card = SimCard::new(image_and_spare, self.preset.timing(), clock.clone());
         let found = BlockCount::for_bytes(image.len() as u64);
         if found < header.blocks {
             let error = ImageError::Truncated { needed: header.blocks, found };

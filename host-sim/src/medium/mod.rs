@@ -4,7 +4,7 @@
 //! does not open at all. Knows nothing of what an image holds but its first block. The simulated
 //! card is [`SimCard`](crate::machine::SimCard).
 //!
-//! [`CardPlan`] is the card as it is to be, [`write()`] puts it on a [`Medium`], [`Disk`] is what the
+//! [`CardBlocks`] is the card as it is to be, [`write()`] puts it on a [`Medium`], [`Disk`] is what the
 //! system says about a device, [`contents`] what can be read from it.
 
 mod blocks;
@@ -12,11 +12,11 @@ mod contents;
 mod disk;
 mod fat;
 mod file;
-mod plan;
+mod layout;
 mod write;
 
 pub use contents::{Contents, contents};
 pub use disk::{Disk, DiskError, Use};
 pub use file::FileMedium;
-pub use plan::{CardPlan, Layout, PlanError};
+pub use layout::{CardBlocks, Layout, LayoutError};
 pub use write::{Medium, Phase, WriteError, Written, write};

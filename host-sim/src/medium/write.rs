@@ -1,6 +1,6 @@
 //! Writing a planned card so that it opens when, and only when, all of it is there and right.
 //!
-//! In: a [`CardPlan`], a [`Medium`]. Out: the card, written and read back. Knows nothing of files,
+//! In: a [`CardBlocks`], a [`Medium`]. Out: the card, written and read back. Knows nothing of files,
 //! devices or layouts.
 //!
 //! An image opens by its first block, which is found through block 0. So, each step on the medium
@@ -15,7 +15,7 @@
 //! A block is written whole or not at all, by any card. Power may fail at any time, and what was
 //! not synchronised yet may be lost in part and in any order.
 
-use super::plan::CardPlan;
+use super::layout::CardBlocks;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 use std::io;
 use std::time::{Duration, Instant};
@@ -108,27 +108,27 @@ pub struct Written {
 /// is missing.
 pub fn write(
     medium: &mut impl Medium,
-    plan: &CardPlan<'_>,
+    card: &CardBlocks<'_>,
     progress: &mut dyn FnMut(Phase, u32),
 ) -> Result<Written, WriteError> {
-    let first = plan.image_start();
+    let first = card.image_start();
     let started = Instant::now();
     put(medium, BlockIdx(0), &[Block::ZERO])?;
     sync(medium)?;
     put(medium, first, &[Block::ZERO])?;
     sync(medium)?;
-    for (start, blocks) in chunks(plan) {
+    for (start, blocks) in chunks(card) {
         put(medium, start, &blocks)?;
         progress(Phase::Write, blocks.len() as u32);
     }
     sync(medium)?;
     let written = Instant::now();
 
-    for (start, blocks) in chunks(plan) {
+    for (start, blocks) in chunks(card) {
         verify(medium, start, &blocks)?;
         progress(Phase::Verify, blocks.len() as u32);
     }
-    let blocks = [plan.block(first)];
+    let blocks = [card.block(first)];
     put(medium, first, &blocks)?;
     sync(medium)?;
     verify(medium, first, &blocks).inspect_err(|_| {
@@ -136,19 +136,19 @@ pub fn write(
         let _ = put(medium, first, &[Block::ZERO]).and_then(|()| sync(medium));
     })?;
     Ok(Written {
-        blocks: plan.end() - BlockIdx(0),
+        blocks: card.end() - BlockIdx(0),
         write: written - started,
         verify: written.elapsed(),
     })
 }
 
 /// All of the card, a piece at a time, without the image's first block.
-fn chunks<'p>(plan: &'p CardPlan<'_>) -> impl Iterator<Item = (BlockIdx, Vec<Block>)> + 'p {
-    (0..plan.end().0).step_by(CHUNK as usize).map(|start| {
-        let end = plan.end().0.min(start.saturating_add(CHUNK));
+fn chunks<'p>(card: &'p CardBlocks<'_>) -> impl Iterator<Item = (BlockIdx, Vec<Block>)> + 'p {
+    (0..card.end().0).step_by(CHUNK as usize).map(|start| {
+        let end = card.end().0.min(start.saturating_add(CHUNK));
         let block = |at| {
             let at = BlockIdx(at);
-            if at == plan.image_start() { Block::ZERO } else { plan.block(at) }
+            if at == card.image_start() { Block::ZERO } else { card.block(at) }
         };
         (BlockIdx(start), (start..end).map(block).collect())
     })

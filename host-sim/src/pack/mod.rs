@@ -215,12 +215,12 @@ fn write_pages(pages: &Pages, placement: &Placement, plan: &ImagePlan, image: &m
     for token in 0..geometry.config.vocab as usize {
         let mut words = vec![0; layout.cols as usize];
         words[0] = (at / BLOCK_BYTES) as u32;
-        for (layer, plan) in pages.of(token).iter().enumerate() {
-            words[1 + layer] = Page::index_word(plan.neurons.len() as u16, plan.ahead);
-            let page = &mut out[at..at + plan.blocks(stride) as usize * BLOCK_BYTES];
+        for (layer, kept) in pages.of(token).iter().enumerate() {
+            words[1 + layer] = Page::index_word(kept.neurons.len() as u16, kept.ahead);
+            let page = &mut out[at..at + kept.blocks(stride) as usize * BLOCK_BYTES];
             at += page.len();
             let held: Vec<u16> =
-                plan.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
+                kept.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
             if held.is_empty() {
                 continue;
             }

@@ -3,7 +3,8 @@
 //! In: a card's timing, the bundles' size, the longest read. Out: the time that sets of slots take,
 //! in picoseconds. Knows nothing of traces.
 
-use crate::cost::Timing;
+use crate::cost::{Preset, Timing};
+use crate::machine::{collapse_gap, staging};
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::read::collapse::collapse;
 
@@ -11,6 +12,7 @@ use ripple_kernel::read::collapse::collapse;
 #[derive(Clone, Debug)]
 pub struct ReadCost {
     stride: u32,
+    staging: BlockCount,
     gap: BlockCount,
     /// Picoseconds of a read of so many blocks, up to the longest.
     blocks: Vec<u64>,
@@ -22,7 +24,22 @@ impl ReadCost {
         // A bundle that fits no read is read anyway.
         let most = longest.0.max(stride.div_ceil(BLOCK_BYTES as u32) + 1);
         let cost = |blocks| timing.cost_ps(BlockCount(blocks).bytes());
-        Self { stride, gap, blocks: (0..=most).map(cost).collect() }
+        let staging = BlockCount(2 * longest.0);
+        Self { stride, staging, gap, blocks: (0..=most).map(cost).collect() }
+    }
+
+    /// On a card, for layers of `neurons` bundles of `stride` bytes: with this staging, both halves, or
+    /// with what suits the card, and with the gap that calibrating it gives.
+    pub fn on(card: &Preset, stride: u32, neurons: usize, given: Option<BlockCount>) -> Self {
+        let layer = BlockCount::for_bytes(neurons as u64 * u64::from(stride));
+        let staging = given.unwrap_or_else(|| staging(card, layer));
+        let gap = collapse_gap(card, staging);
+        Self { staging, ..Self::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2)) }
+    }
+
+    /// Blocks of staging, both halves.
+    pub fn staging(&self) -> BlockCount {
+        self.staging
     }
 
     /// Bytes of a bundle.

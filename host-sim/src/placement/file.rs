@@ -3,7 +3,7 @@
 //! In: a placement or a part, or such a file. Out: the other one, checked. A part's file differs
 //! by the key `first_layer`.
 
-use super::{Method, Order, PagePlan, Pages, Part, Placement, Settings, check_hot};
+use super::{LayerPage, Method, Order, Pages, Part, Placement, Settings, check_hot};
 use crate::process::failure::bad_input;
 use crate::process::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
@@ -32,25 +32,25 @@ struct Unchecked {
 }
 
 fn unpack(pages: &[Vec<Vec<u16>>], layers: usize, neurons: usize) -> Result<Pages> {
-    let mut plans = Vec::new();
+    let mut layer_pages = Vec::new();
     for (token, page) in pages.iter().enumerate() {
         ensure!(
             page.len() == layers,
             "pages of token {token}: expected {layers} layers, found {}",
             page.len()
         );
-        plans.extend(page.iter().map(|page| match page.split_first() {
-            Some((&ahead, neurons)) => PagePlan { neurons: neurons.to_vec(), ahead },
-            None => PagePlan::default(),
+        layer_pages.extend(page.iter().map(|page| match page.split_first() {
+            Some((&ahead, neurons)) => LayerPage { neurons: neurons.to_vec(), ahead },
+            None => LayerPage::default(),
         }));
     }
-    Pages::new(layers, neurons, plans)
+    Pages::new(layers, neurons, layer_pages)
 }
 
 /// The other way; nothing for no page.
-fn pack(plan: &PagePlan) -> Vec<u16> {
-    let ahead = (!plan.neurons.is_empty()).then_some(plan.ahead);
-    ahead.into_iter().chain(plan.neurons.iter().copied()).collect()
+fn pack(page: &LayerPage) -> Vec<u16> {
+    let ahead = (!page.neurons.is_empty()).then_some(page.ahead);
+    ahead.into_iter().chain(page.neurons.iter().copied()).collect()
 }
 
 impl Placement {

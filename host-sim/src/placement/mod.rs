@@ -1,7 +1,8 @@
 //! Placement: the order in which the neurons of each layer lie on the card.
 //!
-//! In: an activation trace. Out: [`Placement`], one [`Order`] a layer and how it was made, or a
-//! [`Part`] of it. Knows nothing of models, images or devices.
+//! In: an activation trace, and what reads cost. Out: [`Placement`], one [`Order`] a layer and how it was
+//! made, or a [`Part`] of it. Knows nothing of models or images. A new order is a file here, a [`Method`],
+//! and its arm in `order_layer`: commands, tables and the bench take the list from there.
 //!
 //! Layers do not depend on each other, save that the share of hot neurons is of the whole model, so
 //! several machines can place some layers each; every one needs the whole trace. With Slurm, for
@@ -9,13 +10,15 @@
 //!
 //! ```sh
 //! sbatch --wait --array=0-3 --cpus-per-task=2 --mem=8G --wrap \
-//!     'a=$((SLURM_ARRAY_TASK_ID * 8)); ripple place big.trace --layers $a..$((a + 8)) -o part-$a'
+//!     'a=$((SLURM_ARRAY_TASK_ID * 8)); ripple place big.trace --method coactivation \
+//!         --layers $a..$((a + 8)) -o part-$a'
 //! ripple place --merge part-* -o big.placement
 //! ```
 
 pub mod admission;
 mod cost;
 mod file;
+mod for_card;
 mod greedy;
 mod order;
 mod pages;
@@ -25,9 +28,10 @@ pub mod runs;
 mod wide;
 
 pub use cost::ReadCost;
+pub use for_card::{place_for_card, steps};
 pub use greedy::greedy;
 pub use order::{Order, OrderError, expected_reads, path_weight};
-pub use pages::{PagePlan, Pages, pages};
+pub use pages::{LayerPage, Pages, pages};
 pub use part::Part;
 pub use refine::refine;
 pub use wide::greedy_wide;
@@ -51,7 +55,7 @@ use std::ops::Range;
 const EXACT_NEURONS: usize = 4096;
 
 /// How neurons are ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// As in the checkpoint.
@@ -63,20 +67,15 @@ pub enum Method {
     /// By co-activation: the paper's greedy search, see [`greedy`].
     #[value(alias = "co-activation")]
     Coactivation,
-    /// By what reads cost on a card, see [`refine`]; alone, by frequency.
+    /// For what reads cost on a card: see [`place_for_card`]. Without a card, by frequency.
     #[value(skip)]
     Card,
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Identity => "identity",
-            Self::Random => "random",
-            Self::Frequency => "frequency",
-            Self::Coactivation => "coactivation",
-            Self::Card => "card",
-        })
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("card", |value| value.get_name()))
     }
 }
 

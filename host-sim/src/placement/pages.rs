@@ -25,7 +25,7 @@ const LENGTHS: [usize; 12] = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
 
 /// The page of one token in one layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PagePlan {
+pub struct LayerPage {
     /// The neurons it holds, in its order.
     pub neurons: Vec<u16>,
     /// How many of the first are read with the directory.
@@ -36,7 +36,7 @@ pub struct PagePlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
     layers: usize,
-    plans: Vec<PagePlan>,
+    layer_pages: Vec<LayerPage>,
 }
 
 impl Pages {
@@ -44,16 +44,16 @@ impl Pages {
     ///
     /// # Errors
     /// When they are not whole tokens, or name neurons there are not, or one twice.
-    pub fn new(layers: usize, neurons: usize, plans: Vec<PagePlan>) -> Result<Self> {
+    pub fn new(layers: usize, neurons: usize, layer_pages: Vec<LayerPage>) -> Result<Self> {
         ensure!(
-            layers > 0 && plans.len().is_multiple_of(layers),
+            layers > 0 && layer_pages.len().is_multiple_of(layers),
             "expected {layers} pages for each token, found {} in all",
-            plans.len()
+            layer_pages.len()
         );
         let mut seen = vec![usize::MAX; neurons];
-        for (number, plan) in plans.iter().enumerate() {
+        for (number, page) in layer_pages.iter().enumerate() {
             let (token, layer) = (number / layers, number % layers);
-            for &neuron in &plan.neurons {
+            for &neuron in &page.neurons {
                 let last = seen.get_mut(usize::from(neuron));
                 ensure!(
                     last.is_some_and(|last| std::mem::replace(last, number) != number),
@@ -62,37 +62,37 @@ impl Pages {
                 );
             }
             ensure!(
-                usize::from(plan.ahead) <= plan.neurons.len(),
+                usize::from(page.ahead) <= page.neurons.len(),
                 "page of token {token} in layer {layer}: {} bundles read ahead of {}",
-                plan.ahead,
-                plan.neurons.len()
+                page.ahead,
+                page.neurons.len()
             );
         }
-        Ok(Self { layers, plans })
+        Ok(Self { layers, layer_pages })
     }
 
     /// How many tokens have pages.
     pub fn tokens(&self) -> usize {
-        self.plans.len() / self.layers
+        self.layer_pages.len() / self.layers
     }
 
     /// The pages of a token, `(layers,)`; none for a token the pages do not know.
-    pub fn of(&self, token: usize) -> &[PagePlan] {
-        self.plans.get(token * self.layers..(token + 1) * self.layers).unwrap_or(&[])
+    pub fn of(&self, token: usize) -> &[LayerPage] {
+        self.layer_pages.get(token * self.layers..(token + 1) * self.layers).unwrap_or(&[])
     }
 
     /// Bundles of all pages together.
     pub fn bundles(&self) -> usize {
-        self.plans.iter().map(|plan| plan.neurons.len()).sum()
+        self.layer_pages.iter().map(|page| page.neurons.len()).sum()
     }
 
     /// Blocks that all pages take on the card.
     pub fn blocks(&self, stride: u32) -> u64 {
-        self.plans.iter().map(|plan| plan.blocks(stride)).sum()
+        self.layer_pages.iter().map(|page| page.blocks(stride)).sum()
     }
 }
 
-impl PagePlan {
+impl LayerPage {
     /// Blocks it takes on the card.
     pub fn blocks(&self, stride: u32) -> u64 {
         Page::blocks(self.neurons.len() as u16, stride).0.into()
@@ -126,7 +126,7 @@ pub fn pages(
         positions[token as usize].push(position);
     }
     let layers = trace.layers();
-    let mut plans = vec![PagePlan::default(); vocab * layers];
+    let mut layer_pages = vec![LayerPage::default(); vocab * layers];
     let mut saved = vec![0; vocab * layers];
     for layer in 0..layers {
         let order = LayerMisses::new(trace, placement, layer);
@@ -134,26 +134,26 @@ pub fn pages(
             .par_iter()
             .map_init(|| Judge::new(&order, cost), |judge, positions| judge.page(positions))
             .collect();
-        for (token, (plan, saves)) in made.into_iter().enumerate() {
-            plans[token * layers + layer] = plan;
+        for (token, (page, saves)) in made.into_iter().enumerate() {
+            layer_pages[token * layers + layer] = page;
             saved[token * layers + layer] = saves;
         }
         done();
     }
-    keep_the_best(&mut plans, &saved, cost.stride(), most_blocks);
-    Pages::new(layers, trace.neurons(), plans)
+    keep_the_best(&mut layer_pages, &saved, cost.stride(), most_blocks);
+    Pages::new(layers, trace.neurons(), layer_pages)
 }
 
 /// Empties all pages but those that save the most for each block they take, `most_blocks` in all.
-fn keep_the_best(plans: &mut [PagePlan], saved: &[u64], stride: u32, most_blocks: u64) {
-    let mut best: Vec<usize> = (0..plans.len()).filter(|&at| saved[at] > 0).collect();
-    let worth = |at: usize| saved[at] as f64 / plans[at].blocks(stride) as f64;
+fn keep_the_best(layer_pages: &mut [LayerPage], saved: &[u64], stride: u32, most_blocks: u64) {
+    let mut best: Vec<usize> = (0..layer_pages.len()).filter(|&at| saved[at] > 0).collect();
+    let worth = |at: usize| saved[at] as f64 / layer_pages[at].blocks(stride) as f64;
     best.sort_by(|&a, &b| worth(b).total_cmp(&worth(a)).then(a.cmp(&b)));
     let mut left = most_blocks;
     for at in best {
-        match left.checked_sub(plans[at].blocks(stride)) {
+        match left.checked_sub(layer_pages[at].blocks(stride)) {
             Some(rest) => left = rest,
-            None => plans[at] = PagePlan::default(),
+            None => layer_pages[at] = LayerPage::default(),
         }
     }
 }
@@ -215,7 +215,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The page of a token that was read at `positions`, and what it saves at them.
-    fn page(&mut self, positions: &[usize]) -> (PagePlan, u64) {
+    fn page(&mut self, positions: &[usize]) -> (LayerPage, u64) {
         let neurons = self.misses.neurons.len();
         self.counts.fill(0);
         for &position in positions {
@@ -260,8 +260,8 @@ impl<'a> Judge<'a> {
         }
         let (total, length, ahead) = best;
         let neurons = ranked[..length].iter().map(|&(_, s)| self.misses.neurons[usize::from(s)]);
-        let plan = PagePlan { neurons: neurons.collect(), ahead: ahead as u16 };
-        (plan, (alone - total) * step as u64)
+        let page = LayerPage { neurons: neurons.collect(), ahead: ahead as u16 };
+        (page, (alone - total) * step as u64)
     }
 
     /// What the positions would cost with a page of `length` bundles.

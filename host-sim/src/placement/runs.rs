@@ -7,6 +7,7 @@
 use super::{Method, Order, PlaceOptions, Placement, place};
 use crate::profile::trace::{Trace, set_bits};
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -195,7 +196,7 @@ impl OrderRow {
 pub struct OrderTable {
     /// What was measured, in words.
     pub title: String,
-    /// Identity, random, frequency, co-activation.
+    /// One for each method that needs no card.
     pub rows: Vec<OrderRow>,
 }
 
@@ -226,13 +227,11 @@ pub fn order_table(profile: &Trace, held_out: &Trace) -> Result<OrderTable> {
         held_out.text(),
         held_out.tokens()
     );
-    let rows = [
-        row(Method::Identity, &[0])?,
-        row(Method::Random, &RANDOM_SEEDS)?,
-        row(Method::Frequency, &[0])?,
-        row(Method::Coactivation, &[0])?,
-    ];
-    Ok(OrderTable { title, rows: rows.into() })
+    let rows = Method::value_variants().iter().map(|&method| match method {
+        Method::Random => row(method, &RANDOM_SEEDS),
+        _ => row(method, &[0]),
+    });
+    Ok(OrderTable { title, rows: rows.collect::<Result<_>>()? })
 }
 
 impl fmt::Display for OrderTable {

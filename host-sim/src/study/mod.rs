@@ -24,7 +24,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// What is studied, besides the case.
-pub struct Plan<'a> {
+pub struct Scope<'a> {
     /// Policies, core, pages: as `ripple bench` has them.
     pub settings: Settings,
     /// The card and the cache that all but the curves are for.
@@ -88,19 +88,19 @@ pub struct About {
 }
 
 impl Study {
-    /// Studies `case`; `image` is what the runs of `plan.machines` run, `done` is told of each of
-    /// [`steps`](Plan::steps).
+    /// Studies `case`; `image` is what the runs of `scope.machines` run, `done` is told of each of
+    /// [`steps`](Scope::steps).
     ///
     /// # Errors
     /// When the traces do not fit each other, or a run fails.
     pub fn of(
         case: &Case<'_>,
-        plan: &Plan<'_>,
+        scope: &Scope<'_>,
         image: Option<&Arc<[u8]>>,
         generate: u32,
         done: &(dyn Fn() + Sync),
     ) -> Result<Self> {
-        let preset = plan.machine.preset;
+        let preset = scope.machine.preset;
         let stride = crate::bench::run::bundles(case)?.stride;
         let placed = orders::placements(case.profile, preset, stride)?;
         let activation = activation::layers(case);
@@ -111,19 +111,19 @@ impl Study {
         let matrices = matrices
             .into_par_iter()
             .map(|order| {
-                let layer = &order.placement.layers()[plan.layer];
-                matrix(case.test, plan.layer, layer, order.name)
+                let layer = &order.placement.layers()[scope.layer];
+                matrix(case.test, scope.layer, layer, order.name)
             })
             .collect();
         done();
-        let rows = plan.caches.par_iter().map(|&ratio| {
-            let rows = crate::bench::rows(case, &plan.settings, preset, ratio);
+        let rows = scope.caches.par_iter().map(|&ratio| {
+            let rows = crate::bench::rows(case, &scope.settings, preset, ratio);
             done();
             rows
         });
         let cache = rows.collect::<Result<Vec<_>>>()?.concat();
-        let budget = Budget::of(case, &cache, plan.cache)?;
-        let runs = plan.machines.par_iter().map(|machine| match image {
+        let budget = Budget::of(case, &cache, scope.cache)?;
+        let runs = scope.machines.par_iter().map(|machine| match image {
             Some(image) => {
                 let time = parts::time(image, machine, generate);
                 done();
@@ -140,17 +140,17 @@ impl Study {
             profile: (case.profile.text().to_owned(), case.profile.tokens()),
             held_out: (case.test.text().to_owned(), case.test.tokens()),
             card: preset.name.to_owned(),
-            core: plan.machine.core.name(),
-            cache: plan.cache,
-            layer: plan.layer,
+            core: scope.machine.core.name(),
+            cache: scope.cache,
+            layer: scope.layer,
             generated: generate,
         };
         Ok(Self { about, activation, orders, distances, matrices, cache, budget, parts })
     }
 }
 
-impl Plan<'_> {
-    /// Steps that a study with this plan takes.
+impl Scope<'_> {
+    /// Steps that such a study takes.
     pub fn steps(&self) -> u64 {
         (1 + self.caches.len() + self.machines.len()) as u64
     }

@@ -3,13 +3,11 @@
 //! In: a profile trace, a card. Out: [`Placed`], orders without a hot prefix, and [`OrderRuns`].
 
 use crate::cost::Preset;
-use crate::machine::{collapse_gap, staging};
 use crate::placement::runs::{RunLengths, histogram};
 use crate::placement::{Method, PlaceOptions, Placement, ReadCost, place, refine};
 use crate::profile::trace::Trace;
 use anyhow::Result;
 use rayon::prelude::*;
-use ripple_hal::BlockCount;
 use serde::Serialize;
 
 /// Name of the order by frequency.
@@ -45,10 +43,7 @@ pub fn placements(profile: &Trace, card: &Preset, stride: u32) -> Result<Vec<Pla
     let by = |method| place(profile, method, &PlaceOptions::default(), &|_| ());
     let methods = [Method::Identity, Method::Frequency, Method::Coactivation];
     let made = methods.into_par_iter().map(by).collect::<Result<Vec<_>>>()?;
-    let layer = BlockCount::for_bytes(profile.neurons() as u64 * u64::from(stride));
-    let staging = staging(card, layer);
-    let gap = collapse_gap(card, staging);
-    let cost = ReadCost::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2));
+    let cost = ReadCost::on(card, stride, profile.neurons(), None);
     let [identity, frequency, coactivation] = [0, 1, 2].map(|at: usize| made[at].clone());
     let refined = refine(profile, &[&frequency, &coactivation], &cost, &|| ())?;
     let named = [

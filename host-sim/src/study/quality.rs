@@ -156,7 +156,7 @@ fn image_window(image: &[u8], window: &[u32], options: &Options, truth: &Truth) 
     let mut memory = HostMemory::new(&MemoryPlan::for_model(&header.geometry, options));
     let options = Options { verify: false, ..*options };
     let mut decoder =
-        Decoder::open(Slice::new(image), image, memory.lend(), &options, Bundles::default())
+        Decoder::open(Slice::new(image), image, memory.lend(), &options, Wanted::default())
             .map_err(|e| anyhow!("the image cannot be opened: {e}"))?;
     let mut expected = truth.log_probabilities.iter();
     let (mut divergence, mut agreed) = (0.0, 0u32);
@@ -186,9 +186,9 @@ fn uninterrupted() -> Result<()> {
 
 /// Counts the bundles that are wanted.
 #[derive(Default)]
-struct Bundles(u64);
+struct Wanted(u64);
 
-impl Probe for Bundles {
+impl Probe for Wanted {
     fn lookup(&mut self, _layer: u32, hits: u32, misses: u32) {
         self.0 += u64::from(hits) + u64::from(misses);
     }

@@ -52,8 +52,13 @@ fn a_model_placed_for_a_card_runs_with_pages() {
         String::from_utf8_lossy(&output.get_output().stdout).into_owned()
     };
     run(&["trace", models, "--text", &text, "--tokens", "900", "-o", "t"]);
-    run(&["place", "t", "-o", "plain"]);
+    run(&["place", "t", "--method", "coactivation", "-o", "plain"]);
     run(&["place", "t", "--card", "spi", "-o", "placed"]);
+    run(&["place", "t", "-o", "default"]);
+    run(&["place", "t", "--card", "uhs-sdr104", "-o", "named"]);
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(read("default"), read("named"));
+    assert_ne!(read("default"), read("placed"));
     run(&["place", "t", "--card", "spi", "--page-mib", "0", "-o", "bare"]);
     let image = |placement: &str| {
         run(&["pack", models, "--placement", placement, "-o", "image"]);
@@ -75,7 +80,10 @@ fn what_does_not_go_with_a_card_is_refused() {
             &["place", "t", "--card", "spi", "--layers", "0..1", "-o", "p"][..],
             "cannot be used with",
         ),
-        (&["place", "t", "--page-mib", "5", "-o", "p"], "--card"),
+        (
+            &["place", "t", "--page-mib", "5", "--method", "frequency", "-o", "p"],
+            "cannot be used with",
+        ),
         (&["place", "t", "--card", "floppy", "-o", "p"], "floppy"),
         (&["bench", "--policies", "best"], "no policy is called `best`"),
     ] {

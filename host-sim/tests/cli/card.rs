@@ -22,7 +22,7 @@ fn image() -> &'static [u8] {
         let profile = format!("{MODEL}/profile.txt");
         for args in [
             &["trace", MODEL, "--text", &profile, "--tokens", "64", "-o", "trace"][..],
-            &["place", "trace", "-o", "placement"],
+            &["place", "trace", "--method", "coactivation", "-o", "placement"],
             &["pack", MODEL, "--placement", "placement", "-o", "image"],
         ] {
             ripple(folder.path(), args).success();

@@ -20,7 +20,7 @@ fn pipeline() -> &'static Path {
             &folder,
             &["trace", "story.model", "--text", &profile, "--tokens", "512", "-o", "story.trace"],
         );
-        ok(&folder, &["place", "story.trace", "-o", "story.placement"]);
+        ok(&folder, &["place", "story.trace", "--method", "coactivation", "-o", "story.placement"]);
         ok(
             &folder,
             &[

@@ -35,7 +35,7 @@ fn parts_are_joined_to_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     trace(folder);
-    place(folder, &["m.trace", "-o", "whole"]).success();
+    place(folder, &["m.trace", "--method", "coactivation", "-o", "whole"]).success();
     place(folder, &["m.trace", "--layers", "0..3", "-o", "part-0"]).success();
     place(folder, &["m.trace", "--layers", "3..4", "-o", "part-3"]).success();
     place(folder, &["--merge", "part-3", "part-0", "-o", "joined"]).success();

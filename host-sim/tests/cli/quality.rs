@@ -75,7 +75,7 @@ fn an_image_in_four_bits_is_packed_shown_run_and_measured() {
         let (trace, placement, image) = (name("trace"), name("placement"), name("image"));
         let args = ["trace", MODEL, "--text", &profile, "--tokens", "512", "--ffn", rows];
         ok(folder, &[&args[..], &["-o", &trace]].concat());
-        ok(folder, &["place", &trace, "-o", &placement]);
+        ok(folder, &["place", &trace, "--method", "coactivation", "-o", &placement]);
         let args = ["pack", MODEL, "--placement", &placement, "--ffn", rows, "--head", rows];
         ok(folder, &[&args[..], &["-o", &image]].concat());
     }
@@ -114,7 +114,7 @@ fn a_predictor_is_trained_the_same_again_and_packed() {
         json(folder, &[&args[..], &judge, &kind, &["-o", name]].concat())
     };
     ok(folder, &["trace", MODEL, "--text", &profile, "--tokens", "512", "-o", "trace"]);
-    ok(folder, &["place", "trace", "-o", "placement"]);
+    ok(folder, &["place", "trace", "--method", "coactivation", "-o", "placement"]);
     for kind in [["--planes", "4"], ["--rank", "12"]] {
         let rows = train(kind, "a");
         assert_eq!(rows, train(kind, "b"));

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use ripple_hal::BlockCount;
 use ripple_host_sim::model::Matrix;
 use ripple_host_sim::pack::pack_as;
-use ripple_host_sim::placement::{PagePlan, Pages, Placement};
+use ripple_host_sim::placement::{LayerPage, Pages, Placement};
 use ripple_host_sim::predictor::low_rank::{Factors, LowRank};
 use ripple_host_sim::predictor::signs::Thresholds;
 use ripple_host_sim::predictor::{Format, PredictorChoice};
@@ -33,7 +33,7 @@ pub fn pages(shape: Shape, tokens: &[u32], seed: u64) -> Option<Pages> {
             neurons.truncate(rng.random_range(0..=neurons.len()));
             let ahead = rng.random_range(0..=neurons.len()) as u16;
             let paged = tokens.contains(&token);
-            plans.push(if paged { PagePlan { neurons, ahead } } else { PagePlan::default() });
+            plans.push(if paged { LayerPage { neurons, ahead } } else { LayerPage::default() });
         }
     }
     (seed > 0).then(|| Pages::new(layers, shape.neurons as usize, plans).unwrap())

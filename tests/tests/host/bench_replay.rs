@@ -3,7 +3,7 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use ripple_hal::{BlockCount, BlockDevice};
-use ripple_host_sim::bench::layout::Planner;
+use ripple_host_sim::bench::Placer;
 use ripple_host_sim::bench::policy::Policy;
 use ripple_host_sim::bench::replay::{Board, Replayed, replay};
 use ripple_host_sim::cost::Preset;
@@ -98,8 +98,8 @@ fn a_replay_reads_what_a_decoder_reads() {
         let profile = structured(layers, neurons, 200, 1);
         let stride = 8 + 2 * shape.dim;
         let cost = ReadCost::new(&preset.timing(), stride, gap, BlockCount(12));
-        let planner = Planner::new(&profile, 0.1, &cost, u64::MAX);
-        let placement = planner.placement(&policy).unwrap();
+        let placer = Placer::new(&profile, 0.1, &cost, u64::MAX);
+        let placement = placer.placement(&policy).unwrap();
         paged += placement.pages().map_or(0, |pages| pages.bundles());
         let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
         let header = header(&image).unwrap();
@@ -164,7 +164,7 @@ fn replay_on(preset: &'static Preset, profile: &Trace, test: &Trace, policy: &st
     let (timing, gap, staging) = (preset.timing(), exact_gap(preset), BlockCount(128));
     let cost = ReadCost::new(&timing, 136, gap, BlockCount(64));
     let policy = Policy::by_name(policy).unwrap();
-    let placement = Planner::new(profile, 0.1, &cost, u64::MAX).placement(&policy).unwrap();
+    let placement = Placer::new(profile, 0.1, &cost, u64::MAX).placement(&policy).unwrap();
     let cache_bytes = (0.1 * (test.layers() * test.neurons()) as f64) as u32 * 136;
     let board = Board { timing: &timing, gap, core: Core::CortexM7, cache_bytes, staging };
     replay(test, bundles, &placement, &policy, &board).unwrap()

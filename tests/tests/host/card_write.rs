@@ -6,7 +6,9 @@ use ripple_hal::{
     BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, ExtentDevice, FatError, FatFile,
     OutOfRange, Partition, PartitionTable, RawPartition,
 };
-use ripple_host_sim::medium::{CardPlan, Layout, Medium, PlanError, WriteError, contents, write};
+use ripple_host_sim::medium::{
+    CardBlocks, Layout, LayoutError, Medium, WriteError, contents, write,
+};
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_tests::arbitrary;
@@ -146,8 +148,8 @@ fn opened(blocks: &Blocks) -> Vec<Vec<u8>> {
 
 fn written(image: &[u8], layout: Layout<'_>) -> Blocks {
     let mut card = Card::new(Blocks::new());
-    let plan = CardPlan::new(image, layout, None).unwrap();
-    write(&mut card, &plan, &mut |_, _| ()).unwrap();
+    let planned = CardBlocks::new(image, layout, None).unwrap();
+    write(&mut card, &planned, &mut |_, _| ()).unwrap();
     card.blocks
 }
 
@@ -198,10 +200,10 @@ fn whenever_power_fails_no_image_opens_but_a_whole_one() {
         assert_eq!(before.len(), 1);
         for layout in LAYOUTS {
             let image = &images()[0];
-            let plan = CardPlan::new(image, layout, None).unwrap();
+            let planned = CardBlocks::new(image, layout, None).unwrap();
             for left in 0.. {
                 let mut card = Card { left, ..Card::new(old.clone()) };
-                let finished = write(&mut card, &plan, &mut |_, _| ()).is_ok();
+                let finished = write(&mut card, &planned, &mut |_, _| ()).is_ok();
                 for _ in 0..24 {
                     let after = card.after_failure(&mut rng);
                     let now = opened(&after);
@@ -229,11 +231,11 @@ fn whenever_power_fails_no_image_opens_but_a_whole_one() {
 fn a_block_that_does_not_hold_is_named_and_nothing_opens() {
     for layout in LAYOUTS {
         let image = &images()[1];
-        let plan = CardPlan::new(image, layout, None).unwrap();
-        let first = plan.image_start().0;
-        for broken in [0, 1, 2047, first, first + 1, plan.end().0 - 1] {
+        let planned = CardBlocks::new(image, layout, None).unwrap();
+        let first = planned.image_start().0;
+        for broken in [0, 1, 2047, first, first + 1, planned.end().0 - 1] {
             let mut card = Card { broken: Some(broken), ..Card::new(Blocks::new()) };
-            match write(&mut card, &plan, &mut |_, _| ()).unwrap_err() {
+            match write(&mut card, &planned, &mut |_, _| ()).unwrap_err() {
                 WriteError::Mismatch { block, byte: 17, .. } => assert_eq!(block, broken),
                 error => panic!("{error}"),
             }
@@ -247,13 +249,13 @@ fn what_does_not_fit_is_refused_with_what_would() {
     let image = &images()[0];
     let error = |layout, mib: u32| {
         let blocks = BlockCount(mib << 11);
-        CardPlan::new(image, layout, Some(blocks)).map(|_| ()).unwrap_err()
+        CardBlocks::new(image, layout, Some(blocks)).map(|_| ()).unwrap_err()
     };
     match error(FAT, 16) {
-        PlanError::TooSmall { needed, raw_fits: true, .. } => {
-            assert!(CardPlan::new(image, FAT, Some(needed)).is_ok());
+        LayoutError::TooSmall { needed, raw_fits: true, .. } => {
+            assert!(CardBlocks::new(image, FAT, Some(needed)).is_ok());
             let less = BlockCount(needed.0 - 2048);
-            assert!(CardPlan::new(image, FAT, Some(less)).is_err());
+            assert!(CardBlocks::new(image, FAT, Some(less)).is_err());
         }
         error => panic!("{error}"),
     }
@@ -262,19 +264,22 @@ fn what_does_not_fit_is_refused_with_what_would() {
         "expected a card of at least 34 MiB, found one of 16.0 MiB; take a larger one, or the raw \
          layout, which fits"
     );
-    assert!(matches!(error(Layout::Raw, 1), PlanError::TooSmall { raw_fits: false, .. }));
+    assert!(matches!(error(Layout::Raw, 1), LayoutError::TooSmall { raw_fits: false, .. }));
     for name in ["", "A.B.C", "NINECHARS.IMG", "a/b", "..", "Ä.IMG"] {
-        let error = CardPlan::new(image, Layout::Fat32(name), None).map(|_| ()).unwrap_err();
-        assert!(matches!(error, PlanError::Name(_)), "{name}: {error}");
+        let error = CardBlocks::new(image, Layout::Fat32(name), None).map(|_| ()).unwrap_err();
+        assert!(matches!(error, LayoutError::Name(_)), "{name}: {error}");
     }
     let mut cut = image.clone();
     cut.truncate(image.len() - 1);
-    let error = CardPlan::new(&cut, FAT, None).map(|_| ()).unwrap_err();
-    assert!(matches!(error, PlanError::CutShort { .. }), "{error}");
-    assert!(matches!(CardPlan::new(b"no", FAT, None), Err(PlanError::Image(_))));
+    let error = CardBlocks::new(&cut, FAT, None).map(|_| ()).unwrap_err();
+    assert!(matches!(error, LayoutError::CutShort { .. }), "{error}");
+    assert!(matches!(CardBlocks::new(b"no", FAT, None), Err(LayoutError::Image(_))));
     // Bytes behind the image are not the image's.
     let more = [image.as_slice(), &[7; 1000]].concat();
-    assert_eq!(CardPlan::new(&more, FAT, None).unwrap().image_blocks().bytes(), image.len() as u64);
+    assert_eq!(
+        CardBlocks::new(&more, FAT, None).unwrap().image_blocks().bytes(),
+        image.len() as u64
+    );
 }
 
 /// Every size up to the largest cards: the plan itself is read back as firmware does.
@@ -285,10 +290,11 @@ fn cards_of_every_size_can_be_planned() {
         [34, 35, 36, 63, 64, 65, 68, 69, 100, 128, 132, 133, 260, 1000, 2048, 32 << 10, 60_906]
     {
         let blocks = BlockCount(mib << 11);
-        let mut plan = CardPlan::new(image, FAT, Some(blocks)).unwrap();
-        assert_eq!(plan.partition().count.0, blocks.0 - 2048);
-        let file = FatFile::<1>::resolve(&mut plan, "RIPPLE.IMG", &mut [Block::ZERO; 8]).unwrap();
-        assert_eq!(file.extents().as_slice()[0].device, plan.image_start(), "{mib} MiB");
-        assert!(open(ExtentDevice::new(&mut plan, file)).as_ref() == Some(image), "{mib} MiB");
+        let mut planned = CardBlocks::new(image, FAT, Some(blocks)).unwrap();
+        assert_eq!(planned.partition().count.0, blocks.0 - 2048);
+        let file =
+            FatFile::<1>::resolve(&mut planned, "RIPPLE.IMG", &mut [Block::ZERO; 8]).unwrap();
+        assert_eq!(file.extents().as_slice()[0].device, planned.image_start(), "{mib} MiB");
+        assert!(open(ExtentDevice::new(&mut planned, file)).as_ref() == Some(image), "{mib} MiB");
     }
 }

@@ -5,7 +5,7 @@ use ripple_hal::BlockCount;
 use ripple_host_sim::cost::Preset;
 use ripple_host_sim::machine::exact_gap;
 use ripple_host_sim::placement::{
-    Method, PagePlan, Pages, PlaceOptions, Placement, ReadCost, pages, place, refine,
+    LayerPage, Method, Pages, PlaceOptions, Placement, ReadCost, pages, place, refine,
 };
 use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use ripple_kernel::read::collapse::collapse;
@@ -144,7 +144,7 @@ fn pages_need_a_trace_that_names_its_tokens() {
 #[test]
 fn plans_that_cannot_be_are_refused() {
     let refuse = |layers, plans: Vec<(Vec<u16>, u16)>| {
-        let plans = plans.into_iter().map(|(neurons, ahead)| PagePlan { neurons, ahead });
+        let plans = plans.into_iter().map(|(neurons, ahead)| LayerPage { neurons, ahead });
         Pages::new(layers, 10, plans.collect()).unwrap_err().to_string()
     };
     assert!(refuse(2, vec![(vec![], 0)]).contains("expected 2 pages for each token, found 1"));

@@ -7,7 +7,7 @@ use ripple_host_sim::machine::Core;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::machine::meter::Meter;
 use ripple_host_sim::machine::{SimCard, VirtualClock};
-use ripple_host_sim::placement::{PagePlan, Pages};
+use ripple_host_sim::placement::{LayerPage, Pages};
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Stage, Usage};
@@ -31,7 +31,7 @@ const OPTIONS: Options = Options {
 fn image(shape: Shape, ahead: u16) -> Vec<u8> {
     let neurons: Vec<u16> = (0..shape.neurons as u16).step_by(3).collect();
     let count = (model(shape).config.vocab * shape.layers) as usize;
-    let plans = vec![PagePlan { neurons, ahead }; count];
+    let plans = vec![LayerPage { neurons, ahead }; count];
     let pages = Pages::new(shape.layers as usize, shape.neurons as usize, plans).unwrap();
     paged_image(shape, &PredictorChoice::Exact, &[0], Some(pages))
 }

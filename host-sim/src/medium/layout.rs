@@ -1,6 +1,6 @@
 //! The card as it is to be: a partition table, what the layout needs, and the image in one piece.
 //!
-//! In: an image, a [`Layout`], the size of the card. Out: [`CardPlan`], block by block. Knows nothing
+//! In: an image, a [`Layout`], the size of the card. Out: [`CardBlocks`], block by block. Knows nothing
 //! of how it is written. The same image gives the same card, to the last bit.
 //!
 //! ```text
@@ -37,7 +37,7 @@ pub enum Layout<'a> {
 /// Why an image cannot be put on a card.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlanError {
+pub enum LayoutError {
     /// The bytes are not an image.
     #[error("not an image as `ripple pack` writes it: {0}")]
     Image(#[from] ImageError),
@@ -88,7 +88,7 @@ pub enum PlanError {
 
 /// What every block of a card is to be; those behind the image may be anything.
 #[derive(Clone)]
-pub struct CardPlan<'a> {
+pub struct CardBlocks<'a> {
     /// What is in front of the image.
     frame: SparseBlocks,
     partition: Partition,
@@ -119,7 +119,7 @@ impl Layout<'_> {
     }
 }
 
-impl<'a> CardPlan<'a> {
+impl<'a> CardBlocks<'a> {
     /// Plans a card for `image`, whose bytes beyond what its header promises are left out.
     ///
     /// `blocks`: the size of the card; without it the smallest power of two, which is what QEMU
@@ -132,29 +132,29 @@ impl<'a> CardPlan<'a> {
         image: &'a [u8],
         layout: Layout<'_>,
         blocks: Option<BlockCount>,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, LayoutError> {
         let start = &image[..image.len().min(HEADER_BLOCKS * BLOCK_BYTES)];
         let length = Header::parse(start)?.blocks;
         let cut_short =
-            || PlanError::CutShort { expected: length.bytes(), found: image.len() as u64 };
+            || LayoutError::CutShort { expected: length.bytes(), found: image.len() as u64 };
         let image = image.get(..length.bytes() as usize).ok_or_else(cut_short)?;
 
         if let Layout::Fat32(name) = layout {
             if !is_fat_name(name) {
-                return Err(PlanError::Name(name.to_owned()));
+                return Err(LayoutError::Name(name.to_owned()));
             }
             if length.bytes() >= FAT_FILE_END {
-                return Err(PlanError::TooLong { bytes: length.bytes() });
+                return Err(LayoutError::TooLong { bytes: length.bytes() });
             }
         }
         let blocks = match blocks {
             Some(blocks) => blocks,
-            None => layout.smallest(length, true).ok_or(PlanError::TooLarge)?,
+            None => layout.smallest(length, true).ok_or(LayoutError::TooLarge)?,
         };
         if !layout.fits(length, blocks) {
-            let needed = layout.smallest(length, false).ok_or(PlanError::TooLarge)?;
+            let needed = layout.smallest(length, false).ok_or(LayoutError::TooLarge)?;
             let raw_fits = Layout::Raw.fits(length, blocks);
-            return Err(PlanError::TooSmall { needed, found: blocks, raw_fits });
+            return Err(LayoutError::TooSmall { needed, found: blocks, raw_fits });
         }
 
         // Cards of different images have different numbers, cards of the same image the same.
@@ -216,7 +216,7 @@ impl<'a> CardPlan<'a> {
     }
 }
 
-impl BlockDevice for CardPlan<'_> {
+impl BlockDevice for CardBlocks<'_> {
     type Error = OutOfRange;
 
     fn block_count(&mut self) -> Result<BlockCount, OutOfRange> {
@@ -239,10 +239,10 @@ fn file_start(
     id: u32,
     name: &str,
     length: BlockCount,
-) -> Result<BlockIdx, PlanError> {
-    let unreadable = |what: &dyn std::fmt::Display| PlanError::Unreadable(what.to_string());
+) -> Result<BlockIdx, LayoutError> {
+    let unreadable = |what: &dyn std::fmt::Display| LayoutError::Unreadable(what.to_string());
     let clusters = Clusters::of(partition.count).ok_or_else(|| unreadable(&"too few clusters"))?;
-    fat::format(frame, partition, &clusters, id, name, length).map_err(PlanError::Format)?;
+    fat::format(frame, partition, &clusters, id, name, length).map_err(LayoutError::Format)?;
     let file = FatFile::<1>::resolve(frame, name, &mut vec![Block::ZERO; HEADER_BLOCKS])
         .map_err(|error| unreadable(&error))?;
     match file.extents().as_slice() {

@@ -1,0 +1,75 @@
+//! Where a policy puts the bundles: everything it decides before the first held-out token.
+//!
+//! In: a profile trace, a card, a cache size, a policy. Out: a placement. Knows nothing of held-out
+//! text.
+
+use super::policy::Policy;
+use crate::placement::admission::hot_prefix;
+use crate::placement::{Method, PlaceOptions, Placement, ReadCost, pages, place, place_for_card};
+use crate::profile::trace::Trace;
+use anyhow::Result;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Places as policies do.
+#[derive(Debug)]
+pub struct Placer<'a> {
+    /// Activations of profiling text.
+    pub profile: &'a Trace,
+    /// The cache, as a share of all bundles.
+    pub cache_ratio: f64,
+    /// What reads cost on the card.
+    pub cost: &'a ReadCost,
+    /// Blocks of the card that pages may take.
+    pub page_blocks: u64,
+    /// What was placed, by all that a policy decides of it. What has pages has them of use to those
+    /// that want none.
+    made: RefCell<HashMap<(Method, Vec<usize>, bool), Placement>>,
+}
+
+impl<'a> Placer<'a> {
+    /// One that has placed nothing yet.
+    pub fn new(profile: &'a Trace, cache_ratio: f64, cost: &'a ReadCost, page_blocks: u64) -> Self {
+        Self { profile, cache_ratio, cost, page_blocks, made: RefCell::default() }
+    }
+
+    /// The placement that `policy` would make.
+    ///
+    /// # Errors
+    /// When the profile is empty or inconsistent.
+    pub fn placement(&self, policy: &Policy) -> Result<Placement> {
+        let share = self.cache_ratio * f64::from(policy.hot_permille) / 1000.0;
+        let hot = if policy.dense {
+            let pinned = (self.cache_ratio * self.profile.neurons() as f64) as usize;
+            vec![pinned; self.profile.layers()]
+        } else {
+            hot_prefix(self.profile, share)
+        };
+        let key = |pages| (policy.method, hot.clone(), pages);
+        if let Some(made) = self.made.borrow().get(&key(policy.pages)) {
+            return Ok(made.clone());
+        }
+        if let Some(made) = self.made.borrow().get(&key(true)) {
+            return Ok(made.clone().with_pages(None));
+        }
+        let page_blocks = if policy.pages { self.page_blocks } else { 0 };
+        let placement = if policy.method == Method::Card {
+            place_for_card(self.profile, self.cost, share, page_blocks, &|| ())?
+        } else {
+            self.by(policy.method, hot.clone(), page_blocks)?
+        };
+        self.made.borrow_mut().insert(key(policy.pages), placement.clone());
+        Ok(placement)
+    }
+
+    /// By a method that knows no card.
+    fn by(&self, method: Method, hot: Vec<usize>, page_blocks: u64) -> Result<Placement> {
+        let options = PlaceOptions { hot, ..PlaceOptions::default() };
+        let placement = place(self.profile, method, &options, &|_| ())?;
+        if page_blocks == 0 || self.profile.ids().is_empty() {
+            return Ok(placement);
+        }
+        let pages = pages(self.profile, &placement, self.cost, page_blocks, &|| ())?;
+        Ok(placement.with_pages(Some(pages)))
+    }
+}
