@@ -49,25 +49,6 @@ impl Bound {
         self.missed_bundles as f64 / self.tokens.max(1) as f64
     }
 
-    /// Layers in which MIN misses something, a token.
-    pub fn layers_per_token(&self) -> f64 {
-        self.layers_missed as f64 / self.tokens.max(1) as f64
-    }
-
-    /// Milliseconds a token that a card is busy under MIN, with bundles of `stride` bytes: what it
-    /// misses at full bandwidth, one command for each layer in which it misses something.
-    ///
-    /// The bound that benches are held against. [`floor_ms`](Self::floor_ms) is lower, since MIN
-    /// has the fewest misses but not the fewest commands; no cache that is not clairvoyant comes
-    /// near either.
-    pub fn ms(&self, timing: &Timing, stride: u32) -> f64 {
-        let line = |(a, b): (f64, f64)| {
-            a * self.layers_missed as f64 + b * f64::from(stride) * self.missed_bundles as f64
-        };
-        let most = lines_below(timing).into_iter().map(line).fold(0.0, f64::max);
-        most * 1e-9 / self.tokens.max(1) as f64
-    }
-
     /// Least milliseconds a token that a card is busy, without tail, with bundles of `stride` bytes,
     /// whatever the cache does.
     ///

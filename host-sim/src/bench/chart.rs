@@ -178,10 +178,10 @@ impl<'r> Chart<'r> {
             Some((top + at as f64 * BAR_PITCH, find(rows, model, policy)?))
         });
         let bars: Vec<_> = bars.collect();
-        let bound = bars.last().map(|(_, row)| row.bound_ms).filter(|bound| shown(*bound));
+        let bound = bars.last().map(|(_, row)| row.floor_ms).filter(|bound| shown(*bound));
         html! {
             @for (y, row) in &bars {
-                @let (from, to) = (place(row.bound_ms), place(row.io_ms).max(place(row.bound_ms)));
+                @let (from, to) = (place(row.floor_ms), place(row.io_ms).max(place(row.floor_ms)));
                 (rect(&bar(&row.policy), (x + from, *y), (to - from, BAR), ""))
                 @let (class, words) = match ours {
                     _ if row.policy == OURS => ("time", time(row.io_ms)),
@@ -225,7 +225,7 @@ fn shown(ms: f64) -> bool {
 
 /// The least and the greatest time of a panel.
 fn range(rows: &[&Row]) -> (f64, f64) {
-    let times = rows.iter().flat_map(|row| [row.io_ms, row.bound_ms]).filter(|ms| shown(*ms));
+    let times = rows.iter().flat_map(|row| [row.io_ms, row.floor_ms]).filter(|ms| shown(*ms));
     times
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), ms| (least.min(ms), most.max(ms)))
 }

@@ -6,7 +6,7 @@ use super::Row;
 use crate::plot::digits;
 
 /// What the columns are called.
-pub(super) const HEADER: [&str; 12] = [
+pub(super) const HEADER: [&str; 13] = [
     "policy",
     "ms/token",
     "io",
@@ -17,15 +17,16 @@ pub(super) const HEADER: [&str; 12] = [
     "ampl",
     "hit %",
     "p99",
-    "x bound",
+    "x floor",
     "x flash",
+    "pages",
 ];
 
 /// What they mean, beyond their names.
 pub(super) const LEGEND: &str = "Times are simulated, in ms a token: io is the card, p99 the slowest token of a \
-hundred. run: missed bundles a read; ampl: bytes read for each byte missed; x bound: io over the \
-bound, a cache of the same size that knows the future; x flash: io of llm-in-a-flash over this io, more is \
-faster.";
+hundred. run: missed bundles a read; ampl: bytes read for each byte missed; x floor: io over the \
+least that any policy with such a cache can take, one that knows the future among them; x flash: io of \
+llm-in-a-flash over this io, more is faster; pages: bytes of the card that they take, over those of the FFN.";
 
 /// The cells of `row`; `baseline` is the row of [`BASELINE`](super::BASELINE) beside it.
 pub(super) fn cells(row: &Row, baseline: Option<&Row>) -> [String; HEADER.len()] {
@@ -40,9 +41,16 @@ pub(super) fn cells(row: &Row, baseline: Option<&Row>) -> [String; HEADER.len()]
         format!("{:.2}", row.read_amplification),
         format!("{:.1}", 100.0 * row.hit_rate),
         digits(row.p99_ms),
-        factor(Some(row.io_ms / row.bound_ms)),
+        factor(Some(row.io_ms / row.floor_ms)),
         factor(baseline.map(|baseline| baseline.io_ms / row.io_ms)),
+        pages(row),
     ]
+}
+
+/// What pages take, in times the FFN.
+fn pages(row: &Row) -> String {
+    let times = row.page_bytes as f64 / row.ffn_bytes as f64;
+    if row.page_bytes == 0 { "-".to_owned() } else { digits(times) }
 }
 
 /// How many times as much; a dash where that cannot be said.

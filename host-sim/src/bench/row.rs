@@ -31,7 +31,11 @@ pub struct Row {
     pub hit_rate: f64,
     /// 99th percentile of the milliseconds a token took.
     pub p99_ms: f64,
-    /// Least milliseconds a token with any cache of the same size and any order: see
-    /// [`Bound::ms`](super::Bound::ms).
-    pub bound_ms: f64,
+    /// No policy with a cache of the same size keeps the card busy for less, in milliseconds a token: see
+    /// [`Bound::floor_ms`](super::Bound::floor_ms).
+    pub floor_ms: f64,
+    /// Bytes of the FFN on the card.
+    pub ffn_bytes: u64,
+    /// Bytes that pages take on the card besides.
+    pub page_bytes: u64,
 }

@@ -10,6 +10,7 @@ use crate::cost::Preset;
 use crate::placement::ReadCost;
 use crate::predictor::{PredictorChoice, geometry};
 use anyhow::{Context, Result, ensure};
+use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::decode::replay::Bundles;
 
 /// The rows of one model on one card with a cache of `cache_ratio` of the FFN's bytes.
@@ -32,7 +33,7 @@ pub fn rows(
     let cache_bytes = u32::try_from(bytes).context("a cache beyond 4 GiB")?;
     let core = settings.core;
     let board = Board { timing: &timing, gap, core, cache_bytes, staging };
-    let bound_ms = Bound::of(case.test, held as usize).ms(&timing, bundles.stride);
+    let floor_ms = Bound::of(case.test, held as usize).floor_ms(&timing, bundles.stride);
     let placer = Placer::new(case.profile, cache_ratio, &cost, settings.page_blocks);
     let named = settings
         .policies
@@ -46,7 +47,9 @@ pub fn rows(
             let placement = placer.placement(&policy)?;
             let replayed = replay(case.test, bundles, &placement, &policy, &board)?;
             let names = (case.name, preset.name, policy.name);
-            Ok(row(names, cache_ratio, bundles.stride, bound_ms, &replayed))
+            let page_blocks = placement.pages().map_or(0, |pages| pages.blocks(bundles.stride));
+            let row = row(names, cache_ratio, bundles, floor_ms, &replayed);
+            Ok(Row { page_bytes: page_blocks * BLOCK_BYTES as u64, ..row })
         })
         .collect()
 }
@@ -68,8 +71,8 @@ pub(crate) fn bundles(case: &Case<'_>) -> Result<Bundles> {
 fn row(
     (model, preset, policy): (&str, &str, &str),
     cache_ratio: f64,
-    stride: u32,
-    bound_ms: f64,
+    bundles: Bundles,
+    floor_ms: f64,
     replayed: &Replayed,
 ) -> Row {
     let Replayed { tokens, card, compute_ps, hits, misses, token_ps } = replayed;
@@ -78,7 +81,7 @@ fn row(
     let mut sorted = token_ps.clone();
     sorted.sort_unstable();
     let p99 = sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied();
-    let missed_bytes = misses * u64::from(stride);
+    let missed_bytes = misses * u64::from(bundles.stride);
     Row {
         model: model.to_owned(),
         preset: preset.to_owned(),
@@ -93,6 +96,8 @@ fn row(
         read_amplification: card.bytes() as f64 / missed_bytes.max(1) as f64,
         hit_rate: *hits as f64 / (hits + misses).max(1) as f64,
         p99_ms: p99.unwrap_or(0) as f64 * 1e-9,
-        bound_ms,
+        floor_ms,
+        ffn_bytes: bundles.layer_blocks().bytes() * u64::from(bundles.layers),
+        page_bytes: 0,
     }
 }

@@ -19,8 +19,8 @@ pub struct Summary {
     pub cache_ratio: f64,
     /// Models that the means are over.
     pub models: usize,
-    /// Card time of [`OURS`] over the bound.
-    pub ours_over_bound: Option<f64>,
+    /// Card time of [`OURS`] over the floor.
+    pub ours_over_floor: Option<f64>,
     /// Card time of every other policy over that of [`OURS`], in the order of the rows. Nothing
     /// where it was not run for each of the models, or one of the times is 0.
     pub over_ours: Vec<(String, Option<f64>)>,
@@ -57,8 +57,8 @@ impl Summary {
             preset: preset.to_owned(),
             cache_ratio,
             models: models.len(),
-            ours_over_bound: geometric_mean(
-                models.iter().map(|model| ours(model).map(|row| row.io_ms / row.bound_ms)),
+            ours_over_floor: geometric_mean(
+                models.iter().map(|model| ours(model).map(|row| row.io_ms / row.floor_ms)),
             ),
             over_ours: others.map(|policy| (policy.to_owned(), over_ours(policy))).collect(),
         }

@@ -42,7 +42,7 @@ fn grouped(groups: &[Vec<&Row>]) -> String {
     text
 }
 
-/// The summaries of one card: a line for the bound and each policy, a column for each cache size.
+/// The summaries of one card: a line for the floor and each policy, a column for each cache size.
 fn means(summaries: &[&Summary]) -> String {
     let Some(first) = summaries.first() else { return String::new() };
     let mut header = vec![format!("io, {}", of_models(first))];
@@ -51,7 +51,7 @@ fn means(summaries: &[&Summary]) -> String {
         let numbers = summaries.iter().map(|summary| factor(of(summary)));
         [name].into_iter().chain(numbers).collect::<Vec<_>>()
     };
-    let mut lines = vec![line(format!("{OURS} / bound"), &|summary| summary.ours_over_bound)];
+    let mut lines = vec![line(format!("{OURS} / floor"), &|summary| summary.ours_over_floor)];
     for policy in compared(summaries) {
         lines.push(line(format!("{policy} / {OURS}"), &|summary| summary.over_ours(policy)));
     }

@@ -8,7 +8,7 @@ use crate::study::Study;
 /// The section.
 pub fn section(study: &Study) -> Section {
     let mut times = series(study, |row| row.io_ms);
-    let bound = series(study, |row| row.bound_ms).into_iter().find(|(policy, _)| policy == OURS);
+    let bound = series(study, |row| row.floor_ms).into_iter().find(|(policy, _)| policy == OURS);
     times.extend(bound.map(|(_, points)| ("bound".to_owned(), points)));
     let mut hits = series(study, |row| 100.0 * row.hit_rate);
     let sizes = sizes(study).into_iter().map(percent);

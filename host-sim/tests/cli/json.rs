@@ -69,7 +69,7 @@ fn every_json_has_a_version_and_these_fields() {
         ("ripple report MODEL -o PAGE --json FILE", read("report.json")),
     ] {
         let json: Value = serde_json::from_slice(&json).unwrap();
-        assert_eq!(json["version"], 1, "{name}");
+        assert_eq!(json["version"], 2, "{name}");
         let mut fields = BTreeSet::new();
         shape(&json, "", &mut fields);
         // What this machine has installed is no part of it.

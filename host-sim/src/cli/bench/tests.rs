@@ -40,7 +40,9 @@ fn made_up(
         read_amplification: 1.0,
         hit_rate: ratio,
         p99_ms: 4.0,
-        bound_ms: 1.0,
+        floor_ms: 1.0,
+        ffn_bytes: 1,
+        page_bytes: 0,
     };
     Ok(settings.policies.iter().enumerate().map(row).collect())
 }
