@@ -2,11 +2,11 @@
 //!
 //! A model's FFN neurons lie on an SD card or eMMC as *bundles*, ordered so that neurons that fire
 //! together lie together. For every token and layer the *predictor* says which are active, the
-//! *cache* which of them are in memory, the *plan* merges the rest into few long *extents*, and
+//! *cache* which of them are in memory, *access collapse* merges the rest into few long *extents*, and
 //! *fetch* reads one extent while the neurons of the one before it are computed.
 //!
 //! ```text
-//! predictor -> cache -> plan -> fetch -> ffn -> layer -> decode -> token
+//! predictor -> cache -> collapse -> fetch -> ffn -> layer -> decode -> token
 //! ```
 //!
 //! # Example
@@ -89,24 +89,37 @@
 //!
 //! # Words
 //!
+//! One word for one thing, here and on the host:
+//!
 //! | word | meaning |
 //! |---|---|
 //! | neuron bundle | the rows of one FFN neuron, stored together: gate, up, down; or up, down |
+//! | record | what a table has one of for each index: a row, a bundle; all of one stride |
+//! | section | tables of one kind in the image: one, or one for each layer |
 //! | active set | the neurons of a layer that are not zero for this token, ascending |
-//! | pass | one run through the layers, for one or more consecutive positions |
+//! | misses | those of the active set that are not in memory |
+//! | pass | one run through the layers, for one or more positions |
 //! | chunk | the tokens of a pass |
 //! | draft | tokens that may come next; a pass verifies them all at once |
 //! | attention sinks | the first positions of a text, kept when later ones are evicted |
+//! | spill | the oldest positions of the KV cache, on the card |
 //! | predictor | finds the active set before the bundles are read |
-//! | placement | the order of the neurons on the card; decided offline, by co-activation |
+//! | placement | the order of the neurons on the card, what is hot, and the pages; decided offline |
+//! | method | how a placement orders neurons: by frequency, by co-activation, for a card |
+//! | policy | a method and what is done online, to be compared with others |
 //! | slot | a neuron's place in that order; on the board, its only name |
 //! | extent | consecutive blocks read with one command |
+//! | access collapse | makes few extents of the slots to read |
 //! | collapse gap | most unwanted blocks that are read through instead of starting a new command |
 //! | page | copies of the bundles that one token is likely to need in a layer, likeliest first |
 //! | staging | where reads arrive: two halves, one filled while the other is used |
 //! | hot prefix | the first slots of each layer, held in memory for good |
 //! | admission | which missed bundles enter the dynamic part of the cache |
 //! | mapped prefix | the first bytes of the image, where they can be addressed as memory |
+//! | plan | sizes that are settled before anything is lent or written: of memory, of an image |
+//! | layout | where the rows of a record, or an image on its card, lie |
+//! | part | on the host, some layers of a placement, made by one of several machines |
+//! | floor | on the host, the least time that any policy with such a cache keeps a card busy |
 //!
 //! # Same bits everywhere
 //!

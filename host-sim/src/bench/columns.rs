@@ -7,24 +7,13 @@ use crate::plot::digits;
 
 /// What the columns are called.
 pub(super) const HEADER: [&str; 13] = [
-    "policy",
-    "ms/token",
-    "io",
-    "compute",
-    "reads",
-    "KiB/token",
-    "run",
-    "ampl",
-    "hit %",
-    "p99",
-    "x floor",
-    "x flash",
-    "pages",
+    "policy", "ms", "io", "core", "reads", "KiB", "run", "ampl", "hit %", "p99", "x floor",
+    "x flash", "pages",
 ];
 
 /// What they mean, beyond their names.
 pub(super) const LEGEND: &str = "Times are simulated, in ms a token: io is the card, p99 the slowest token of a \
-hundred. run: missed bundles a read; ampl: bytes read for each byte missed; x floor: io over the \
+hundred. reads, KiB: a token; run: missed bundles a read; ampl: bytes read for each byte missed; x floor: io over the \
 least that any policy with such a cache can take, one that knows the future among them; x flash: io of \
 llm-in-a-flash over this io, more is faster; pages: bytes of the card that they take, over those of the FFN.";
 
