@@ -2,7 +2,7 @@
 //!
 //! In: rows, one cache size. Out: an SVG that stands by itself. Knows nothing of files.
 //!
-//! The axis is logarithmic, where a bar from zero has no meaning: every bar starts at the bound, so
+//! The axis is logarithmic, where a bar from zero has no meaning: every bar starts at the floor, so
 //! that its length is the factor above the least time possible, and all panels have the same scale
 //! for factors.
 
@@ -93,8 +93,8 @@ impl<'r> Chart<'r> {
             ratio => format!("Neuron cache: {} of the FFN.", percent(ratio)),
         };
         let reading = format!(
-            "{cache} Logarithmic axis; every bar starts at the bound: a cache of the same size that \
-             knows the future, its misses at full bandwidth. Bold: time of {OURS}. Others: times as long as {OURS}."
+            "{cache} Logarithmic axis; every bar starts at the floor, below which no policy with \
+             such a cache gets. Bold: time of {OURS}. Others: times as long as {OURS}."
         );
         let (reading_lines, legend_at) = self.paragraph(&reading, MARGIN + 38.0);
         let (legend, top) = self.legend(legend_at + 10.0);
@@ -126,13 +126,13 @@ impl<'r> Chart<'r> {
     /// The colours, left to right and then down; gives where the panels may begin.
     fn legend(&self, mut y: f64) -> (Markup, f64) {
         let (mut x, mut keys) = (MARGIN, String::new());
-        for name in self.policies.iter().copied().chain(["bound"]) {
+        for name in self.policies.iter().copied().chain(["floor"]) {
             let width = 20.0 + 6.4 * name.chars().count() as f64 + 16.0;
             if x + width > self.width() - MARGIN && x > MARGIN {
                 (x, y) = (MARGIN, y + LINE + 2.0);
             }
             keys += &match name {
-                "bound" => line("bound", (x + 7.0, y - 11.0), (x + 7.0, y + 2.0)),
+                "floor" => line("floor", (x + 7.0, y - 11.0), (x + 7.0, y + 2.0)),
                 policy => rect(&bar(policy), (x, y - 9.0), (14.0, BAR), ""),
             }
             .0;
@@ -178,7 +178,7 @@ impl<'r> Chart<'r> {
             Some((top + at as f64 * BAR_PITCH, find(rows, model, policy)?))
         });
         let bars: Vec<_> = bars.collect();
-        let bound = bars.last().map(|(_, row)| row.floor_ms).filter(|bound| shown(*bound));
+        let floor = bars.last().map(|(_, row)| row.floor_ms).filter(|floor| shown(*floor));
         html! {
             @for (y, row) in &bars {
                 @let (from, to) = (place(row.floor_ms), place(row.io_ms).max(place(row.floor_ms)));
@@ -190,10 +190,10 @@ impl<'r> Chart<'r> {
                 };
                 (text(class, (x + to + 4.0, y + BAR - 1.0), &words))
             }
-            @if let Some(bound) = bound {
-                @let x = x + place(bound);
+            @if let Some(floor) = floor {
+                @let x = x + place(floor);
                 @let end = top + (self.policies.len() - 1) as f64 * BAR_PITCH + BAR;
-                (line("bound", (x, top - 3.0), (x, end + 3.0)))
+                (line("floor", (x, top - 3.0), (x, end + 3.0)))
             }
         }
     }

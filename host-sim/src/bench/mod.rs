@@ -5,10 +5,10 @@
 //! All times are simulated.
 
 mod blank;
-mod bound;
 mod chart;
 mod columns;
 mod export;
+mod floor;
 mod markdown;
 mod placer;
 pub mod policy;
@@ -18,9 +18,9 @@ pub(crate) mod run;
 mod summary;
 mod table;
 
-pub use bound::Bound;
 pub use chart::chart;
 pub use export::{csv, json};
+pub use floor::Floor;
 pub use markdown::markdown;
 pub use placer::Placer;
 pub use row::Row;

@@ -32,7 +32,7 @@ pub struct Row {
     /// 99th percentile of the milliseconds a token took.
     pub p99_ms: f64,
     /// No policy with a cache of the same size keeps the card busy for less, in milliseconds a token: see
-    /// [`Bound::floor_ms`](super::Bound::floor_ms).
+    /// [`Floor::floor_ms`](super::Floor::floor_ms).
     pub floor_ms: f64,
     /// Bytes of the FFN on the card.
     pub ffn_bytes: u64,

@@ -5,7 +5,7 @@
 use super::placer::Placer;
 use super::policy::Policy;
 use super::replay::{Board, Replayed, replay};
-use super::{Bound, Case, Row, Settings};
+use super::{Case, Floor, Row, Settings};
 use crate::cost::Preset;
 use crate::placement::ReadCost;
 use crate::predictor::{PredictorChoice, geometry};
@@ -33,7 +33,7 @@ pub fn rows(
     let cache_bytes = u32::try_from(bytes).context("a cache beyond 4 GiB")?;
     let core = settings.core;
     let board = Board { timing: &timing, gap, core, cache_bytes, staging };
-    let floor_ms = Bound::of(case.test, held as usize).floor_ms(&timing, bundles.stride);
+    let floor_ms = Floor::of(case.test, held as usize).floor_ms(&timing, bundles.stride);
     let placer = Placer::new(case.profile, cache_ratio, &cost, settings.page_blocks);
     let named = settings
         .policies

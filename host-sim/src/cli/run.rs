@@ -2,7 +2,7 @@
 
 use super::args::{MachineArgs, RequestArgs};
 use super::interactive::Conversation;
-use super::summary::{Parts, summary};
+use super::summary::{Phases, summary};
 use crate::machine::{Machine, header};
 use crate::process::failure::{Interrupted, bad_input};
 use crate::process::interrupt;
@@ -194,12 +194,12 @@ impl Stream {
 }
 
 impl Outcome {
-    fn parts(&self) -> Parts {
+    fn phases(&self) -> Phases {
         let (generated, report) = (&self.generated, &self.report);
         let prompt = generated.prompt.len().max(1) as f64;
         let all = report.bytes_per_token * report.tokens as f64;
         let decoded = report.tokens as f64 - prompt;
-        Parts {
+        Phases {
             prompt_bytes_per_token: self.prompt_bytes as f64 / prompt,
             decode_bytes_per_token: (all - self.prompt_bytes as f64) / decoded.max(1.0),
             tokens_per_pass: decoded / f64::from(generated.passes.max(1)),
@@ -217,7 +217,7 @@ struct Json<'a> {
     prompt_tokens: usize,
     generated_tokens: usize,
     end: End,
-    parts: Parts,
+    phases: Phases,
     simulated: &'a Report,
 }
 
@@ -225,7 +225,7 @@ impl Outcome {
     /// Prints the report, after the text or, with `json`, with it.
     pub fn print(&self, image: &str, machine: &Machine, json: bool) -> Result<()> {
         if !json {
-            let text = summary(&self.report, machine, &self.generated, &self.parts());
+            let text = summary(&self.report, machine, &self.generated, &self.phases());
             output::print(&format!("\n{text}"))?;
             return self.whole();
         }
@@ -235,7 +235,7 @@ impl Outcome {
             prompt_tokens: self.generated.prompt.len(),
             generated_tokens: self.generated.tokens.len(),
             end: self.generated.end,
-            parts: self.parts(),
+            phases: self.phases(),
             simulated: &self.report,
         })?;
         self.whole()

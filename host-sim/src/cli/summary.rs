@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// Prompt and generated text apart.
 #[derive(Serialize)]
-pub struct Parts {
+pub struct Phases {
     /// Bytes a token of the prompt.
     pub prompt_bytes_per_token: f64,
     /// Bytes a token fed after it.
@@ -24,7 +24,12 @@ pub struct Parts {
 }
 
 /// A few lines that say it all; every time in them is simulated, and says so.
-pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts: &Parts) -> String {
+pub fn summary(
+    report: &Report,
+    machine: &Machine,
+    generated: &Generated,
+    phases: &Phases,
+) -> String {
     let timing = machine.preset.timing();
     let speed = match timing.table {
         Some(_) => "table of measured reads".to_owned(),
@@ -66,18 +71,18 @@ pub fn summary(report: &Report, machine: &Machine, generated: &Generated, parts:
             report.reads_per_token,
             report.effective_mb_per_s
         ));
-        let drafts = match parts.drafted {
+        let drafts = match phases.drafted {
             0 => String::new(),
             drafted => format!(
                 "\n           {:.2} tokens a pass after the prompt: {} of {drafted} drafted were right",
-                parts.tokens_per_pass, parts.accepted
+                phases.tokens_per_pass, phases.accepted
             ),
         };
         lines.push(format!(
             "           {} a token of the prompt in passes of {}; {} a token after it{drafts}",
-            bytes(parts.prompt_bytes_per_token),
+            bytes(phases.prompt_bytes_per_token),
             machine.options.batch.min(generated.prompt.len() as u32),
-            bytes(parts.decode_bytes_per_token)
+            bytes(phases.decode_bytes_per_token)
         ));
         lines.push(format!(
             "  neurons  {:.1} reads a token, of {:.1} missed bundles each; {:.0} % of the active were in RAM",

@@ -1,4 +1,4 @@
-//! The budget of bytes: what a token needs, what policies read, and the bound.
+//! The budget of bytes: what a token needs, what policies read, and the floor.
 
 use super::cache::bench;
 use super::figure::{Figure, Section, Table};
@@ -18,15 +18,15 @@ pub fn section(study: &Study) -> Section {
             digits(along / KIB),
             digits(all / KIB),
             format!("{:.1}", 100.0 * all / b.whole),
-            if b.bound > 0.0 { format!("{:.2}", all / b.bound) } else { "-".to_owned() },
+            if b.floor > 0.0 { format!("{:.2}", all / b.floor) } else { "-".to_owned() },
         ]
     };
     let policies = b.policies.iter().map(|s| row(&s.policy, s.asked, s.brought_along));
     let whole = [row("the whole FFN", b.whole, 0.0), row("the active neurons", b.active, 0.0)];
-    let rows = whole.into_iter().chain(policies).chain([row("bound", b.bound, 0.0)]);
+    let rows = whole.into_iter().chain(policies).chain([row("floor", b.floor, 0.0)]);
     let (card, cache) = (&study.about.card, percent(study.about.cache));
     let caption = format!("KiB a token, {card}, neuron cache {cache} of the FFN");
-    let header = ["", "asked for", "brought along", "read", "of the FFN %", "x bound"];
+    let header = ["", "asked for", "brought along", "read", "of the FFN %", "x floor"];
     Section {
         id: "bytes",
         title: "Where the bytes go",
@@ -59,9 +59,9 @@ fn read(study: &Study) -> Figure {
             total: format!("{} KiB", digits(sum(spent) / KIB)),
         }
     };
-    let marks = [("bound", b.bound / KIB), ("active", b.active / KIB)];
+    let marks = [("floor", b.floor / KIB), ("active", b.active / KIB)];
     Figure {
-        title: "Bytes a token against the bound".to_owned(),
+        title: "Bytes a token against the floor".to_owned(),
         drawing: bars(&b.policies.iter().map(bar).collect::<Vec<_>>(), "KiB", &marks),
         reading: "Full colour is what a policy had to read, pale what its reads brought along. The dashed \
                   lines are the neurons a token makes active, and what is left of them for a cache of the \

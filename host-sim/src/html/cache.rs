@@ -8,8 +8,8 @@ use crate::study::Study;
 /// The section.
 pub fn section(study: &Study) -> Section {
     let mut times = series(study, |row| row.io_ms);
-    let bound = series(study, |row| row.floor_ms).into_iter().find(|(policy, _)| policy == OURS);
-    times.extend(bound.map(|(_, points)| ("bound".to_owned(), points)));
+    let floor = series(study, |row| row.floor_ms).into_iter().find(|(policy, _)| policy == OURS);
+    times.extend(floor.map(|(_, points)| ("floor".to_owned(), points)));
     let mut hits = series(study, |row| 100.0 * row.hit_rate);
     let sizes = sizes(study).into_iter().map(percent);
     let header: Vec<String> = std::iter::once("policy".to_owned()).chain(sizes).collect();
@@ -40,9 +40,9 @@ fn time(study: &Study, times: &[Series]) -> Figure {
         title: "Card time over cache size".to_owned(),
         drawing: Plot::curves(sizes_axis(study), y, times).finish(),
         reading:
-            "Lower is faster; the axis is logarithmic. The bound is a cache of the same size that \
-                  knows the future, its misses at full bandwidth with one command a layer: what is \
-                  between it and a curve is what that policy could still gain."
+            "Lower is faster; the axis is logarithmic. No policy with a \
+                  cache of that size can be below the floor, not even one that knows the future: what \
+                  is between it and a curve is the most that policy could still gain."
                 .to_owned(),
         also: bench(study),
     }

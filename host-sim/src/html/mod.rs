@@ -11,7 +11,7 @@ mod figure;
 mod heat;
 mod matrices;
 mod orders;
-mod parts;
+mod stages;
 
 use crate::bench::{BASELINE, OURS};
 use crate::cost::Preset;
@@ -37,8 +37,8 @@ pub fn page(study: &Study, command: &str) -> anyhow::Result<String> {
         orders::section(study),
         cache::section(study),
     ];
-    if !study.parts.is_empty() {
-        sections.push(parts::section(study));
+    if !study.times.is_empty() {
+        sections.push(stages::section(study));
     }
     sections.push(bytes::section(study));
     Ok(file(html! {
@@ -113,8 +113,8 @@ fn tiles(study: &Study) -> Vec<(String, &'static str)> {
         let times = |factor: f64| format!("{} ×", digits(factor));
         let time = format!("{} ms", digits(ours.io_ms));
         tiles.push((time, "of card time a token, ours, simulated"));
-        let bound = "as long as the bound, a cache that knows the future";
-        tiles.push((times(ours.io_ms / ours.floor_ms), bound));
+        let floor = "as long as the floor, below which no such cache gets";
+        tiles.push((times(ours.io_ms / ours.floor_ms), floor));
         let others = [
             (BASELINE, "as long takes llm-in-a-flash"),
             ("dense", "as long takes streaming all weights"),
@@ -130,7 +130,7 @@ fn tiles(study: &Study) -> Vec<(String, &'static str)> {
 
 /// Where the numbers of the cards come from.
 fn footer(study: &Study) -> Markup {
-    let mut names: Vec<&str> = study.parts.iter().map(|part| part.preset.as_str()).collect();
+    let mut names: Vec<&str> = study.times.iter().map(|part| part.preset.as_str()).collect();
     if names.is_empty() {
         names.push(&study.about.card);
     }

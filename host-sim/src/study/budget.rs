@@ -1,9 +1,9 @@
-//! Where the bytes of a token go: asked for, brought along, and what a bound says.
+//! Where the bytes of a token go: asked for, brought along, and what a floor says.
 //!
 //! In: the bench's rows of one cache size. Out: [`Budget`].
 
 use crate::bench::run::bundles;
-use crate::bench::{Bound, Case, Row};
+use crate::bench::{Case, Floor, Row};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct Budget {
     /// The active ones, in memory or not.
     pub active: f64,
     /// What a cache of the same size must read that knows the future.
-    pub bound: f64,
+    pub floor: f64,
     /// What each policy reads.
     pub policies: Vec<Spent>,
 }
@@ -51,7 +51,7 @@ impl Budget {
         Ok(Self {
             whole: all * stride,
             active: density * trace.neurons() as f64 * stride,
-            bound: Bound::of(trace, held).missed_per_token() * stride,
+            floor: Floor::of(trace, held).missed_per_token() * stride,
             policies: rows.iter().filter(|row| row.cache_ratio == share).map(spent).collect(),
         })
     }

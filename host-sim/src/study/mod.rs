@@ -7,14 +7,14 @@ mod activation;
 mod budget;
 mod coactivation;
 mod orders;
-mod parts;
 pub mod quality;
+mod stages;
 
 pub use activation::LayerActivation;
 pub use budget::{Budget, Spent};
 pub use coactivation::{Distances, MOST_CELLS, Matrix, matrix};
 pub use orders::{BINS, OrderRuns, bin_name};
-pub use parts::{PartTime, PresetTime};
+pub use stages::{PresetTime, StageTime};
 
 use crate::bench::{Case, Row, Settings};
 use crate::machine::Machine;
@@ -57,7 +57,7 @@ pub struct Study {
     /// Where the bytes of a token go, by policy.
     pub budget: Budget,
     /// Where the time of a token goes, by card.
-    pub parts: Vec<PresetTime>,
+    pub times: Vec<PresetTime>,
 }
 
 /// What was studied.
@@ -125,13 +125,13 @@ impl Study {
         let budget = Budget::of(case, &cache, scope.cache)?;
         let runs = scope.machines.par_iter().map(|machine| match image {
             Some(image) => {
-                let time = parts::time(image, machine, generate);
+                let time = stages::time(image, machine, generate);
                 done();
                 time.map(Some)
             }
             None => Ok(None),
         });
-        let parts = runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let times = runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         let about = About {
             model: case.name.to_owned(),
             layers: case.test.layers(),
@@ -145,7 +145,7 @@ impl Study {
             layer: scope.layer,
             generated: generate,
         };
-        Ok(Self { about, activation, orders, distances, matrices, cache, budget, parts })
+        Ok(Self { about, activation, orders, distances, matrices, cache, budget, times })
     }
 }
 

@@ -162,7 +162,7 @@ fn the_chart_has_a_bar_for_each_row_and_a_bound_for_each_group() {
     // One more of each in the legend.
     let is_bar = |class: &str| class.starts_with("bar ");
     assert_eq!(count(&svg, is_bar), 5 * 5 * 8 + 5);
-    assert_eq!(count(&svg, |class| class == "bound"), 5 * 8 + 1);
+    assert_eq!(count(&svg, |class| class == "floor"), 5 * 8 + 1);
     assert_eq!(count(&svg, |class| class == "card"), 8);
     assert!(text.contains("simulated"));
 }

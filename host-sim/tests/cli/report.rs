@@ -157,11 +157,11 @@ fn the_runs_are_those_of_orders() {
 #[test]
 fn the_parts_add_up_to_what_card_and_core_do() {
     let numbers = numbers();
-    let presets = numbers["parts"].as_array().unwrap();
+    let presets = numbers["times"].as_array().unwrap();
     assert_eq!(presets.len(), 8);
     for preset in presets {
         let sum = |field: &str| -> f64 {
-            preset["parts"].as_array().unwrap().iter().map(|p| p[field].as_f64().unwrap()).sum()
+            preset["stages"].as_array().unwrap().iter().map(|p| p[field].as_f64().unwrap()).sum()
         };
         let (card, core) = (sum("card_ms"), sum("core_ms"));
         let token = preset["ms_per_token"].as_f64().unwrap();

@@ -1,7 +1,7 @@
 //! The clairvoyant bound: exact misses against every possible cache, and no time below it.
 
 use proptest::prelude::*;
-use ripple_host_sim::bench::Bound;
+use ripple_host_sim::bench::Floor;
 use ripple_host_sim::cost::{Preset, Timing};
 use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use std::collections::HashMap;
@@ -96,7 +96,7 @@ proptest! {
     fn misses_are_the_fewest_of_every_possible_cache(
         sets in some_sets(2, 9), capacity in 0_usize..7,
     ) {
-        let bound = Bound::of(&trace(2, &sets), capacity);
+        let bound = Floor::of(&trace(2, &sets), capacity);
         let fewest = cheapest(&sets, 2 * NEURONS, capacity as u32, u64::from);
         prop_assert_eq!(bound.missed_bundles, fewest);
     }
@@ -106,7 +106,7 @@ proptest! {
         layers in 1_usize..5, seed in some_sets(5, 80), capacity in 0_usize..13,
     ) {
         let sets: Sets = seed.into_iter().map(|token| token[..layers].to_vec()).collect();
-        let bound = Bound::of(&trace(layers, &sets), capacity);
+        let bound = Floor::of(&trace(layers, &sets), capacity);
         let naive = scanning_misses(&sets, layers * NEURONS, capacity);
         prop_assert_eq!(bound.missed_bundles, naive);
     }
@@ -115,7 +115,7 @@ proptest! {
     #[test]
     fn no_cache_takes_less_time_on_any_card(sets in some_sets(2, 9), capacity in 0_usize..7) {
         let stride = 64;
-        let bound = Bound::of(&trace(2, &sets), capacity);
+        let bound = Floor::of(&trace(2, &sets), capacity);
         for timing in timings() {
             let one = |bundles: u32| timing.cost_ps(u64::from(bundles * stride));
             let split = |bundles: u32| match bundles {
@@ -134,7 +134,7 @@ proptest! {
     #[test]
     fn more_room_never_misses_more(sets in some_sets(2, 40)) {
         let trace = trace(2, &sets);
-        let bounds: Vec<Bound> = (0..8).map(|capacity| Bound::of(&trace, capacity)).collect();
+        let bounds: Vec<Floor> = (0..8).map(|capacity| Floor::of(&trace, capacity)).collect();
         prop_assert!(bounds.windows(2).all(|b| b[1].missed_bundles <= b[0].missed_bundles));
         prop_assert!(bounds.iter().all(|b| b.layers_missed_by_all <= b.layers_missed));
     }
@@ -147,14 +147,14 @@ fn one_layer(masks: &[u8]) -> Trace {
 
 #[test]
 fn without_room_everything_is_missed() {
-    let bound = Bound::of(&one_layer(&[0b011, 0b000, 0b111]), 0);
+    let bound = Floor::of(&one_layer(&[0b011, 0b000, 0b111]), 0);
     assert_eq!((bound.missed_bundles, bound.layers_missed, bound.layers_missed_by_all), (5, 2, 2));
     assert_eq!(bound.missed_per_token(), 5.0 / 3.0);
 }
 
 #[test]
 fn what_was_there_at_the_start_is_not_missed() {
-    let bound = Bound::of(&one_layer(&[0b111, 0b111]), 3);
+    let bound = Floor::of(&one_layer(&[0b111, 0b111]), 3);
     assert_eq!((bound.missed_bundles, bound.layers_missed), (0, 0));
     assert_eq!(bound.floor_ms(&Preset::ALL[0].timing(), 64), 0.0);
 }
@@ -162,21 +162,21 @@ fn what_was_there_at_the_start_is_not_missed() {
 /// a b a b ...: to admit each miss would miss every time.
 #[test]
 fn a_bundle_used_later_than_all_held_is_not_admitted() {
-    let bound = Bound::of(&one_layer(&[0b001, 0b010, 0b001, 0b010, 0b001, 0b010]), 1);
+    let bound = Floor::of(&one_layer(&[0b001, 0b010, 0b001, 0b010, 0b001, 0b010]), 1);
     assert_eq!(bound.missed_bundles, 3);
 }
 
 /// b is held when {a, b} is asked for, and gives its place to a only after that.
 #[test]
 fn room_is_made_only_after_the_layer_was_computed() {
-    let bound = Bound::of(&one_layer(&[0b010, 0b011, 0b001]), 1);
+    let bound = Floor::of(&one_layer(&[0b010, 0b011, 0b001]), 1);
     assert_eq!(bound.missed_bundles, 1);
 }
 
 /// Two layers of two bundles, room for two: one layer is held, the other read by one command.
 #[test]
 fn time_on_an_affine_card_is_one_command_a_layer_and_the_bytes() {
-    let bound = Bound::of(&trace(2, &vec![vec![0b011, 0b011]; 4]), 2);
+    let bound = Floor::of(&trace(2, &vec![vec![0b011, 0b011]; 4]), 2);
     assert_eq!((bound.missed_bundles, bound.layers_missed, bound.layers_missed_by_all), (8, 4, 4));
     // 1000 ns and 1 byte a nanosecond; a token reads 2 bundles of 64 bytes.
     let ms = bound.floor_ms(&Timing::affine(1000, 1_000_000_000), 64);
@@ -185,12 +185,12 @@ fn time_on_an_affine_card_is_one_command_a_layer_and_the_bytes() {
 
 #[test]
 fn no_layer_is_spared_that_needs_more_than_there_is_room_for() {
-    let bound = Bound::of(&one_layer(&[0b011; 4]), 1);
+    let bound = Floor::of(&one_layer(&[0b011; 4]), 1);
     assert_eq!((bound.missed_bundles, bound.layers_missed, bound.layers_missed_by_all), (4, 4, 4));
 }
 
 #[test]
 fn without_tokens_there_is_no_time() {
-    let bound = Bound::of(&one_layer(&[]), 1);
+    let bound = Floor::of(&one_layer(&[]), 1);
     assert_eq!(bound.floor_ms(&Preset::ALL[0].timing(), 64), 0.0);
 }

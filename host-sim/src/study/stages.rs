@@ -22,14 +22,14 @@ pub struct PresetTime {
     pub ms_per_token: f64,
     /// The stages of a step, in their order; together they are more than `ms_per_token` where the
     /// card works beside the core.
-    pub parts: Vec<PartTime>,
+    pub stages: Vec<StageTime>,
     /// The card, where every weight that is not mapped or cached is streamed.
     pub dense_card_ms: f64,
 }
 
 /// One stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PartTime {
+pub struct StageTime {
     /// Its name.
     pub stage: String,
     /// Milliseconds a token that the card was busy for it.
@@ -67,7 +67,7 @@ pub fn time(image: &Arc<[u8]>, machine: &Machine, tokens: u32) -> Result<PresetT
     let report = report(&mut decoder, machine, image, generated.fed())?;
     let picoseconds = machine.core.picoseconds() as f64;
     let stages = Stage::ALL.iter().zip(report.stages).filter(|(stage, _)| **stage != Stage::Open);
-    let parts = stages.map(|(_, stage)| PartTime {
+    let stages = stages.map(|(_, stage)| StageTime {
         card_ms: stage.counts.card_ps as f64 * 1e-9 / fed,
         core_ms: stage.counts.multiply_accumulates as f64 * picoseconds * 1e-9 / fed,
         reads: stage.counts.reads as f64 / fed,
@@ -77,7 +77,7 @@ pub fn time(image: &Arc<[u8]>, machine: &Machine, tokens: u32) -> Result<PresetT
     Ok(PresetTime {
         preset: machine.preset.name.to_owned(),
         ms_per_token: report.ms_per_token,
-        parts: parts.collect(),
+        stages: stages.collect(),
         dense_card_ms: report.dense.io_ns / 1e6,
     })
 }

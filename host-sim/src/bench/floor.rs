@@ -1,6 +1,6 @@
-//! The bound: what a cache that knows the future must still read, and the least time for it.
+//! The floor: what a cache that knows the future must still read, and the least time for it.
 //!
-//! In: a trace, a number of bundles that can be held, a card. Out: [`Bound`], and milliseconds a
+//! In: a trace, a number of bundles that can be held, a card. Out: [`Floor`], and milliseconds a
 //! token that no policy with that much memory can go below, as long as it reads a bundle when the
 //! bundle is needed and reads each layer by commands of its own. Knows nothing of placements.
 
@@ -13,7 +13,7 @@ use std::collections::BinaryHeap;
 /// The cache starts with the bundles of its choice, at no cost, since a hot prefix does. It need
 /// not admit what was read, and makes room only after all bundles of a layer were used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound {
+pub struct Floor {
     /// Tokens of the trace.
     pub tokens: usize,
     /// Fewest misses of any cache, those of Belady's MIN.
@@ -26,7 +26,7 @@ pub struct Bound {
     waits: Waits,
 }
 
-impl Bound {
+impl Floor {
     /// Replays `trace` with a cache of `capacity` bundles of any layers.
     ///
     /// O(N log N) for N active bundles, 8 bytes each of which 4 are kept.

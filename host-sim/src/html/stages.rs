@@ -2,11 +2,11 @@
 
 use super::figure::{Figure, Section, Table};
 use crate::plot::{Bar, Piece, bars, digits};
-use crate::study::{PartTime, PresetTime, Study};
+use crate::study::{PresetTime, StageTime, Study};
 
 /// The section.
 pub fn section(study: &Study) -> Section {
-    let most = study.parts.iter().map(busy).fold(0.0, f64::max);
+    let most = study.times.iter().map(busy).fold(0.0, f64::max);
     let shares = figure(
         study,
         "Shares of a token",
@@ -23,7 +23,7 @@ pub fn section(study: &Study) -> Section {
          is the core's.",
     );
     let shown: Vec<String> = shares.drawing.legend.iter().map(|(name, _)| name.clone()).collect();
-    let rows = study.parts.iter().map(|preset| {
+    let rows = study.times.iter().map(|preset| {
         let parts = parts(preset);
         let of =
             |name: &String| parts.iter().find(|part| part.name == *name).map_or(0.0, |p| p.value);
@@ -50,19 +50,19 @@ pub fn section(study: &Study) -> Section {
 
 /// What the card does in each stage, and then the core.
 fn parts(preset: &PresetTime) -> Vec<Piece> {
-    let piece = |who: &str, kind: &str, stage: &PartTime, value: f64| Piece {
+    let piece = |who: &str, kind: &str, stage: &StageTime, value: f64| Piece {
         name: format!("{who}: {}", stage.stage),
         class: format!("{kind} {}", stage.stage),
         value,
     };
-    let card = preset.parts.iter().map(|part| piece("card", "fill", part, part.card_ms));
-    let core = preset.parts.iter().map(|part| piece("core", "pale", part, part.core_ms));
+    let card = preset.stages.iter().map(|part| piece("card", "fill", part, part.card_ms));
+    let core = preset.stages.iter().map(|part| piece("core", "pale", part, part.core_ms));
     card.chain(core).collect()
 }
 
 /// Card and core together.
 fn busy(preset: &PresetTime) -> f64 {
-    preset.parts.iter().map(|part| part.card_ms + part.core_ms).sum()
+    preset.stages.iter().map(|part| part.card_ms + part.core_ms).sum()
 }
 
 /// A bar for each card; `full` is what would be as long as there is room.
@@ -75,7 +75,7 @@ fn figure(study: &Study, title: &str, full: impl Fn(&PresetTime) -> f64, reading
     };
     Figure {
         title: title.to_owned(),
-        drawing: bars(&study.parts.iter().map(bar).collect::<Vec<_>>(), "ms", &[]),
+        drawing: bars(&study.times.iter().map(bar).collect::<Vec<_>>(), "ms", &[]),
         reading: reading.to_owned(),
         also: "ripple run IMAGE --card CARD --speculate 0".to_owned(),
     }
