@@ -118,7 +118,7 @@
 //! | mapped prefix | the first bytes of the image, where they can be addressed as memory |
 //! | plan | sizes that are settled before anything is lent or written: of memory, of an image |
 //! | layout | where the rows of a record, or an image on its card, lie |
-//! | part | on the host, some layers of a placement, made by one of several machines |
+//! | part | what one layer has of a section, or the section where no layer has any |
 //! | floor | on the host, the least time that any policy with such a cache keeps a card busy |
 //!
 //! # Same bits everywhere

@@ -3,7 +3,7 @@
 use super::args::{CARD, PAGE_MIB, page_blocks};
 use crate::cost::Preset;
 use crate::placement::admission::hot_prefix;
-use crate::placement::{self, Method, Part, PlaceOptions, Placement, ReadCost, steps};
+use crate::placement::{self, Method, PartialPlacement, PlaceOptions, Placement, ReadCost, steps};
 use crate::process::output::{check_path, note, progress};
 use crate::profile::trace::Trace;
 use anyhow::{Context, Result, ensure};
@@ -97,10 +97,10 @@ impl Place {
         let method = self.method.unwrap_or(Method::Coactivation);
         let options = PlaceOptions { seed: self.seed, hot: hot_prefix(&trace, self.hot) };
         let bar = progress((layers.len() * trace.neurons()) as u64, "place");
-        let part = Part::place(&trace, method, &options, layers, &|n| bar.inc(n))?;
+        let part = PartialPlacement::place(&trace, method, &options, layers, &|n| bar.inc(n))?;
         bar.finish_and_clear();
         if self.layers.is_none() {
-            return self.write(&Part::merge(vec![(path.display().to_string(), part)])?);
+            return self.write(&PartialPlacement::merge(vec![(path.display().to_string(), part)])?);
         }
         part.write(&self.output)?;
         note(&format!(
@@ -116,8 +116,8 @@ impl Place {
     }
 
     fn merge(&self) -> Result<()> {
-        let part = |path: &PathBuf| Ok((path.display().to_string(), Part::read(path)?));
-        self.write(&Part::merge(self.merge.iter().map(part).collect::<Result<_>>()?)?)
+        let part = |path: &PathBuf| Ok((path.display().to_string(), PartialPlacement::read(path)?));
+        self.write(&PartialPlacement::merge(self.merge.iter().map(part).collect::<Result<_>>()?)?)
     }
 
     fn write(&self, placement: &Placement) -> Result<()> {

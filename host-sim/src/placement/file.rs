@@ -3,7 +3,7 @@
 //! In: a placement or a part, or such a file. Out: the other one, checked. A part's file differs
 //! by the key `first_layer`.
 
-use super::{LayerPage, Method, Order, Pages, Part, Placement, Settings, check_hot};
+use super::{LayerPage, Method, Order, Pages, PartialPlacement, Placement, Settings, check_hot};
 use crate::process::failure::bad_input;
 use crate::process::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
@@ -83,7 +83,7 @@ impl Placement {
     }
 }
 
-impl Part {
+impl PartialPlacement {
     /// Reads the part of a placement at `path`.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Part {
 }
 
 /// Gives the layers at `path`, their pages, and whether they are but a part.
-fn parse(path: &Path) -> Result<(Part, Option<Pages>, bool)> {
+fn parse(path: &Path) -> Result<(PartialPlacement, Option<Pages>, bool)> {
     let text = std::fs::read_to_string(path).context("the file cannot be read")?;
     let file: Unchecked = serde_json::from_str(&text)
         .context("expected JSON as `ripple place` writes it; place again")?;
@@ -145,11 +145,11 @@ fn parse(path: &Path) -> Result<(Part, Option<Pages>, bool)> {
     let layers: Vec<_> = file.layers.iter().enumerate().map(check).collect::<Result<_>>()?;
     let Unchecked { model, method, settings, hot, first_layer, pages, neurons, .. } = file;
     let pages = pages.map(|pages| unpack(&pages, hot.len(), neurons)).transpose()?;
-    let part = Part { model, method, settings, hot, first, layers };
+    let part = PartialPlacement { model, method, settings, hot, first, layers };
     Ok((part, pages, first_layer.is_some()))
 }
 
-fn write(part: &Part, pages: Option<&Pages>, is_part: bool, path: &Path) -> Result<()> {
+fn write(part: &PartialPlacement, pages: Option<&Pages>, is_part: bool, path: &Path) -> Result<()> {
     let mut head = vec![
         ("format", json!(FORMAT)),
         ("model", json!(part.model)),

@@ -1,7 +1,7 @@
 //! Placement: the order in which the neurons of each layer lie on the card.
 //!
 //! In: an activation trace, and what reads cost. Out: [`Placement`], one [`Order`] a layer and how it was
-//! made, or a [`Part`] of it. Knows nothing of models or images. A new order is a file here, a [`Method`],
+//! made, or a [`PartialPlacement`]. Knows nothing of models or images. A new order is a file here, a [`Method`],
 //! and its arm in `order_layer`: commands, tables and the bench take the list from there.
 //!
 //! Layers do not depend on each other, save that the share of hot neurons is of the whole model, so
@@ -22,7 +22,7 @@ mod for_card;
 mod greedy;
 mod order;
 mod pages;
-mod part;
+mod partial;
 mod refine;
 pub mod runs;
 mod wide;
@@ -32,7 +32,7 @@ pub use for_card::{place_for_card, steps};
 pub use greedy::greedy;
 pub use order::{Order, OrderError, expected_reads, path_weight};
 pub use pages::{LayerPage, Pages, pages};
-pub use part::Part;
+pub use partial::PartialPlacement;
 pub use refine::refine;
 pub use wide::greedy_wide;
 
@@ -110,7 +110,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// A part that holds every layer.
-    all: Part,
+    all: PartialPlacement,
     pages: Option<Pages>,
 }
 
@@ -125,7 +125,8 @@ impl Placement {
         let settings = Settings { text: String::new(), tokens: 0, seed: None };
         let (hot, layers) = (vec![0; layers], vec![order; layers]);
         let model = model.to_owned();
-        let all = Part { model, method: Method::Identity, settings, hot, first: 0, layers };
+        let all =
+            PartialPlacement { model, method: Method::Identity, settings, hot, first: 0, layers };
         Self { all, pages: None }
     }
 
@@ -161,7 +162,7 @@ impl Placement {
 
     /// The same with other orders, found by `method`.
     fn with_layers(self, method: Method, layers: Vec<Order>) -> Self {
-        Self { all: Part { method, layers, ..self.all }, ..self }
+        Self { all: PartialPlacement { method, layers, ..self.all }, ..self }
     }
 
     /// The same placement with other pages, or none.
@@ -202,7 +203,7 @@ pub fn place(
     options: &PlaceOptions,
     done: &(dyn Fn(u64) + Sync),
 ) -> Result<Placement> {
-    let all = Part::place(trace, method, options, 0..trace.layers(), done)?;
+    let all = PartialPlacement::place(trace, method, options, 0..trace.layers(), done)?;
     Ok(Placement { all, pages: None })
 }
 

@@ -1,7 +1,7 @@
 //! Layers placed on several machines and joined are the placement that one machine makes.
 
 use ripple_host_sim::placement::admission::hot_prefix;
-use ripple_host_sim::placement::{Method, Part, PlaceOptions, Placement, place};
+use ripple_host_sim::placement::{Method, PartialPlacement, PlaceOptions, Placement, place};
 use ripple_host_sim::profile::trace::Trace;
 use ripple_tests::synthetic::Synthetic;
 use std::ops::Range;
@@ -12,12 +12,17 @@ fn options(trace: &Trace) -> PlaceOptions {
 }
 
 /// Places some layers, through a file.
-fn part(trace: &Trace, method: Method, layers: Range<usize>, folder: &Path) -> (String, Part) {
+fn part(
+    trace: &Trace,
+    method: Method,
+    layers: Range<usize>,
+    folder: &Path,
+) -> (String, PartialPlacement) {
     let name = format!("{}..{}", layers.start, layers.end);
     let path = folder.join(&name);
-    let part = Part::place(trace, method, &options(trace), layers, &|_| {}).unwrap();
+    let part = PartialPlacement::place(trace, method, &options(trace), layers, &|_| {}).unwrap();
     part.write(&path).unwrap();
-    assert_eq!(Part::read(&path).unwrap(), part);
+    assert_eq!(PartialPlacement::read(&path).unwrap(), part);
     (name, part)
 }
 
@@ -39,7 +44,11 @@ fn parts_joined_are_the_whole_to_the_byte() {
                 let mut parts: Vec<_> =
                     ranges.map(|layers| part(&trace, method, layers, folder.path())).collect();
                 parts.reverse();
-                assert_eq!(bytes(&Part::merge(parts).unwrap()), bytes(&whole), "{method} {cuts:?}");
+                assert_eq!(
+                    bytes(&PartialPlacement::merge(parts).unwrap()),
+                    bytes(&whole),
+                    "{method} {cuts:?}"
+                );
             }
         }
     }
@@ -54,7 +63,8 @@ fn parts_that_do_not_belong_together_are_refused_with_the_reason() {
     let by = |layers| of(&trace, Method::Coactivation, layers);
     let hotter = || {
         let options = PlaceOptions { seed: 0, hot: hot_prefix(&trace, 0.2) };
-        let part = Part::place(&trace, Method::Coactivation, &options, 3..6, &|_| {}).unwrap();
+        let part =
+            PartialPlacement::place(&trace, Method::Coactivation, &options, 3..6, &|_| {}).unwrap();
         ("hotter".to_owned(), part)
     };
     let other = Synthetic::new(6, 104, 64, 0.1, 1).trace(0..4);
@@ -79,11 +89,12 @@ fn parts_that_do_not_belong_together_are_refused_with_the_reason() {
             "expected model \"synthetic-6x96\" as in 0..3, found \"synthetic-6x104\"",
         ),
     ] {
-        let message = Part::merge(parts).unwrap_err().to_string();
+        let message = PartialPlacement::merge(parts).unwrap_err().to_string();
         assert!(message.contains(words), "no `{words}` in: {message}");
     }
     let range = |layers| {
-        Part::place(&trace, Method::Identity, &options(&trace), layers, &|_| {}).unwrap_err()
+        PartialPlacement::place(&trace, Method::Identity, &options(&trace), layers, &|_| {})
+            .unwrap_err()
     };
     assert!(range(4..7).to_string().contains("layers 4..7: expected some of 0..6"));
     assert!(range(2..2).to_string().contains("layers 2..2: expected some of 0..6"));
@@ -100,14 +111,14 @@ fn a_part_is_no_placement_and_a_placement_no_part() {
 
     let whole = folder.path().join("whole");
     place(&trace, Method::Identity, &options(&trace), &|_| {}).unwrap().write(&whole).unwrap();
-    let message = format!("{:#}", Part::read(&whole).unwrap_err());
+    let message = format!("{:#}", PartialPlacement::read(&whole).unwrap_err());
     assert!(message.contains("whole: not a part of a placement: expected a part"), "{message}");
 
     let text = std::fs::read_to_string(&path).unwrap();
     for first in ["2", "18446744073709551615"] {
         let moved = text.replace("\"first_layer\": 0", &format!("\"first_layer\": {first}"));
         std::fs::write(&path, moved).unwrap();
-        let message = format!("{:#}", Part::read(&path).unwrap_err());
+        let message = format!("{:#}", PartialPlacement::read(&path).unwrap_err());
         assert!(message.contains("expected at most 3 layers"), "{message}");
     }
 }

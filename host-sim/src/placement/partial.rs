@@ -1,6 +1,6 @@
 //! Parts of a placement: some layers, placed on one of several machines, and how they are joined.
 //!
-//! In: an activation trace and a range of layers; or all the parts. Out: [`Part`]; or the
+//! In: an activation trace and a range of layers; or all the parts. Out: [`PartialPlacement`]; or the
 //! placement, the same as if one machine had made it. Knows nothing of schedulers.
 
 use super::{Method, Order, PlaceOptions, Placement, Settings, check_hot, order_layers};
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// The orders of successive layers, checked as those of a [`Placement`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartialPlacement {
     pub(super) model: String,
     pub(super) method: Method,
     pub(super) settings: Settings,
@@ -22,7 +22,7 @@ pub struct Part {
     pub(super) layers: Vec<Order>,
 }
 
-impl Part {
+impl PartialPlacement {
     /// Orders the neurons of `layers` of `trace`; `done` is told how many neurons more are placed.
     ///
     /// # Errors
