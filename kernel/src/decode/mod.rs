@@ -23,7 +23,7 @@ use crate::memory::cache::{self, Cache};
 use crate::memory::kv::KvCache;
 use crate::memory::region::{MemoryError, Region, reported};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
-use crate::read::fetch::Io;
+use crate::read::fetch::{Io, Records};
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
@@ -224,9 +224,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         // Attention reads: the device is not free for the FFN then.
         let read_ahead = read_ahead && self.kv.spilled() == 0;
         let io = Io {
-            device: Some(&mut self.device),
+            device: &mut self.device,
             staging: self.staging,
-            ahead: false,
             probe: &mut self.probe,
             gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,
@@ -245,7 +244,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     fn load_final_vectors(&mut self) -> Result<(), OpenError<D::Error>> {
         let (mut io, chunk) = self.parts(0);
         let table = chunk.image.table(SectionKind::FinalVectors, 0);
-        load_floats(&mut io, Stage::Open, &table, chunk.state.final_vectors)?;
+        load_floats(&mut Records::Io(&mut io), Stage::Open, &table, chunk.state.final_vectors)?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::image::row::Row;
 use crate::layer::gemv::{Output, gemv};
 use crate::layer::{self, normalise, nth, nth_mut};
 use crate::math::rope;
-use crate::read::fetch::FetchError;
+use crate::read::fetch::{FetchError, Records};
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
@@ -324,7 +324,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        gemv(&mut io, Stage::Head, &image.table(kind, 0), inputs, out)
+        gemv(&mut Records::Io(&mut io), Stage::Head, &image.table(kind, 0), inputs, out)
     }
 }
 

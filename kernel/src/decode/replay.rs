@@ -107,9 +107,8 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
     ) -> Result<(), StepError<D::Error>> {
         let Bundles { stride, work, .. } = self.bundles;
         let mut io = Io {
-            device: Some(&mut self.device),
+            device: &mut self.device,
             staging: self.staging,
-            ahead: false,
             probe: &mut self.probe,
             gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,
@@ -118,7 +117,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         let start = BlockIdx(layer.saturating_mul(self.bundles.layer_blocks().0));
         let source = Source { layer, start, stride, mapped: 0, page };
         let wanted = Wanted { slots, memory: self.misses };
-        visit(&mut io, source, &mut self.cache, wanted, |probe, found: Found<'_>| {
+        visit(&mut io, source, &mut self.cache, wanted, None, |probe, found: Found<'_>| {
             debug_assert!(!matches!(found.bytes, Bytes::Mapped));
             probe.compute(Stage::Ffn, work);
             Ok(())

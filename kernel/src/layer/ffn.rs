@@ -14,6 +14,7 @@ use crate::memory::cache::Cache;
 use crate::read::bundles::{Bytes, Found, Source};
 use crate::read::fetch::{Corrupt, FetchError, Io};
 use crate::read::misses::Wanted;
+use crate::read::page::Begun;
 use crate::read::probe::{Probe, Stage};
 use crate::read::visit::visit;
 use ripple_hal::BlockDevice;
@@ -27,6 +28,8 @@ pub(crate) struct Active<'a> {
     pub misses: &'a mut [u32],
     /// Where copies of the likely ones are.
     pub page: Option<Page>,
+    /// The same, if its first extent was read ahead.
+    pub begun: Option<Begun>,
     /// `(positions, dim)`.
     pub inputs: Inputs<'a>,
 }
@@ -42,13 +45,13 @@ pub(crate) fn apply<D: BlockDevice, P: Probe>(
     active: Active<'_>,
     sums: &mut Accumulators<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Active { threshold, sets, misses, page, inputs } = active;
+    let Active { threshold, sets, misses, page, begun, inputs } = active;
     let neuron = Neuron { geometry, threshold, inputs };
     let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
     let source = Source { layer, start, stride, mapped, page };
     let mut positions = sets.positions();
     let wanted = Wanted { slots: sets.slots(), memory: misses };
-    visit(io, source, cache, wanted, |probe, Found { index, slot, bytes }| {
+    visit(io, source, cache, wanted, begun, |probe, Found { index, slot, bytes }| {
         let bundle = match bytes {
             Bytes::Mapped => table.mapped(slot),
             Bytes::Cached(bytes) => table.layout.view(bytes),

@@ -6,13 +6,13 @@
 use crate::image::Table;
 use crate::image::row::Row;
 use crate::math::Inputs;
-use crate::read::fetch::{FetchError, Io};
+use crate::read::fetch::{FetchError, Records};
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::BlockDevice;
 
 /// `y_position = W x_position + b`.
 pub(crate) fn gemv<D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
+    records: &mut Records<'_, '_, D, P>,
     stage: Stage,
     table: &Table<'_>,
     inputs: Inputs<'_>,
@@ -20,7 +20,7 @@ pub(crate) fn gemv<D: BlockDevice, P: Probe>(
 ) -> Result<(), FetchError<D::Error>> {
     let work = table.layout.cols * inputs.scales.len() as u32;
     let rows = table.count as usize;
-    io.for_each(stage, table, 0..table.count, &mut |probe, slot, record| {
+    records.for_each(stage, table, 0..table.count, &mut |probe, slot, record| {
         let row = Row::of(&record, 0);
         for (position, x) in inputs.enumerate() {
             out.put(position, slot, rows, row.dot(x));

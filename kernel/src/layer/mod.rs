@@ -23,11 +23,10 @@ use crate::math::{Inputs, norm, rope};
 use crate::memory::RunState;
 use crate::memory::cache::Cache;
 use crate::memory::kv::KvCache;
-use crate::read::collapse::Extent;
-use crate::read::fetch::{FetchError, Io};
-use crate::read::page::PageReader;
+use crate::read::fetch::{FetchError, Io, Records};
+use crate::read::page::{Begun, PageReader};
 use crate::read::probe::{Probe, Stage};
-use ripple_hal::{BlockDevice, BlockIdx};
+use ripple_hal::BlockDevice;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a layer works on: the residual stream of a chunk, and what outlives it.
@@ -60,15 +59,19 @@ pub(crate) fn forward<D: BlockDevice, P: Probe>(
     chunk: &mut Chunk<'_, '_>,
     layer: u32,
 ) -> Result<(), FetchError<D::Error>> {
-    let mut ffn = match first_of_page(io, chunk, layer) {
-        Some((start, extent)) => {
-            io.read_ahead(Stage::Ffn, start, extent, |io| begin(io, chunk, layer))?
+    let mut begun = None;
+    // Not a pair: it would be copied, and the deepest call is under this one.
+    let mut ffn = match page_ahead(io, chunk, layer) {
+        Some(page) => {
+            let (ffn, page) = page.read_ahead(io, |records| begin(records, chunk, layer))?;
+            begun = page;
+            ffn
         }
-        None => begin(io, chunk, layer)?,
+        None => begin(&mut Records::Io(io), chunk, layer)?,
     };
     loop {
-        ffn.apply(io)?;
-        if !ffn.predict(io)? {
+        ffn.apply(io, begun.take())?;
+        if !ffn.predict(&mut Records::Io(io))? {
             break;
         }
     }
@@ -76,13 +79,12 @@ pub(crate) fn forward<D: BlockDevice, P: Probe>(
     Ok(())
 }
 
-/// The first read of the layer's page, if it can be on its way while all before the FFN is computed:
-/// what that needs is mapped.
-fn first_of_page<D: BlockDevice, P: Probe>(
+/// The layer's page, if it can be read while all before the FFN is computed: what that needs is mapped.
+fn page_ahead<D: BlockDevice, P: Probe>(
     io: &Io<'_, D, P>,
     chunk: &Chunk<'_, '_>,
     layer: u32,
-) -> Option<(BlockIdx, Extent)> {
+) -> Option<PageReader> {
     use SectionKind::{Ffn, LayerVectors, Output, Predictor, Projection, Qkv};
     let mapped = |kind| {
         let table = chunk.image.table(kind, layer);
@@ -94,28 +96,28 @@ fn first_of_page<D: BlockDevice, P: Probe>(
             && bundles.mapped_records == 0
             && [LayerVectors, Qkv, Output, Projection, Predictor].into_iter().all(mapped)
     })?;
-    PageReader::new(page, io.merging(bundles.layout.stride()))?.first()
+    PageReader::new(page, io.merging(bundles.layout.stride()))
 }
 
 /// Computes `layer` up to its first active sets.
 fn begin<'a, 'm, D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
+    records: &mut Records<'_, '_, D, P>,
     chunk: &'a mut Chunk<'_, 'm>,
     layer: u32,
 ) -> Result<SparseFfn<'a, 'm>, FetchError<D::Error>> {
     let geometry = &chunk.image.header.geometry;
-    io.probe.enter(Stage::Attention, layer);
+    records.probe().enter(Stage::Attention, layer);
     let vectors = chunk.image.table(SectionKind::LayerVectors, layer);
-    load_floats(io, Stage::Attention, &vectors, chunk.state.layer_vectors)?;
-    attention(io, chunk, geometry, layer)?;
-    io.probe.enter(Stage::Predictor, layer);
-    let mut ffn = SparseFfn::new(io, chunk, layer)?;
-    ffn.predict(io)?;
+    load_floats(records, Stage::Attention, &vectors, chunk.state.layer_vectors)?;
+    attention(records, chunk, geometry, layer)?;
+    records.probe().enter(Stage::Predictor, layer);
+    let mut ffn = SparseFfn::new(records, chunk, layer)?;
+    ffn.predict(records)?;
     Ok(ffn)
 }
 
 fn attention<D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
+    records: &mut Records<'_, '_, D, P>,
     chunk: &mut Chunk<'_, '_>,
     geometry: &Geometry,
     layer: u32,
@@ -132,7 +134,7 @@ fn attention<D: BlockDevice, P: Probe>(
         normalise(out, nth(x, i, dim), vectors, 0, geometry);
     });
     let table = image.table(SectionKind::Qkv, layer);
-    gemv(io, Stage::Attention, &table, inputs, Output::Write(state.projections))?;
+    gemv(records, Stage::Attention, &table, inputs, Output::Write(state.projections))?;
 
     // All keys and values first: the last position sees those of the whole chunk.
     let rope_dim = geometry.frequencies() as usize;
@@ -156,20 +158,22 @@ fn attention<D: BlockDevice, P: Probe>(
         let at = positions.get(i).copied().unwrap_or(0);
         let scratch = Scratch { scores, room, narrow, high };
         #[cfg(feature = "spill")]
-        if kv.spilled() > 0 {
+        if kv.spilled() > 0
+            && let Records::Io(io) = records
+        {
             if read.is_ok() {
                 read = spill::attend(io, out, query, kv, config, layer, at, scratch, left);
-                io.probe.compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
+                records.probe().compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
             }
             return;
         }
         attend(out, query, kv, config, layer, at, scratch);
-        io.probe.compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
+        records.probe().compute(Stage::Attention, 2 * config.query_dim() * (at + 1));
     });
     #[cfg(feature = "spill")]
     read?;
     let table = image.table(SectionKind::Output, layer);
-    gemv(io, Stage::Attention, &table, inputs, Output::Add(state.x))
+    gemv(records, Stage::Attention, &table, inputs, Output::Add(state.x))
 }
 
 /// The sparse FFN of a layer, under way.
@@ -199,7 +203,7 @@ struct SparseFfn<'a, 'm> {
 impl<'a, 'm> SparseFfn<'a, 'm> {
     /// Its inputs, from the residual stream after attention.
     fn new<D: BlockDevice, P: Probe>(
-        io: &mut Io<'_, D, P>,
+        records: &mut Records<'_, '_, D, P>,
         chunk: &'a mut Chunk<'_, 'm>,
         layer: u32,
     ) -> Result<Self, FetchError<D::Error>> {
@@ -226,7 +230,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             if rank > 0 {
                 let table = chunk.image.table(SectionKind::Projection, layer);
                 let out = Output::Write(state.projections);
-                gemv(io, Stage::Predictor, &table, inputs, out)?;
+                gemv(records, Stage::Predictor, &table, inputs, out)?;
             }
             let products = &*state.projections;
             state.codes.fill(if rank > 0 { count } else { 0 }, rank, &mut |i, out, _| {
@@ -234,7 +238,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             })
         };
         #[cfg(not(feature = "low-rank"))]
-        let _ = io;
+        let _ = records;
         let values = match geometry.predictor {
             Predictor::Exact => &mut *state.projections,
             _ => &mut [],
@@ -275,7 +279,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
     /// active at one position, and for a few hundred at each position of a chunk.
     fn predict<D: BlockDevice, P: Probe>(
         &mut self,
-        io: &mut Io<'_, D, P>,
+        records: &mut Records<'_, '_, D, P>,
     ) -> Result<bool, FetchError<D::Error>> {
         let Self { geometry, rows, threshold, inputs, planes, sets, .. } = self;
         #[cfg(feature = "low-rank")]
@@ -291,7 +295,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
                 #[cfg(feature = "low-rank")]
                 codes: *codes,
             };
-            predict(io, geometry, rows, self.seen..end, search, sets)?;
+            predict(records, geometry, rows, self.seen..end, search, sets)?;
             self.seen = end;
         }
         Ok(self.seen > before)
@@ -301,6 +305,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
     fn apply<D: BlockDevice, P: Probe>(
         &mut self,
         io: &mut Io<'_, D, P>,
+        begun: Option<Begun>,
     ) -> Result<(), FetchError<D::Error>> {
         let Self { geometry, layer, page, threshold, sets, misses, inputs, .. } = self;
         let (page, threshold, inputs) = (*page, *threshold, *inputs);
@@ -309,7 +314,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             io.probe.active(*layer, *at, sets.of(i, scratch));
         }
         io.probe.enter(Stage::Ffn, *layer);
-        let active = Active { threshold, sets, misses, page, inputs };
+        let active = Active { threshold, sets, misses, page, begun, inputs };
         ffn::apply(io, geometry, &self.bundles, self.cache, *layer, active, &mut self.sums)
     }
 
@@ -375,12 +380,12 @@ pub(crate) fn normalise(
 
 /// Copies the one record of a table of floats.
 pub(crate) fn load_floats<D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
+    records: &mut Records<'_, '_, D, P>,
     stage: Stage,
     table: &Table<'_>,
     out: &mut [f32],
 ) -> Result<(), FetchError<D::Error>> {
-    io.for_each(stage, table, 0..1, &mut |_, _, record| {
+    records.for_each(stage, table, 0..1, &mut |_, _, record| {
         for (out, word) in out.iter_mut().zip(record.words(0)) {
             *out = f32::from_le_bytes(*word);
         }

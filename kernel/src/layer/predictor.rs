@@ -7,7 +7,7 @@ use crate::image::row::Row;
 use crate::image::{Geometry, Predictor, Table};
 use crate::layer::active::ActiveSets;
 use crate::math::{self, Inputs, activation::coefficient};
-use crate::read::fetch::{FetchError, Io};
+use crate::read::fetch::{FetchError, Records};
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
@@ -26,7 +26,7 @@ pub(crate) struct Search<'a> {
 
 /// Adds the active neurons among `slots` to `sets`, with `act(w_first . x + b)` if [`Predictor::Exact`].
 pub(crate) fn predict<D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
+    records: &mut Records<'_, '_, D, P>,
     geometry: &Geometry,
     table: &Table<'_>,
     slots: Range<u32>,
@@ -39,7 +39,7 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     let positions = inputs.scales.len() as u32;
     match geometry.predictor {
         Predictor::Exact => {
-            io.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
+            records.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
                 let row = Row::of(&record, 0);
                 let mut active = false;
                 for (position, x) in inputs.enumerate() {
@@ -61,7 +61,7 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
         #[cfg(feature = "low-rank")]
         Predictor::LowRank { .. } => {
             let codes = search.codes;
-            io.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
+            records.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
                 let row = Row::of(&record, 0);
                 let mut active = false;
                 for (position, code) in codes.enumerate() {
@@ -82,7 +82,7 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
         Predictor::Signs { planes: bits } => {
             let words = cols.div_ceil(32) as usize;
             let inputs = planes.chunks_exact((bits as usize * words).max(1));
-            io.for_each(Stage::Predictor, table, slots, &mut |probe, slot, row| {
+            records.for_each(Stage::Predictor, table, slots, &mut |probe, slot, row| {
                 let (signs, least) = (row.words(0), row.scale(0));
                 let mut active = false;
                 for (position, planes) in inputs.clone().take(positions as usize).enumerate() {

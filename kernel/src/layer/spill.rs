@@ -134,7 +134,7 @@ fn each_row<D: BlockDevice, P: Probe>(
     let (spilled, bytes) = (cache.spilled(), cache.row_bytes());
     let row = bytes as usize;
     let mut extents = collapse(0..spilled, bytes, BlockCount(0), io.half());
-    io.fetch(Stage::Attention, cache.table(layer, side), &mut extents, &mut |_, arrived| {
+    io.fetch(Stage::Attention, cache.table(layer, side), None, &mut extents, &mut |_, arrived| {
         if let Some((extent, bytes)) = arrived {
             let first = extent.first_slot;
             let skip = (u64::from(first) * row as u64)

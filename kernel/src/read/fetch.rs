@@ -45,17 +45,62 @@ pub(crate) type Visit<'a, P> = dyn FnMut(&mut P, u32, Record<'_>) + 'a;
 
 /// What reading needs: the device, the buffer, and who watches.
 pub(crate) struct Io<'a, D, P> {
-    /// `None` while a read is on its way: see [`Io::read_ahead`].
-    pub device: Option<&'a mut D>,
+    pub device: &'a mut D,
     /// Two halves.
     pub staging: &'a mut [Block],
-    /// Whether the first extent of the next fetch lies in the front half already.
-    pub ahead: bool,
     pub probe: &'a mut P,
     /// Most unwanted blocks read through.
     pub gap: BlockCount,
     /// Most blocks of staging ever used.
     pub peak: &'a mut u32,
+}
+
+/// Where records come from.
+pub(crate) enum Records<'b, 'a, D, P> {
+    /// The mapped prefix, and the device behind it.
+    Io(&'b mut Io<'a, D, P>),
+    /// The mapped prefix alone, while the device reads ahead.
+    Mapped(&'b mut P),
+}
+
+/// An extent that was read ahead and lies in the front half of staging, for the next fetch.
+pub(crate) struct Arrived(Extent);
+
+impl<D: BlockDevice, P: Probe> Records<'_, '_, D, P> {
+    /// The observer.
+    pub fn probe(&mut self) -> &mut P {
+        match self {
+            Self::Io(io) => io.probe,
+            Self::Mapped(probe) => probe,
+        }
+    }
+
+    /// Visits the records `range` of `table` in ascending order.
+    pub fn for_each(
+        &mut self,
+        stage: Stage,
+        table: &Table<'_>,
+        range: Range<u32>,
+        visit: &mut Visit<'_, P>,
+    ) -> Result<(), FetchError<D::Error>> {
+        match self {
+            Self::Io(io) => io.for_each(stage, table, range, visit),
+            Self::Mapped(probe) => visit_mapped(*probe, table, range, visit)
+                .map_err(|Corrupt { slot }| FetchError::Corrupt { table: table.start, slot }),
+        }
+    }
+}
+
+fn visit_mapped<P>(
+    probe: &mut P,
+    table: &Table<'_>,
+    range: Range<u32>,
+    visit: &mut Visit<'_, P>,
+) -> Result<(), Corrupt> {
+    for slot in range {
+        visit(probe, slot, table.mapped(slot).ok_or(Corrupt { slot })?);
+    }
+    Ok(())
 }
 
 impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
@@ -69,54 +114,46 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         Merging { stride, gap: self.gap, longest: self.half() }
     }
 
-    /// Reads `extent` of `table`, the first of the next fetch, while `work` is on something else: it
-    /// can use what is mapped, but reads nothing.
+    /// Reads `extent` of `table`, the first of the next fetch, while `work` is on something else that
+    /// needs only what is mapped.
     pub fn read_ahead<T>(
         &mut self,
         stage: Stage,
         table: BlockIdx,
         extent: Extent,
-        work: impl FnOnce(&mut Io<'_, D, P>) -> Result<T, FetchError<D::Error>>,
-    ) -> Result<T, FetchError<D::Error>> {
-        let corrupt = FetchError::Corrupt { table, slot: extent.first_slot };
+        work: impl FnOnce(&mut Records<'_, '_, D, P>) -> Result<T, FetchError<D::Error>>,
+    ) -> Result<(T, Arrived), FetchError<D::Error>> {
         self.probe.extent(stage, &extent);
         let blocks = extent.blocks.0;
         *self.peak = (*self.peak).max(2 * blocks);
         let dst = self.staging.get_mut(..blocks as usize).unwrap_or_default();
         let at = table + BlockCount(extent.start);
-        let mut rest = Io {
-            device: None,
-            staging: &mut [],
-            ahead: false,
-            probe: &mut *self.probe,
-            gap: self.gap,
-            peak: &mut *self.peak,
-        };
-        let device = self.device.as_deref_mut().ok_or(corrupt)?;
-        let done = device
-            .read_while(at, dst, || work(&mut rest))
+        let probe = &mut *self.probe;
+        let done = self
+            .device
+            .read_while(at, dst, || work(&mut Records::Mapped(probe)))
             .map_err(|source| FetchError::Device { at, source })??;
-        self.ahead = true;
-        Ok(done)
+        Ok((done, Arrived(extent)))
     }
 
-    /// Reads `extents` of `table` into the staging halves in turn. `work` is called with nothing
-    /// first, while the first extent is on its way (or at once, if there is none or it was read
-    /// ahead), then with each extent and its bytes, while the next one is on its way.
+    /// Reads `extents` of `table` into the staging halves in turn; one that was read `ahead` comes
+    /// before them. `work` is called with nothing first, while the first extent is on its way (or at
+    /// once, if there is none or it was read ahead), then with each extent and its bytes, while the
+    /// next one is on its way.
     pub fn fetch(
         &mut self,
         stage: Stage,
         table: BlockIdx,
+        ahead: Option<Arrived>,
         extents: &mut dyn Iterator<Item = Extent>,
         work: &mut Work<'_, P>,
     ) -> Result<(), FetchError<D::Error>> {
         let corrupt = |Corrupt { slot }| FetchError::Corrupt { table, slot };
         let half = self.staging.len() / 2;
         let (mut front, mut back) = self.staging.split_at_mut(half);
-        let mut arrived: Option<Extent> = None;
-        if core::mem::take(&mut self.ahead) {
+        let mut arrived = ahead.map(|Arrived(extent)| extent);
+        if arrived.is_some() {
             work(self.probe, None).map_err(corrupt)?;
-            arrived = extents.next();
         }
         for extent in extents {
             self.probe.extent(stage, &extent);
@@ -127,10 +164,7 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
             let at = table + BlockCount(extent.start);
             let probe = &mut *self.probe;
             let last = arrived.as_ref().map(|extent| (extent, Block::bytes(front)));
-            // There is always one: what works during a read ahead has no extents.
-            let slot = extent.first_slot;
-            let device = self.device.as_deref_mut().ok_or(corrupt(Corrupt { slot }))?;
-            device
+            self.device
                 .read_while(at, dst, || work(probe, last))
                 .map_err(|source| FetchError::Device { at, source })?
                 .map_err(corrupt)?;
@@ -154,13 +188,9 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         let mapped_end = table.mapped_records.max(range.start).min(range.end);
         let stride = table.layout.stride();
         let mut extents = collapse(mapped_end..range.end, stride, BlockCount(0), self.half());
-        self.fetch(stage, table.start, &mut extents, &mut |probe, arrived| {
+        self.fetch(stage, table.start, None, &mut extents, &mut |probe, arrived| {
             match arrived {
-                None => {
-                    for slot in range.start..mapped_end {
-                        visit(probe, slot, table.mapped(slot).ok_or(Corrupt { slot })?);
-                    }
-                }
+                None => visit_mapped(probe, table, range.start..mapped_end, visit)?,
                 Some((extent, bytes)) => {
                     for slot in extent.first_slot..extent.first_slot + extent.wanted {
                         let record = at_slot(bytes, slot, stride, extent.start)

@@ -6,8 +6,8 @@
 
 use crate::image::Page;
 use crate::read::bundles::{Bundles, Found};
-use crate::read::collapse::{Collapse, Extent, Merging};
-use crate::read::fetch::{Corrupt, FetchError, Io, at_slot};
+use crate::read::collapse::{Collapse, Merging};
+use crate::read::fetch::{Arrived, Corrupt, FetchError, Io, Records, at_slot};
 use crate::read::misses::{Misses, Place};
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
@@ -20,6 +20,12 @@ pub(crate) struct PageReader {
     merging: Merging,
     /// Strides before the first bundle.
     pub directory: u32,
+}
+
+/// A page whose first extent was read ahead.
+pub(crate) struct Begun {
+    pub page: PageReader,
+    pub first: Arrived,
 }
 
 impl PageReader {
@@ -41,9 +47,17 @@ impl PageReader {
         Merging { gap: BlockCount(0), ..self.merging }.extents(0..strides)
     }
 
-    /// The first of these reads, and the block it is counted from.
-    pub fn first(&self) -> Option<(BlockIdx, Extent)> {
-        Some((self.page.start, self.head().next()?))
+    /// Reads the first extent of the head while `work` is on something else.
+    pub fn read_ahead<D: BlockDevice, P: Probe, T>(
+        self,
+        io: &mut Io<'_, D, P>,
+        work: impl FnOnce(&mut Records<'_, '_, D, P>) -> Result<T, FetchError<D::Error>>,
+    ) -> Result<(T, Option<Begun>), FetchError<D::Error>> {
+        let Some(first) = self.head().next() else {
+            return Ok((work(&mut Records::Io(io))?, None));
+        };
+        let (done, first) = io.read_ahead(Stage::Ffn, self.page.start, first, work)?;
+        Ok((done, Some(Begun { page: self, first })))
     }
 
     /// Whether reading the misses at their slots would take longer than these reads alone.
@@ -51,17 +65,23 @@ impl PageReader {
         self.merging.cost(misses.at_slots()) > self.merging.price(self.head())
     }
 
-    /// Reads the directory and what is read ahead with it. Visits what is in memory and what arrives;
-    /// the misses that are left then know their place in the page.
+    /// Reads the directory and what is read ahead with it, but for the `first` extent if that has
+    /// arrived. Visits what is in memory and what arrives; the misses that are left then know their
+    /// place in the page.
     pub fn read_head<D: BlockDevice, P: Probe>(
         &self,
         io: &mut Io<'_, D, P>,
+        first: Option<Arrived>,
         bundles: &mut Bundles<'_, '_, impl FnMut(&mut P, Found<'_>) -> Result<(), Corrupt>>,
         misses: &mut Misses<'_>,
     ) -> Result<(), FetchError<D::Error>> {
         let Self { page, directory, .. } = *self;
         let stride = self.merging.stride;
-        io.fetch(Stage::Ffn, page.start, &mut self.head(), &mut |probe, arrived| {
+        let mut head = self.head();
+        if first.is_some() {
+            head.next();
+        }
+        io.fetch(Stage::Ffn, page.start, first, &mut head, &mut |probe, arrived| {
             let Some((extent, bytes)) = arrived else {
                 return bundles.visit_in_memory(probe, misses);
             };

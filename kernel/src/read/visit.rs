@@ -8,17 +8,19 @@ use crate::read::bundles::{Bundles, Found, Source};
 use crate::read::collapse::Extent;
 use crate::read::fetch::{Corrupt, FetchError, Io, at_slot};
 use crate::read::misses::{Misses, Place, Wanted};
-use crate::read::page::PageReader;
+use crate::read::page::{Begun, PageReader};
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::BlockDevice;
 
 /// Hands every wanted bundle to `work` once, in no particular order: those in memory while the first
-/// read is on its way, the others while the read after theirs is.
+/// read is on its way, the others while the read after theirs is. `begun`: the page of `source`, if
+/// its first extent was read ahead.
 pub(crate) fn visit<D: BlockDevice, P: Probe>(
     io: &mut Io<'_, D, P>,
     source: Source,
     cache: &mut Cache<'_>,
     wanted: Wanted<'_>,
+    begun: Option<Begun>,
     work: impl FnMut(&mut P, Found<'_>) -> Result<(), Corrupt>,
 ) -> Result<(), FetchError<D::Error>> {
     let Source { layer, start, stride, mapped, page } = source;
@@ -28,11 +30,15 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
 
     let mut bundles = Bundles { source, cache, work };
     let merging = io.merging(stride);
-    let page = page
-        .and_then(|page| PageReader::new(page, merging))
-        .filter(|page| io.ahead || page.pays(&misses));
+    let (page, first) = match begun {
+        Some(Begun { page, first }) => (Some(page), Some(first)),
+        None => {
+            let page = page.and_then(|page| PageReader::new(page, merging));
+            (page.filter(|page| page.pays(&misses)), None)
+        }
+    };
     if let Some(page) = &page {
-        page.read_head(io, &mut bundles, &mut misses)?;
+        page.read_head(io, first, &mut bundles, &mut misses)?;
         page.divide(&mut misses);
     }
 
@@ -44,7 +50,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
     let mut coming = misses.iter();
     let mut run = Run::default();
-    io.fetch(Stage::Ffn, start, &mut from_slots.chain(from_page), &mut |probe, arrived| {
+    io.fetch(Stage::Ffn, start, None, &mut from_slots.chain(from_page), &mut |probe, arrived| {
         let Some((extent, bytes)) = arrived else {
             // Else they were visited while the page's directory was on its way.
             return if page.is_none() { bundles.visit_in_memory(probe, &misses) } else { Ok(()) };
