@@ -9,11 +9,11 @@ use crate::image::{Page, Quant, RecordLayout};
 use crate::memory::cache::{Cache, Shape};
 use crate::memory::region::{Carver, MemoryError, Region, words};
 use crate::memory::{Memory, MemoryPlan, Options};
-use crate::read::bundles::{Bytes, Found, Source};
 use crate::read::fetch::Io;
 use crate::read::misses::Wanted;
 use crate::read::probe::{Probe, Stage};
 use crate::read::visit::visit;
+use crate::read::visitor::{Bytes, Found, Source};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// The bundles that are replayed.

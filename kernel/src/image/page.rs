@@ -58,8 +58,7 @@ impl Page {
             let (bundles, ahead) = (*word as u16, (*word >> 16) as u16);
             if number == layer {
                 let page = Self { start: BlockIdx(at), bundles, ahead: ahead.min(bundles) };
-                // The last two places are marks of the reader.
-                return (1..u16::MAX - 1).contains(&bundles).then_some(page);
+                return (bundles > 0).then_some(page);
             }
             at = at.saturating_add(Self::blocks(bundles, stride).0);
         }

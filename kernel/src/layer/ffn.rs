@@ -11,12 +11,12 @@ use crate::math::Inputs;
 use crate::math::accumulate::Accumulators;
 use crate::math::activation::coefficient;
 use crate::memory::cache::Cache;
-use crate::read::bundles::{Bytes, Found, Source};
 use crate::read::fetch::{Corrupt, FetchError, Io};
 use crate::read::misses::Wanted;
 use crate::read::page::Begun;
 use crate::read::probe::{Probe, Stage};
 use crate::read::visit::visit;
+use crate::read::visitor::{Bytes, Found, Source};
 use ripple_hal::BlockDevice;
 
 /// The active neurons of a layer and what they are applied to.

@@ -142,7 +142,7 @@ pub(crate) struct RunState<'m> {
     pub active: &'m mut [u16],
     /// `(neurons, ceil(batch / 8))` bits: where each of them is active.
     pub bits: &'m mut [u8],
-    /// `(neurons,)` what must be read: see `bundles::Wanted`.
+    /// `(neurons,)` what must be read: see `misses::Wanted`.
     pub misses: &'m mut [u32],
     /// `(1 + layers,)` the token's record of the page index; empty without pages.
     pub pages: &'m mut [u32],

@@ -70,9 +70,9 @@ impl<'a> Misses<'a> {
         let mut count = 0;
         for (&slot, index) in slots.iter().zip(0..) {
             if !in_memory(slot.into())
-                && let Some(place) = memory.get_mut(count)
+                && let Some(free) = memory.get_mut(count)
             {
-                *place = entry(SLOT, index);
+                *free = entry(SLOT, index);
                 count += 1;
             }
         }
@@ -89,11 +89,19 @@ impl<'a> Misses<'a> {
         self.entries.iter().map(|&entry| self.miss(entry))
     }
 
-    /// Index and slot of what of the active set is not missing, ascending. Not once they are located.
-    pub fn others(&self) -> impl Iterator<Item = (usize, u32)> {
-        let mut missing = self.entries.iter().map(|&entry| index(entry)).peekable();
-        let active = self.slots.iter().map(|&slot| u32::from(slot)).enumerate();
-        active.filter(move |(index, _)| missing.next_if_eq(index).is_none())
+    /// Visits index and slot of what of the active set is not missing, ascending. Not once the misses
+    /// are divided.
+    pub fn visit_others<E>(
+        &self,
+        mut visit: impl FnMut(usize, u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut missing = self.entries.iter().peekable();
+        for (at, &slot) in self.slots.iter().enumerate() {
+            if missing.next_if(|&&entry| index(entry) == at).is_none() {
+                visit(at, slot.into())?;
+            }
+        }
+        Ok(())
     }
 
     fn miss(&self, entry: u32) -> Miss {
@@ -220,7 +228,12 @@ mod tests {
                 .collect();
             assert!(misses.iter().map(naive).eq(expected.iter().copied()));
             assert!(misses.at_slots().eq(expected.iter().map(|miss| miss.1)));
-            let others: Vec<_> = misses.others().collect();
+            let mut others = Vec::new();
+            let visited = misses.visit_others(|index, slot| {
+                others.push((index, slot));
+                Ok::<(), ()>(())
+            });
+            assert_eq!(visited, Ok(()));
             assert!(
                 others
                     .iter()

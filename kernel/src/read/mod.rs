@@ -2,10 +2,10 @@
 //!
 //! In: the active slots of a layer, or the records of a table. Out: their bytes, handed to a closure.
 
-pub(crate) mod bundles;
 pub mod collapse;
 pub(crate) mod fetch;
 pub(crate) mod misses;
 pub(crate) mod page;
 pub mod probe;
 pub(crate) mod visit;
+pub(crate) mod visitor;

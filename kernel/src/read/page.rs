@@ -5,11 +5,11 @@
 //! bundles hold.
 
 use crate::image::Page;
-use crate::read::bundles::{Bundles, Found};
 use crate::read::collapse::{Collapse, Merging};
 use crate::read::fetch::{Arrived, Corrupt, FetchError, Io, Records, at_slot};
 use crate::read::misses::{Misses, Place};
 use crate::read::probe::{Probe, Stage};
+use crate::read::visitor::{Found, Visitor};
 use core::ops::Range;
 use ripple_hal::{BlockCount, BlockDevice, BlockIdx};
 
@@ -72,7 +72,7 @@ impl PageReader {
         &self,
         io: &mut Io<'_, D, P>,
         first: Option<Arrived>,
-        bundles: &mut Bundles<'_, '_, impl FnMut(&mut P, Found<'_>) -> Result<(), Corrupt>>,
+        visitor: &mut Visitor<'_, '_, impl FnMut(&mut P, Found<'_>) -> Result<(), Corrupt>>,
         misses: &mut Misses<'_>,
     ) -> Result<(), FetchError<D::Error>> {
         let Self { page, directory, .. } = *self;
@@ -83,11 +83,11 @@ impl PageReader {
         }
         io.fetch(Stage::Ffn, page.start, first, &mut head, &mut |probe, arrived| {
             let Some((extent, bytes)) = arrived else {
-                return bundles.visit_in_memory(probe, misses);
+                return visitor.visit_in_memory(probe, misses);
             };
             if extent.first_slot == 0 {
                 let held =
-                    page.directory(bundles.source.layer, bytes).ok_or(Corrupt { slot: 0 })?;
+                    page.directory(visitor.source.layer, bytes).ok_or(Corrupt { slot: 0 })?;
                 misses.locate(held.iter().map(|slot| slot.get()));
             }
             let first = extent.first_slot.saturating_sub(directory);
@@ -96,7 +96,7 @@ impl PageReader {
             for miss in misses.within(first..end) {
                 let Place::Page(at) = miss.place else { continue };
                 let bytes = at_slot(bytes, directory + u32::from(at), stride, extent.start);
-                bundles.visit_arrived(probe, miss, run, bytes)?;
+                visitor.visit_arrived(probe, miss, run, bytes)?;
             }
             misses.remove(first..end);
             Ok(())

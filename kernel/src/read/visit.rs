@@ -4,12 +4,12 @@
 //! collapse decide what is read and what is kept. Knows nothing of arithmetic.
 
 use crate::memory::cache::Cache;
-use crate::read::bundles::{Bundles, Found, Source};
 use crate::read::collapse::Extent;
 use crate::read::fetch::{Corrupt, FetchError, Io, at_slot};
 use crate::read::misses::{Misses, Place, Wanted};
 use crate::read::page::{Begun, PageReader};
 use crate::read::probe::{Probe, Stage};
+use crate::read::visitor::{Found, Source, Visitor};
 use ripple_hal::BlockDevice;
 
 /// Hands every wanted bundle to `work` once, in no particular order: those in memory while the first
@@ -28,7 +28,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let mut misses = Misses::find(wanted, |slot| slot < mapped || cache.touch(layer, slot));
     io.probe.lookup(layer, (active - misses.len()) as u32, misses.len() as u32);
 
-    let mut bundles = Bundles { source, cache, work };
+    let mut visitor = Visitor { source, cache, work };
     let merging = io.merging(stride);
     let (page, first) = match begun {
         Some(Begun { page, first }) => (Some(page), Some(first)),
@@ -38,7 +38,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         }
     };
     if let Some(page) = &page {
-        page.read_head(io, first, &mut bundles, &mut misses)?;
+        page.read_head(io, first, &mut visitor, &mut misses)?;
         page.divide(&mut misses);
     }
 
@@ -53,7 +53,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     io.fetch(Stage::Ffn, start, None, &mut from_slots.chain(from_page), &mut |probe, arrived| {
         let Some((extent, bytes)) = arrived else {
             // Else they were visited while the page's directory was on its way.
-            return if page.is_none() { bundles.visit_in_memory(probe, &misses) } else { Ok(()) };
+            return if page.is_none() { visitor.visit_in_memory(probe, &misses) } else { Ok(()) };
         };
         for _ in 0..extent.wanted {
             let following = coming.clone();
@@ -68,7 +68,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
                     (directory + u32::from(at), from, extent.wanted)
                 }
             };
-            bundles.visit_arrived(probe, miss, run, at_slot(bytes, at, stride, from))?;
+            visitor.visit_arrived(probe, miss, run, at_slot(bytes, at, stride, from))?;
         }
         Ok(())
     })

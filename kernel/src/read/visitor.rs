@@ -43,13 +43,13 @@ pub(crate) enum Bytes<'a> {
 }
 
 /// Hands bundles to `work`, and those that arrive to the cache after that.
-pub(crate) struct Bundles<'a, 'm, F> {
+pub(crate) struct Visitor<'a, 'm, F> {
     pub source: Source,
     pub cache: &'a mut Cache<'m>,
     pub work: F,
 }
 
-impl<F> Bundles<'_, '_, F> {
+impl<F> Visitor<'_, '_, F> {
     /// Visits the active bundles that are in memory: those that are not among the `misses`.
     ///
     /// Before anything is admitted: what was found cached is still there.
@@ -58,15 +58,14 @@ impl<F> Bundles<'_, '_, F> {
         F: FnMut(&mut P, Found<'_>) -> Result<(), Corrupt>,
     {
         let Source { layer, mapped, .. } = self.source;
-        for (index, slot) in misses.others() {
+        misses.visit_others(|index, slot| {
             let bytes = if slot < mapped {
                 Bytes::Mapped
             } else {
                 Bytes::Cached(self.cache.get(layer, slot).unwrap_or(&[]))
             };
-            (self.work)(probe, Found { index, slot, bytes })?;
-        }
-        Ok(())
+            (self.work)(probe, Found { index, slot, bytes })
+        })
     }
 
     /// Visits a miss that arrived, one of a run of `run`, and offers it to the cache. `bytes` begin
