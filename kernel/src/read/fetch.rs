@@ -84,8 +84,10 @@ impl<D: BlockDevice, P: Probe> Records<'_, '_, D, P> {
         visit: &mut Visit<'_, P>,
     ) -> Result<(), FetchError<D::Error>> {
         match self {
-            Self::Io(io) => io.for_each(stage, table, range, visit),
-            Self::Mapped(probe) => visit_mapped(*probe, table, range, visit)
+            Self::Io(io) if range.end > table.mapped_records => {
+                io.for_each(stage, table, range, visit)
+            }
+            _ => visit_mapped(self.probe(), table, range, visit)
                 .map_err(|Corrupt { slot }| FetchError::Corrupt { table: table.start, slot }),
         }
     }
