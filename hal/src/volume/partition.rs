@@ -148,6 +148,42 @@ mod tests {
         }
     }
 
+    /// A device that remembers its last write.
+    struct Last<'a>(Slice<'a>, Option<(BlockIdx, usize)>);
+
+    impl BlockDevice for Last<'_> {
+        type Error = ErrorKind;
+
+        fn block_count(&mut self) -> Result<BlockCount, ErrorKind> {
+            self.0.block_count()
+        }
+
+        fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), ErrorKind> {
+            self.0.read(start, dst)
+        }
+    }
+
+    impl WriteDevice for Last<'_> {
+        fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), ErrorKind> {
+            self.1 = Some((start, src.len()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn writes_stay_in_the_partition() {
+        let card = card(Partition::RAW, 3, 2);
+        let last = Last(Slice::new(&card), None);
+        let mut partition = RawPartition::find(last, &mut [Block::ZERO]).unwrap();
+        for (start, count) in [(0, 3), (1, 2), (2, 1), (u32::MAX, 1)] {
+            let error = partition.write(BlockIdx(start), &[Block::ZERO; 3][..count]).unwrap_err();
+            assert!(matches!(error, PartitionError::OutOfRange(_)));
+        }
+        assert_eq!(partition.device.1, None);
+        partition.write(BlockIdx(0), &[Block::ZERO; 2]).unwrap();
+        assert_eq!(partition.device.1, Some((BlockIdx(3), 2)));
+    }
+
     #[test]
     fn a_table_that_lies_is_the_devices_error_not_a_panic() {
         let card = card(Partition::RAW, u32::MAX, u32::MAX);

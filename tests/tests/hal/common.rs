@@ -1,12 +1,12 @@
 //! A device in memory that writes down its commands, and bytes to put there.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange, WriteDevice};
 
 /// Bytes as a device; the last block is padded with zeroes.
 pub struct Ram {
     pub bytes: Vec<u8>,
-    /// Every read: its first block and how many.
+    /// Every read and write: its first block and how many.
     pub commands: Vec<(u32, usize)>,
 }
 
@@ -27,6 +27,16 @@ impl BlockDevice for Ram {
         OutOfRange::check(start, dst, BlockCount::for_bytes(self.bytes.len() as u64))?;
         self.commands.push((start.0, dst.len()));
         fill(&self.bytes, start, dst);
+        Ok(())
+    }
+}
+
+impl WriteDevice for Ram {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), OutOfRange> {
+        OutOfRange::check(start, src, BlockCount::for_bytes(self.bytes.len() as u64))?;
+        self.commands.push((start.0, src.len()));
+        let from = start.0 as usize * BLOCK_BYTES;
+        self.bytes[from..][..size_of_val(src)].copy_from_slice(Block::bytes(src));
         Ok(())
     }
 }

@@ -5,9 +5,9 @@ use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 use proptest::{prelude::*, test_runner::RngSeed};
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, ExtentDevice, ExtentError,
-    FatError, FatFile,
+    FatError, FatFile, WriteDevice,
 };
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 
 /// One volume layout of the table that every test of finding runs over.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,50 @@ fn a_contiguous_file_is_one_extent_and_one_command() {
         assert!(Block::bytes(&read)[bytes.len()..].iter().all(|&b| b == 0));
         assert_eq!(device.into_inner().commands.len(), 1);
     }
+}
+
+#[test]
+fn a_file_is_written_in_place_and_nothing_else_is() {
+    for layout in LAYOUTS {
+        // 117 whole blocks and a part of one.
+        let bytes = noise(60_000, 2);
+        let card = image(layout, |fs| interleave(fs, &bytes, &[layout.cluster_bytes as usize]));
+        let mut device = open::<128>(card.clone(), "MODEL.RPL").unwrap();
+        let mut src = vec![Block::ZERO; 30];
+        Block::bytes_mut(&mut src).copy_from_slice(&noise(30 * 512, 3));
+        device.write(BlockIdx(50), &src).unwrap();
+        device.write(BlockIdx(116), &src[..1]).unwrap();
+        let mut expected = bytes.clone();
+        expected[50 * 512..80 * 512].copy_from_slice(Block::bytes(&src));
+        expected[116 * 512..117 * 512].copy_from_slice(Block::bytes(&src[..1]));
+        // Read by another file system: it and the other file are whole.
+        let written = device.into_inner();
+        let pieces = 30 * 512 / layout.cluster_bytes as usize;
+        assert!(written.commands.len() >= pieces && written.commands.len() <= pieces + 2);
+        let start = layout.partition as usize * 512;
+        let mut disk = Cursor::new(written.bytes[start..].to_vec());
+        let fs = FileSystem::new(&mut disk, FsOptions::new()).unwrap();
+        let read = |name: &str| {
+            let mut found = Vec::new();
+            fs.root_dir().open_file(name).unwrap().read_to_end(&mut found).unwrap();
+            found
+        };
+        assert!(read("MODEL.RPL") == expected && read("other file.txt") == bytes, "{layout:?}");
+    }
+}
+
+#[test]
+fn what_would_not_read_back_is_not_written() {
+    let card = image(FAT16, |fs| {
+        fs.root_dir().create_file("A").unwrap().write_all(&[7; 1000]).unwrap();
+    });
+    let mut device = open::<1>(card.clone(), "A").unwrap();
+    for (start, count) in [(1, 1), (0, 2), (2, 1), (u32::MAX, 1)] {
+        let error = device.write(BlockIdx(start), &vec![Block::ZERO; count]).unwrap_err();
+        assert!(matches!(error, ExtentError::OutOfRange(e) if e.blocks == BlockCount(1)));
+    }
+    device.write(BlockIdx(9), &[]).unwrap();
+    assert!(device.into_inner().bytes == card);
 }
 
 #[test]

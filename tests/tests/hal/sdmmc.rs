@@ -6,13 +6,14 @@ use embedded_sdmmc::{
     SdCardError,
 };
 use ripple_hal::{
-    Block, BlockCount, BlockDevice, BlockIdx, Card, CardError, DeviceError, ErrorKind,
+    Block, BlockCount, BlockDevice, BlockIdx, Card, CardError, DeviceError, ErrorKind, WriteDevice,
 };
 use std::cell::{Cell, RefCell};
 
 #[derive(Default)]
 struct Mock {
     bytes: Vec<u8>,
+    written: RefCell<Vec<(u32, Vec<u8>)>>,
     commands: RefCell<Vec<(u32, usize)>>,
     fails: Cell<Option<fn() -> SdCardError>>,
     recovered: Cell<u32>,
@@ -32,8 +33,13 @@ impl SdDevice for Mock {
         Ok(())
     }
 
-    fn write(&self, _: &[SdBlock], _: SdIdx) -> Result<(), SdCardError> {
-        Err(SdCardError::WriteError)
+    fn write(&self, blocks: &[SdBlock], start: SdIdx) -> Result<(), SdCardError> {
+        if let Some(error) = self.fails.get() {
+            return Err(error());
+        }
+        let bytes = blocks.iter().flat_map(|block| block.contents).collect();
+        self.written.borrow_mut().push((start.0, bytes));
+        Ok(())
     }
 
     fn num_blocks(&self) -> Result<SdCount, SdCardError> {
@@ -58,8 +64,20 @@ fn many_blocks_are_one_command_and_arrive_in_place() {
 }
 
 #[test]
+fn many_blocks_are_written_with_one_command() {
+    let mut card = Card::new(Mock { bytes: vec![0; 64 * 512], ..Mock::default() });
+    let mut src = vec![Block::ZERO; 5];
+    Block::bytes_mut(&mut src).copy_from_slice(&noise(5 * 512, 8));
+    card.write(BlockIdx(7), &src).unwrap();
+    card.write(BlockIdx(9), &[]).unwrap();
+    assert_eq!(*card.get_ref().written.borrow(), [(7, Block::bytes(&src).to_vec())]);
+}
+
+#[test]
 fn errors_of_the_spi_driver_have_their_kind() {
-    let kinds: [(fn() -> SdCardError, ErrorKind); 6] = [
+    let kinds: [(fn() -> SdCardError, ErrorKind); 7] = [
+        // A refused block: a wrong CRC is among the reasons.
+        (|| SdCardError::WriteError, ErrorKind::Corrupted),
         (|| SdCardError::TimeoutReadBuffer, ErrorKind::Timeout),
         (|| SdCardError::TimeoutWaitNotBusy, ErrorKind::Timeout),
         (|| SdCardError::CrcError(1, 2), ErrorKind::Corrupted),
@@ -71,6 +89,7 @@ fn errors_of_the_spi_driver_have_their_kind() {
         let mut card = Card::new(Mock { fails: Cell::new(Some(error)), ..Mock::default() });
         assert_eq!(card.block_count().unwrap_err().kind(), kind);
         assert_eq!(card.read(BlockIdx(0), &mut [Block::ZERO]).unwrap_err().kind(), kind);
+        assert_eq!(card.write(BlockIdx(0), &[Block::ZERO]).unwrap_err().kind(), kind);
     }
     let foreign = CardError(std::io::Error::from(std::io::ErrorKind::TimedOut));
     assert_eq!(foreign.kind(), ErrorKind::Other);
