@@ -52,6 +52,9 @@ pub struct Card {
     /// Size of the card, in MiB; only for a file.
     #[arg(long, value_parser = value_parser!(u32).range(2..2 << 20))]
     size_mib: Option<u32>,
+    /// Room behind the image that firmware may write, in KiB: for keys and values that leave its memory.
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(..=2 << 20))]
+    room_kib: u32,
     /// Overwrite the target whatever it is; do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -138,11 +141,12 @@ impl Card {
     }
 
     fn card<'i>(&self, image: &'i [u8], blocks: Option<BlockCount>) -> Result<CardBlocks<'i>> {
+        let room = BlockCount::for_bytes(u64::from(self.room_kib) << 10);
         let layout = match self.layout {
             LayoutArg::Fat32 => Layout::Fat32(&self.name),
             LayoutArg::Raw => Layout::Raw,
         };
-        CardBlocks::new(image, layout, blocks)
+        CardBlocks::new(image, layout, room, blocks)
             .with_context(|| format!("{} on {}", self.image.display(), self.output.display()))
     }
 

@@ -67,12 +67,12 @@ pub enum LayoutError {
         /// Whether the image fits without a file system.
         raw_fits: bool,
     },
-    /// The image is longer than a FAT file can be.
+    /// The image, with the room behind it, is longer than a FAT file can be.
     #[error(
-        "an image of {bytes} bytes, and a FAT32 file is shorter than 4 GiB; use the raw layout"
+        "an image and room of {bytes} bytes, and a FAT32 file is shorter than 4 GiB; use the raw layout"
     )]
     TooLong {
-        /// Its length.
+        /// Their length.
         bytes: u64,
     },
     /// No card is large enough.
@@ -122,6 +122,9 @@ impl Layout<'_> {
 impl<'a> CardBlocks<'a> {
     /// Plans a card for `image`, whose bytes beyond what its header promises are left out.
     ///
+    /// `room`: blocks behind the image, in its file or its partition, that firmware may write: see
+    /// [`ripple_kernel::Options::spill_blocks`]. What they hold is not planned.
+    ///
     /// `blocks`: the size of the card; without it the smallest power of two, which is what QEMU
     /// asks of an SD card.
     ///
@@ -131,6 +134,7 @@ impl<'a> CardBlocks<'a> {
     pub fn new(
         image: &'a [u8],
         layout: Layout<'_>,
+        room: BlockCount,
         blocks: Option<BlockCount>,
     ) -> Result<Self, LayoutError> {
         let start = &image[..image.len().min(HEADER_BLOCKS * BLOCK_BYTES)];
@@ -138,6 +142,7 @@ impl<'a> CardBlocks<'a> {
         let cut_short =
             || LayoutError::CutShort { expected: length.bytes(), found: image.len() as u64 };
         let image = image.get(..length.bytes() as usize).ok_or_else(cut_short)?;
+        let length = length + room;
 
         if let Layout::Fat32(name) = layout {
             if !is_fat_name(name) {

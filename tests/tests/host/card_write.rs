@@ -18,6 +18,8 @@ use std::io;
 use std::sync::OnceLock;
 
 const FAT: Layout<'static> = Layout::Fat32("RIPPLE.IMG");
+/// No room behind the image.
+const NONE: BlockCount = BlockCount(0);
 const LAYOUTS: [Layout<'static>; 2] = [FAT, Layout::Raw];
 
 /// Two images, the first one larger.
@@ -148,7 +150,7 @@ fn opened(blocks: &Blocks) -> Vec<Vec<u8>> {
 
 fn written(image: &[u8], layout: Layout<'_>) -> Blocks {
     let mut card = Card::new(Blocks::new());
-    let planned = CardBlocks::new(image, layout, None).unwrap();
+    let planned = CardBlocks::new(image, layout, NONE, None).unwrap();
     write(&mut card, &planned, &mut |_, _| ()).unwrap();
     card.blocks
 }
@@ -200,7 +202,7 @@ fn whenever_power_fails_no_image_opens_but_a_whole_one() {
         assert_eq!(before.len(), 1);
         for layout in LAYOUTS {
             let image = &images()[0];
-            let planned = CardBlocks::new(image, layout, None).unwrap();
+            let planned = CardBlocks::new(image, layout, NONE, None).unwrap();
             for left in 0.. {
                 let mut card = Card { left, ..Card::new(old.clone()) };
                 let finished = write(&mut card, &planned, &mut |_, _| ()).is_ok();
@@ -231,7 +233,7 @@ fn whenever_power_fails_no_image_opens_but_a_whole_one() {
 fn a_block_that_does_not_hold_is_named_and_nothing_opens() {
     for layout in LAYOUTS {
         let image = &images()[1];
-        let planned = CardBlocks::new(image, layout, None).unwrap();
+        let planned = CardBlocks::new(image, layout, NONE, None).unwrap();
         let first = planned.image_start().0;
         for broken in [0, 1, 2047, first, first + 1, planned.end().0 - 1] {
             let mut card = Card { broken: Some(broken), ..Card::new(Blocks::new()) };
@@ -249,13 +251,13 @@ fn what_does_not_fit_is_refused_with_what_would() {
     let image = &images()[0];
     let error = |layout, mib: u32| {
         let blocks = BlockCount(mib << 11);
-        CardBlocks::new(image, layout, Some(blocks)).map(|_| ()).unwrap_err()
+        CardBlocks::new(image, layout, NONE, Some(blocks)).map(|_| ()).unwrap_err()
     };
     match error(FAT, 16) {
         LayoutError::TooSmall { needed, raw_fits: true, .. } => {
-            assert!(CardBlocks::new(image, FAT, Some(needed)).is_ok());
+            assert!(CardBlocks::new(image, FAT, NONE, Some(needed)).is_ok());
             let less = BlockCount(needed.0 - 2048);
-            assert!(CardBlocks::new(image, FAT, Some(less)).is_err());
+            assert!(CardBlocks::new(image, FAT, NONE, Some(less)).is_err());
         }
         error => panic!("{error}"),
     }
@@ -266,20 +268,46 @@ fn what_does_not_fit_is_refused_with_what_would() {
     );
     assert!(matches!(error(Layout::Raw, 1), LayoutError::TooSmall { raw_fits: false, .. }));
     for name in ["", "A.B.C", "NINECHARS.IMG", "a/b", "..", "Ä.IMG"] {
-        let error = CardBlocks::new(image, Layout::Fat32(name), None).map(|_| ()).unwrap_err();
+        let error =
+            CardBlocks::new(image, Layout::Fat32(name), NONE, None).map(|_| ()).unwrap_err();
         assert!(matches!(error, LayoutError::Name(_)), "{name}: {error}");
     }
     let mut cut = image.clone();
     cut.truncate(image.len() - 1);
-    let error = CardBlocks::new(&cut, FAT, None).map(|_| ()).unwrap_err();
+    let error = CardBlocks::new(&cut, FAT, NONE, None).map(|_| ()).unwrap_err();
     assert!(matches!(error, LayoutError::CutShort { .. }), "{error}");
-    assert!(matches!(CardBlocks::new(b"no", FAT, None), Err(LayoutError::Image(_))));
+    assert!(matches!(CardBlocks::new(b"no", FAT, NONE, None), Err(LayoutError::Image(_))));
     // Bytes behind the image are not the image's.
     let more = [image.as_slice(), &[7; 1000]].concat();
     assert_eq!(
-        CardBlocks::new(&more, FAT, None).unwrap().image_blocks().bytes(),
+        CardBlocks::new(&more, FAT, NONE, None).unwrap().image_blocks().bytes(),
         image.len() as u64
     );
+}
+
+#[test]
+fn room_behind_the_image_is_in_its_file_or_partition() {
+    let image = &images()[1];
+    let own = BlockCount::for_bytes(image.len() as u64);
+    for room in [BlockCount(1), BlockCount(4000), BlockCount(200_000)] {
+        let mut planned = CardBlocks::new(image, FAT, room, None).unwrap();
+        assert_eq!(planned.image_blocks(), own);
+        let file =
+            FatFile::<1>::resolve(&mut planned, "RIPPLE.IMG", &mut [Block::ZERO; 8]).unwrap();
+        // One piece, so that what is written behind the image is one command as well.
+        assert_eq!(file.blocks(), own + room);
+        assert_eq!(file.extents().as_slice()[0].count, own + room);
+        assert!(
+            file.extents().as_slice()[0].device + file.blocks() <= BlockIdx(planned.blocks().0)
+        );
+        assert!(open(ExtentDevice::new(&mut planned, file)).as_ref() == Some(image));
+
+        let planned = CardBlocks::new(image, Layout::Raw, room, None).unwrap();
+        assert!(planned.partition().count >= own + room);
+    }
+    let room = BlockCount(8 << 20);
+    let error = CardBlocks::new(image, FAT, room, None).map(|_| ()).unwrap_err();
+    assert!(matches!(error, LayoutError::TooLong { bytes } if bytes == (own + room).bytes()));
 }
 
 /// Every size up to the largest cards: the plan itself is read back as firmware does.
@@ -290,7 +318,7 @@ fn cards_of_every_size_can_be_planned() {
         [34, 35, 36, 63, 64, 65, 68, 69, 100, 128, 132, 133, 260, 1000, 2048, 32 << 10, 60_906]
     {
         let blocks = BlockCount(mib << 11);
-        let mut planned = CardBlocks::new(image, FAT, Some(blocks)).unwrap();
+        let mut planned = CardBlocks::new(image, FAT, NONE, Some(blocks)).unwrap();
         assert_eq!(planned.partition().count.0, blocks.0 - 2048);
         let file =
             FatFile::<1>::resolve(&mut planned, "RIPPLE.IMG", &mut [Block::ZERO; 8]).unwrap();
