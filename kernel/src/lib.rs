@@ -146,20 +146,21 @@
 //!
 //! # Features
 //!
-//! | feature | what it adds |
-//! |---|---|
-//! | `llama` | The Llama family: RMSNorm, rotary positions, gated neurons. |
-//! | `opt` | The OPT family: LayerNorm, learned positions, plain neurons. |
-//! | `pages` | Context pages are read; without it, all comes from the layers. |
-//! | `q4` | Rows in 4 bits. |
-//! | `low-rank` | Low-rank predictors. |
-//! | `gated` | Gates that are SiLU or GELU, cut at a threshold of each layer. |
-//! | `scores` | SentencePiece vocabularies, whose pieces are merged from characters. |
-//! | `digits` | Tokenizers that cut numbers into digits before they merge. |
-//! | `defmt` | `defmt::Format` on every public error, configuration and report. |
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `llama` | yes | The Llama family: RMSNorm, rotary positions, gated neurons. |
+//! | `opt` | yes | The OPT family: LayerNorm, learned positions, plain neurons. |
+//! | `pages` | yes | Context pages are read; without it they are left alone, and all comes from the layers: 3 KB less code. |
+//! | `q4` | yes | Rows in 4 bits. |
+//! | `low-rank` | yes | Low-rank predictors. |
+//! | `gated` | yes | Gates that are SiLU or GELU, cut at a threshold of each layer. |
+//! | `scores` | yes | SentencePiece vocabularies: pieces are merged from characters. |
+//! | `digits` | yes | Tokenizers that cut numbers into digits before they merge. |
+//! | `spill` | no | The oldest positions of the KV cache can lie on the card. |
+//! | `defmt` | no | `defmt::Format` on every public error, configuration and report. |
 //!
-//! All but `defmt` are on by default; leaving one out makes the code smaller, and images that need it
-//! are refused by name. They only add, and no result changes with them.
+//! Leaving a default one out makes the code smaller, and images that need it are refused by name.
+//! Features only add, and no result changes with them.
 //!
 //! # Sources
 //!

@@ -41,7 +41,7 @@ All that is done with boards on this machine: boards/x COMMAND
   check --self-test              `check panics` and `check c` fail where they must
   size ELF                       bytes of flash, RAM and kernel
   lint [FOLDER...]               formatting and clippy of what is outside the workspace
-  walkthrough                    play the console session of README.md
+  walkthrough                    play the console sessions of README.md
 
 RIPPLE: the `ripple` to use; without it that of this checkout is built, as by `cargo build --release`.
 ";
@@ -79,7 +79,7 @@ fn command(words: &[&str]) -> Option<Result<()>> {
         ["check", what, level] => check::check(what, &[level])?,
         ["size", elf] => size::Size::of(Path::new(elf)).map(|size| print!("{size}")),
         ["lint", folders @ ..] => lint::lint(folders),
-        ["walkthrough"] => walkthrough::walkthrough("README.md", "From a checkpoint to a board"),
+        ["walkthrough"] => walkthrough::walkthrough("README.md", &["Try it", "On a board"]),
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! Plays the console session of the README, which must go as it is shown.
+//! Plays the console sessions of the README, which must go as they are shown.
 //!
 //! In: the first ```` ```console ```` block below a heading. Lines with `$ ` are commands, run one after
 //! another; lines with `> ` are what is typed at the program's own `> ` prompt. A command fails, or
@@ -10,6 +10,7 @@ use crate::shell::root;
 use crate::talk::{ANY, Talk, like};
 use anyhow::{Context, Result, ensure};
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,20 +25,32 @@ struct Step<'t> {
     shown: Vec<&'t str>,
 }
 
-/// Plays the session below `heading` in `file`.
-pub fn walkthrough(file: &str, heading: &str) -> Result<()> {
+/// Plays the sessions below `headings` in `file`.
+pub fn walkthrough(file: &str, headings: &[&str]) -> Result<()> {
     let text = std::fs::read_to_string(root().join(file))?;
     let found = ripple()?;
     let folder = Path::new(found.get_program()).parent().map(PathBuf::from).unwrap_or_default();
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([folder].into_iter().chain(env::split_paths(&path)))?;
+    for heading in headings {
+        let steps = session(&text, heading).with_context(|| format!("no session in {heading}"))?;
+        play_all(&steps, &path)?;
+    }
+    Ok(())
+}
+
+/// Plays the steps of a session, as a reader would who has set nothing.
+fn play_all(steps: &[Step<'_>], path: &OsStr) -> Result<()> {
     let mut before = String::new();
-    for Step { command, typed, shown } in session(&text, heading).context("no session there")? {
+    for Step { command, typed, shown } in steps {
         println!("$ {command}");
         let mut shell = Command::new("bash");
         shell.arg("-c").arg(format!("exec 2>&1; set -e; {before}\n{command}"));
-        let mut talk = Talk::start(shell.current_dir(root()).env("PATH", &path), PATIENCE)?;
-        let played = play(&mut talk, &typed);
+        let mut talk = Talk::start(
+            shell.current_dir(root()).env("PATH", path).env_remove("CARGO_TARGET_DIR"),
+            PATIENCE,
+        )?;
+        let played = play(&mut talk, typed);
         let said = talk.text();
         println!("{said}");
         played.with_context(|| format!("`{command}` failed"))?;

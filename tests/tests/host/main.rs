@@ -7,6 +7,7 @@ mod card_sim;
 mod card_write;
 mod chat;
 mod checkpoint_common;
+mod documents;
 mod import_common;
 mod import_errors;
 mod import_gguf;
