@@ -11,6 +11,9 @@ use anyhow::Result;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+/// What a placement depends on: the method, the hot prefix of each layer, and whether it has pages.
+type Asked = (Method, Vec<usize>, bool);
+
 /// Places as policies do.
 #[derive(Debug)]
 pub struct Placer<'a> {
@@ -24,7 +27,7 @@ pub struct Placer<'a> {
     pub page_blocks: u64,
     /// What was placed, by all that a policy decides of it. What has pages has them of use to those
     /// that want none.
-    made: RefCell<HashMap<(Method, Vec<usize>, bool), Placement>>,
+    made: RefCell<HashMap<Asked, Placement>>,
 }
 
 impl<'a> Placer<'a> {
