@@ -7,6 +7,7 @@ mod card_sim;
 mod card_write;
 mod chat;
 mod checkpoint_common;
+mod core_speed;
 mod documents;
 mod import_common;
 mod import_errors;
