@@ -79,7 +79,7 @@ pub const LM3S6965EVB: Board = Board {
     // Of 64: some stay free for what a user adds.
     ram: 60 * KIB,
     stack: 8 * KIB,
-    firmware: Firmware { code: 71_036, drivers: 216, stack: 7_472 },
+    firmware: Firmware { code: 69_408, drivers: 216, stack: 7_472 },
     line: 128,
     options: Options {
         context: 128,

@@ -23,7 +23,7 @@ use crate::memory::cache::{self, Cache};
 use crate::memory::kv::KvCache;
 use crate::memory::region::{MemoryError, Region, reported};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
-use crate::read::fetch::{Io, Records};
+use crate::read::fetch::Io;
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
@@ -244,20 +244,26 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     fn load_final_vectors(&mut self) -> Result<(), OpenError<D::Error>> {
         let (mut io, chunk) = self.parts(0);
         let table = chunk.image.table(SectionKind::FinalVectors, 0);
-        load_floats(&mut Records::Io(&mut io), Stage::Open, &table, chunk.state.final_vectors)?;
+        load_floats(&mut io.records(), Stage::Open, &table, chunk.state.final_vectors)?;
         Ok(())
     }
 
     fn fill_hot_prefix(&mut self) -> Result<(), OpenError<D::Error>> {
         for layer in 0..self.image.header.geometry.config.layers {
             let (mut io, chunk) = self.parts(0);
+            let mut records = io.records();
             let (image, cache) = (chunk.image, chunk.cache);
             let table = image.table(SectionKind::Ffn, layer);
-            io.for_each(Stage::Open, &table, 0..cache.hot(layer), &mut |_, slot, record| {
-                if let Some(out) = cache.hot_mut(layer, slot) {
-                    record.copy_to(out);
-                }
-            })?;
+            records.for_each(
+                Stage::Open,
+                &table,
+                0..cache.hot(layer),
+                &mut |_, slot, record| {
+                    if let Some(out) = cache.hot_mut(layer, slot) {
+                        record.copy_to(out);
+                    }
+                },
+            )?;
         }
         Ok(())
     }

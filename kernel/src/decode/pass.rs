@@ -11,7 +11,7 @@ use crate::image::row::Row;
 use crate::layer::gemv::{Output, gemv};
 use crate::layer::{self, normalise, nth, nth_mut};
 use crate::math::rope;
-use crate::read::fetch::{FetchError, Records};
+use crate::read::fetch::FetchError;
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
@@ -245,6 +245,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
     fn embed(&mut self) -> Result<(), FetchError<D::Error>> {
         self.decoder.probe.enter(Stage::Embedding, 0);
         let (mut io, chunk) = self.decoder.parts(self.count);
+        let mut records = io.records();
         let (image, state) = (chunk.image, chunk.state);
         let geometry = &image.header.geometry;
         let dim = geometry.config.dim as usize;
@@ -256,15 +257,20 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
                 x.iter_mut().zip(nth(before, same, dim)).for_each(|(x, same)| *x = *same);
                 continue;
             }
-            io.for_each(Stage::Embedding, &embedding, token..token + 1, &mut |_, _, row| {
-                Row::of(&row, 0).for_each(x, |x, w| *x = w);
-            })?;
+            records.for_each(
+                Stage::Embedding,
+                &embedding,
+                token..token + 1,
+                &mut |_, _, row| {
+                    Row::of(&row, 0).for_each(x, |x, w| *x = w);
+                },
+            )?;
         }
         let index = image.table(SectionKind::PageIndex, 0);
         // Pages are of one token: a chunk reads the union of what its tokens need from the layers.
         if let (&[token], true) = (tokens, index.count > 0) {
             let pages = &mut *state.pages;
-            io.for_each(Stage::Embedding, &index, token..token + 1, &mut |_, _, record| {
+            records.for_each(Stage::Embedding, &index, token..token + 1, &mut |_, _, record| {
                 for (page, word) in pages.iter_mut().zip(record.words(0)) {
                     *page = u32::from_le_bytes(*word);
                 }
@@ -290,7 +296,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
                     let run = rest.take_while(|(position, next)| *position == next).count();
                     let x = state.x.get_mut(done * dim..).unwrap_or_default();
                     let range = first..first + run as u32;
-                    io.for_each(Stage::Embedding, &table, range, &mut |_, at, row| {
+                    records.for_each(Stage::Embedding, &table, range, &mut |_, at, row| {
                         let x = x.get_mut((at - first) as usize * dim..).unwrap_or_default();
                         Row::of(&row, 0).for_each(x, |x, w| *x += w);
                     })?;
@@ -324,7 +330,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        gemv(&mut Records::Io(&mut io), Stage::Head, &image.table(kind, 0), inputs, out)
+        gemv(&mut io.records(), Stage::Head, &image.table(kind, 0), inputs, out)
     }
 }
 

@@ -67,11 +67,11 @@ pub(crate) fn forward<D: BlockDevice, P: Probe>(
             begun = page;
             ffn
         }
-        None => begin(&mut Records::Io(io), chunk, layer)?,
+        None => begin(&mut io.records(), chunk, layer)?,
     };
     loop {
         ffn.apply(io, begun.take())?;
-        if !ffn.predict(&mut Records::Io(io))? {
+        if !ffn.predict(&mut io.records())? {
             break;
         }
     }

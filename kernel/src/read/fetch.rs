@@ -75,7 +75,8 @@ impl<D: BlockDevice, P: Probe> Records<'_, '_, D, P> {
         }
     }
 
-    /// Visits the records `range` of `table` in ascending order.
+    /// Visits the records `range` of `table` in ascending order: the mapped ones in place, the
+    /// others with long sequential reads.
     pub fn for_each(
         &mut self,
         stage: Stage,
@@ -83,13 +84,28 @@ impl<D: BlockDevice, P: Probe> Records<'_, '_, D, P> {
         range: Range<u32>,
         visit: &mut Visit<'_, P>,
     ) -> Result<(), FetchError<D::Error>> {
-        match self {
-            Self::Io(io) if range.end > table.mapped_records => {
-                io.for_each(stage, table, range, visit)
+        let mapped = table.mapped_records;
+        let io = match self {
+            Self::Io(io) if mapped < range.end => io,
+            _ => {
+                return visit_mapped(self.probe(), table, range, visit)
+                    .map_err(|Corrupt { slot }| FetchError::Corrupt { table: table.start, slot });
             }
-            _ => visit_mapped(self.probe(), table, range, visit)
-                .map_err(|Corrupt { slot }| FetchError::Corrupt { table: table.start, slot }),
-        }
+        };
+        let first = range.start.max(mapped);
+        let stride = table.layout.stride();
+        let mut extents = collapse(first..range.end, stride, BlockCount(0), io.half());
+        io.fetch(stage, table.start, None, &mut extents, &mut |probe, arrived| {
+            let Some((extent, bytes)) = arrived else {
+                return visit_mapped(probe, table, range.start..mapped, visit);
+            };
+            for slot in extent.first_slot..extent.first_slot + extent.wanted {
+                let record = at_slot(bytes, slot, stride, extent.start)
+                    .and_then(|bytes| table.arrived(slot, bytes));
+                visit(probe, slot, record.ok_or(Corrupt { slot })?);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -105,7 +121,12 @@ fn visit_mapped<P>(
     Ok(())
 }
 
-impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
+impl<'a, D: BlockDevice, P: Probe> Io<'a, D, P> {
+    /// All records there are.
+    pub fn records(&mut self) -> Records<'_, 'a, D, P> {
+        Records::Io(self)
+    }
+
     /// Blocks of the longest extent.
     pub fn half(&self) -> BlockCount {
         BlockCount((self.staging.len() / 2) as u32)
@@ -175,34 +196,6 @@ impl<D: BlockDevice, P: Probe> Io<'_, D, P> {
         }
         let last = arrived.as_ref().map(|extent| (extent, Block::bytes(front)));
         work(self.probe, last).map_err(corrupt)
-    }
-
-    /// Visits the records `range` of `table` in ascending order: the mapped ones in place, the
-    /// others with long sequential reads.
-    pub fn for_each(
-        &mut self,
-        stage: Stage,
-        table: &Table<'_>,
-        range: Range<u32>,
-        visit: &mut Visit<'_, P>,
-    ) -> Result<(), FetchError<D::Error>> {
-        // Not `clamp`, which panics when `start` is beyond `end`.
-        let mapped_end = table.mapped_records.max(range.start).min(range.end);
-        let stride = table.layout.stride();
-        let mut extents = collapse(mapped_end..range.end, stride, BlockCount(0), self.half());
-        self.fetch(stage, table.start, None, &mut extents, &mut |probe, arrived| {
-            match arrived {
-                None => visit_mapped(probe, table, range.start..mapped_end, visit)?,
-                Some((extent, bytes)) => {
-                    for slot in extent.first_slot..extent.first_slot + extent.wanted {
-                        let record = at_slot(bytes, slot, stride, extent.start)
-                            .and_then(|bytes| table.arrived(slot, bytes));
-                        visit(probe, slot, record.ok_or(Corrupt { slot })?);
-                    }
-                }
-            }
-            Ok(())
-        })
     }
 }
 

@@ -58,8 +58,8 @@ const fn index(entry: u32) -> usize {
 
 const fn place(entry: u32) -> Place {
     match (entry >> 16) as u16 {
-        SLOT => Place::Slot,
-        at => Place::Page(at),
+        at if cfg!(feature = "pages") && at != SLOT => Place::Page(at),
+        _ => Place::Slot,
     }
 }
 
@@ -160,7 +160,10 @@ impl<'a> Misses<'a> {
     /// Those that are read from the page, in strides from its start, ascending. `directory`: the
     /// strides before its first bundle.
     pub fn in_page(&self, directory: u32) -> impl Iterator<Item = u32> {
-        self.strides(self.entries.get(self.at_slots..).unwrap_or(&[]), Some(directory))
+        // Known to be none where pages are not compiled in: the planning of their reads is not either.
+        let entries =
+            if cfg!(feature = "pages") { self.entries.get(self.at_slots..) } else { None };
+        self.strides(entries.unwrap_or(&[]), Some(directory))
     }
 
     /// One function for both: each type of iterator is a copy of the planning.
@@ -177,6 +180,7 @@ fn is_within(place: Place, places: &Range<u32>) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(feature = "pages")]
 mod tests {
     use super::*;
     use crate::text::sample::Pcg32;

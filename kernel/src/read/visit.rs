@@ -33,6 +33,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let (page, first) = match begun {
         Some(Begun { page, first }) => (Some(page), Some(first)),
         None => {
+            let page = page.filter(|_| cfg!(feature = "pages"));
             let page = page.and_then(|page| PageReader::new(page, merging));
             (page.filter(|page| page.pays(&misses)), None)
         }
