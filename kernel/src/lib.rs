@@ -156,7 +156,6 @@
 //! | `gated` | yes | Gates that are SiLU or GELU, cut at a threshold of each layer. |
 //! | `scores` | yes | SentencePiece vocabularies: pieces are merged from characters. |
 //! | `digits` | yes | Tokenizers that cut numbers into digits before they merge. |
-//! | `spill` | no | The oldest positions of the KV cache can lie on the card. |
 //! | `defmt` | no | `defmt::Format` on every public error, configuration and report. |
 //!
 //! Leaving a default one out makes the code smaller, and images that need it are refused by name.
@@ -190,11 +189,9 @@ mod slices;
 pub mod text;
 
 pub use config::{Activation, AttentionBias, ConfigError, Ffn, ModelConfig, Norm, Position};
-#[cfg(feature = "spill")]
-pub use decode::SpillError;
 pub use decode::error::{OpenError, StepError};
 pub use decode::speculate::Speculation;
-pub use decode::{Decoder, Pass, RestoreError, SlideError, Usage};
+pub use decode::{Decoder, Pass, RestoreError, SlideError, SpillError, Usage};
 pub use memory::region::{MemoryError, Region};
 pub use memory::{KvKind, Memory, MemoryPlan, Options};
 pub use read::probe::{Probe, Stage};

@@ -1,4 +1,5 @@
-//! What the library's slices do as well, but with panics: here what is out of range stays as it is.
+//! What the library's slices do as well, but with panics: here what is out of range stays as it is,
+//! or is empty.
 
 /// Copies `from` to the front of `to`, as much as both have.
 #[inline]
@@ -55,6 +56,89 @@ pub(crate) fn move_to_front(numbers: &mut [u32], wanted: impl Fn(u32) -> bool) -
     count
 }
 
+/// The first `count` of `cells`. Fewer are a mistake of the caller: none then.
+#[inline]
+pub(crate) fn front<T>(cells: &[T], count: usize) -> &[T] {
+    let front = cells.get(..count);
+    debug_assert!(front.is_some(), "{count} of {}", cells.len());
+    front.unwrap_or(&[])
+}
+
+/// The first `count` of `cells`, to write.
+#[inline]
+pub(crate) fn front_mut<T>(cells: &mut [T], count: usize) -> &mut [T] {
+    debug_assert!(count <= cells.len(), "{count} of {}", cells.len());
+    cells.get_mut(..count).unwrap_or_default()
+}
+
+/// All of `cells` from `at` on.
+#[inline]
+pub(crate) fn rest<T>(cells: &[T], at: usize) -> &[T] {
+    let rest = cells.get(at..);
+    debug_assert!(rest.is_some(), "{at} of {}", cells.len());
+    rest.unwrap_or(&[])
+}
+
+/// All of `cells` from `at` on, to write.
+#[inline]
+pub(crate) fn rest_mut<T>(cells: &mut [T], at: usize) -> &mut [T] {
+    debug_assert!(at <= cells.len(), "{at} of {}", cells.len());
+    cells.get_mut(at..).unwrap_or_default()
+}
+
+/// `count` of `cells` from `at` on.
+#[inline(never)]
+pub(crate) fn part<T>(cells: &[T], at: usize, count: usize) -> &[T] {
+    let part = cells.get(at..).and_then(|rest| rest.get(..count));
+    debug_assert!(part.is_some(), "{count} at {at} of {}", cells.len());
+    part.unwrap_or(&[])
+}
+
+/// `count` of `cells` from `at` on, to write.
+#[inline(never)]
+pub(crate) fn part_mut<T>(cells: &mut [T], at: usize, count: usize) -> &mut [T] {
+    debug_assert!(at + count <= cells.len(), "{count} at {at} of {}", cells.len());
+    cells.get_mut(at..).and_then(|rest| rest.get_mut(..count)).unwrap_or_default()
+}
+
+/// The first `at` of `cells`, and the others, to write.
+#[inline]
+pub(crate) fn split_mut<T>(cells: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
+    debug_assert!(at <= cells.len(), "{at} of {}", cells.len());
+    cells.split_at_mut_checked(at).unwrap_or_default()
+}
+
+/// `(rows, columns)` numbers, row after row: a vector for each position of a pass, say.
+///
+/// A row that there is not is a mistake of the caller, which a debug build stops at: it is empty.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a, T> {
+    pub cells: &'a [T],
+    pub columns: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// One of them.
+    #[inline]
+    pub fn at(&self, row: usize) -> &'a [T] {
+        part(self.cells, row * self.columns, self.columns)
+    }
+}
+
+/// [`Rows`] to write.
+pub(crate) struct RowsMut<'a, T> {
+    pub cells: &'a mut [T],
+    pub columns: usize,
+}
+
+impl<T> RowsMut<'_, T> {
+    /// One of them.
+    #[inline]
+    pub fn at(&mut self, row: usize) -> &mut [T] {
+        part_mut(self.cells, row * self.columns, self.columns)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +174,22 @@ mod tests {
         assert_eq!(numbers, [7, 8, 9]);
         copy_within(&mut numbers, 0, 1, 5);
         assert_eq!(numbers, [7, 7, 7]);
+    }
+
+    #[test]
+    fn rows_lie_one_after_the_other() {
+        let mut cells = [1, 2, 3, 4, 5, 6, 7];
+        let rows = Rows { cells: &cells, columns: 3 };
+        assert_eq!((rows.at(0), rows.at(1)), (&[1, 2, 3][..], &[4, 5, 6][..]));
+        RowsMut { cells: &mut cells, columns: 3 }.at(1).fill(0);
+        assert_eq!(cells, [1, 2, 3, 0, 0, 0, 7]);
+        assert_eq!(Rows::<u32> { cells: &[], columns: 0 }.at(5), []);
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic = "3 at 6 of 7"]
+    fn a_row_that_there_is_not_stops_a_debug_build() {
+        Rows { cells: &[0; 7], columns: 3 }.at(2);
     }
 }

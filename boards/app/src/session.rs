@@ -86,6 +86,10 @@ pub(crate) struct Settings {
 pub(crate) struct Regions;
 
 impl Probe for Regions {
+    fn wants_active(&self) -> bool {
+        false
+    }
+
     fn enter(&mut self, stage: Stage, _: u32) {
         match stage {
             Stage::Open => mark::region::<1>(),

@@ -134,7 +134,6 @@ fn speculation() {
         tokens.iter().for_each(|token| give(*token));
     }
     give(speculation.drafted() + speculation.accepted());
-    #[cfg(feature = "spill")]
     give(decoder.spill().is_err() as u32 + decoder.spilled() + decoder.room());
     give(decoder.slide(word(), word()).is_err().into());
     decoder.kept(word()).iter().for_each(|word| give(*word));

@@ -88,6 +88,10 @@ impl Meter {
 }
 
 impl Probe for Meter {
+    fn wants_active(&self) -> bool {
+        false
+    }
+
     fn enter(&mut self, stage: Stage, _layer: u32) {
         // A pass embeds its tokens once, and is asked for logits at most once.
         self.passes += u64::from(stage == Stage::Embedding);

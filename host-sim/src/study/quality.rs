@@ -189,6 +189,10 @@ fn uninterrupted() -> Result<()> {
 struct Wanted(u64);
 
 impl Probe for Wanted {
+    fn wants_active(&self) -> bool {
+        false
+    }
+
     fn lookup(&mut self, _layer: u32, hits: u32, misses: u32) {
         self.0 += u64::from(hits) + u64::from(misses);
     }

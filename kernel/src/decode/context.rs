@@ -7,6 +7,7 @@ use super::Decoder;
 use crate::config::Position;
 use crate::math::rope;
 use crate::read::probe::Probe;
+use crate::slices::{front_mut, rest};
 use ripple_hal::BlockDevice;
 
 /// Why positions were not evicted. Nothing has changed then.
@@ -76,14 +77,11 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         }
         let (state, kv) = (&mut self.state, &mut self.kv);
         let half = geometry.frequencies() as usize;
-        let at = state.final_vectors.len().saturating_sub(half);
-        let frequencies = state.final_vectors.get(at..).unwrap_or(&[]);
-        let cos = state.cos.get_mut(..half).unwrap_or_default();
-        let sin = state.sin.get_mut(..half).unwrap_or_default();
+        let (cos, sin) = (front_mut(state.cos, half), front_mut(state.sin, half));
+        let frequencies = rest(state.final_vectors, state.final_vectors.len().saturating_sub(half));
         rope::angles(cos, sin, frequencies, evicted);
         sin.iter_mut().for_each(|sin| *sin = -*sin);
-        let key = state.projections.get_mut(..geometry.config.kv_dim() as usize);
-        let key = key.unwrap_or_default();
+        let key = front_mut(state.products.key(), geometry.config.kv_dim() as usize);
         for layer in 0..geometry.config.layers {
             for from in sinks + evicted..position {
                 kv.move_to(layer, from, from - evicted, key, |key| rope::rotate(key, cos, sin));
@@ -115,8 +113,8 @@ impl<D: BlockDevice, P: Probe> Decoder<'_, D, P> {
         if positions > context {
             return Err(RestoreError { positions, context });
         }
-        #[cfg(feature = "spill")]
-        self.kv.set_spilled(0);
+        self.kv.empty();
+        self.spilled = None;
         for layer in 0..self.image.header.geometry.config.layers {
             fill(layer, self.kv.kept_mut(layer, positions));
         }

@@ -53,7 +53,8 @@ pub enum StepError<E> {
         /// The device's error.
         source: E,
     },
-    /// A record that arrived is not the one that was packed; the step can be repeated.
+    /// A record that arrived is not the one that was packed, or keys and values are not those that were
+    /// moved to the card; the step can be repeated.
     #[error("record {slot} of the table at block {} arrived damaged", table.0)]
     Corrupt {
         /// First block of its table.
@@ -84,7 +85,7 @@ pub enum StepError<E> {
         vocab: u32,
     },
     /// A position that no pass can have where it stands in the list.
-    #[error("position {position} of a pass: expected {least}, or one after it that is kept")]
+    #[error("position {position}: expected {least}, or a kept one after it")]
     Position {
         /// The position.
         position: u32,

@@ -8,16 +8,15 @@ pub mod error;
 mod pass;
 pub mod replay;
 pub mod speculate;
-#[cfg(feature = "spill")]
 mod spill;
 
 pub use context::{RestoreError, SlideError};
 pub use pass::Pass;
-#[cfg(feature = "spill")]
 pub use spill::SpillError;
 
 use crate::decode::error::OpenError;
 use crate::image::{Header, Image, ImageError, SectionKind};
+use crate::layer::spilled::Spilled;
 use crate::layer::{Chunk, load_floats};
 use crate::memory::cache::{self, Cache};
 use crate::memory::kv::KvCache;
@@ -25,6 +24,7 @@ use crate::memory::region::{MemoryError, Region, reported};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
 use crate::read::fetch::Io;
 use crate::read::probe::{Probe, Stage};
+use crate::slices::front_mut;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// Bytes of a region: lent, and the most that was ever used.
@@ -40,7 +40,7 @@ pub struct Usage {
 }
 
 /// A model, open and running.
-pub struct Decoder<'m, D, P = ()> {
+pub struct Decoder<'m, D: BlockDevice, P = ()> {
     device: D,
     probe: P,
     image: Image<'m>,
@@ -50,6 +50,8 @@ pub struct Decoder<'m, D, P = ()> {
     staging: &'m mut [Block],
     cache: Cache<'m>,
     kv: KvCache<'m>,
+    /// What reads positions from the card, while some are there.
+    spilled: Option<Spilled<D, P>>,
     position: u32,
     peak_staging: u32,
     peak_position: u32,
@@ -83,11 +85,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         }
 
         let Memory { work, staging, cache, index, kv } = memory;
-        let staging = staging.get_mut(..plan.staging).unwrap_or_default();
+        let staging = front_mut(staging, plan.staging);
         let bytes = Block::bytes(staging);
         let shape = cache::Shape::of(&geometry);
         let cache = Cache::carve(
-            cache.get_mut(..plan.cache).unwrap_or_default(),
+            front_mut(cache, plan.cache),
             index,
             &shape,
             shape.frames(options.cache_bytes),
@@ -99,12 +101,10 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             },
         )
         .map_err(OpenError::Memory)?;
-        let state = RunState::carve(work, &geometry, options).map_err(OpenError::Memory)?;
+        let state =
+            RunState::carve(work, plan.work, &geometry, options).map_err(OpenError::Memory)?;
         let context = options.context_of(&geometry.config);
-        #[cfg_attr(not(feature = "spill"), allow(unused_mut, reason = "see below"))]
-        let mut kv = KvCache::new(kv, options.kv, &geometry.config, context);
-        #[cfg(feature = "spill")]
-        kv.set_tables(header.blocks, options.spill_of(&geometry.config));
+        let kv = KvCache::new(kv, options.kv, &geometry.config, context);
         probe.enter(Stage::Open, 0);
         let mut decoder = Self {
             device,
@@ -116,6 +116,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             staging,
             cache,
             kv,
+            spilled: None,
             position: 0,
             peak_staging: 0,
             peak_position: 0,
@@ -127,13 +128,13 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
 
     /// Goes back to an earlier position; a later one changes nothing. What the cache holds stays.
     ///
-    /// To 0 where that position has gone to the card (feature `spill`): feed the text again.
+    /// To 0 where that position has [gone to the card](Self::spill): feed the text again.
     pub fn rewind(&mut self, position: u32) {
         self.position = self.position.min(position);
-        #[cfg(feature = "spill")]
         if self.position < self.kv.spilled() {
             self.position = 0;
-            self.kv.set_spilled(0);
+            self.kv.empty();
+            self.spilled = None;
         }
     }
 
@@ -207,9 +208,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
                 Region::Staging => self.peak_staging.saturating_mul(BLOCK_BYTES as u32),
                 Region::Cache => self.cache.held() * geometry.bundle_layout().stride(),
                 Region::Kv => {
-                    let most = self.peak_position;
-                    #[cfg(feature = "spill")]
-                    let most = most.min(self.kv.context());
+                    let most = self.peak_position.min(self.kv.context());
                     self.kv.bytes(geometry.config.layers, most)
                 }
             };
@@ -218,11 +217,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     }
 
     /// What the caller lends to reading, and what a layer works on in a pass of `count` positions.
-    fn parts(&mut self, count: usize) -> (Io<'_, D, P>, Chunk<'_, 'm>) {
+    fn parts(&mut self, count: usize) -> (Io<'_, D, P>, Chunk<'_, 'm, D, P>) {
         // Pages were made for what the hot prefix misses; a large dynamic part leaves little of it.
         let read_ahead = self.options.read_ahead && self.cache.is_mostly_hot();
         // Attention reads: the device is not free for the FFN then.
-        let read_ahead = read_ahead && self.kv.spilled() == 0;
+        let read_ahead = read_ahead && self.spilled.is_none();
         let io = Io {
             device: &mut self.device,
             staging: self.staging,
@@ -234,6 +233,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             image: &self.image,
             state: &mut self.state,
             kv: &mut self.kv,
+            spilled: self.spilled.as_ref(),
             cache: &mut self.cache,
             count,
             read_ahead,
@@ -283,7 +283,7 @@ fn read_header<D: BlockDevice>(
     let device_error = |source| OpenError::Device { at: start, source };
     let found = device.block_count().map_err(device_error)?;
     let blocks = room.min(MOST).min(found.0 as usize);
-    let first = staging.get_mut(..blocks).unwrap_or_default();
+    let first = front_mut(staging, blocks);
     device.read(start, first).map_err(device_error)?;
     let bytes = Block::bytes(first);
     let header = Header::parse(bytes).map_err(|error| match error {

@@ -9,10 +9,11 @@ use crate::decode::error::StepError;
 use crate::image::SectionKind;
 use crate::image::row::Row;
 use crate::layer::gemv::{Output, gemv};
-use crate::layer::{self, normalise, nth, nth_mut};
+use crate::layer::{self, normalised};
 use crate::math::rope;
 use crate::read::fetch::FetchError;
 use crate::read::probe::{Probe, Stage};
+use crate::slices::{Rows, RowsMut, copy, front, rest, rest_mut, split_mut};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 
@@ -23,10 +24,12 @@ use ripple_hal::BlockDevice;
 /// something else to do between layers calls [`layer`](Self::layer) until it gives `false`. A pass that
 /// is dropped leaves the position as it was.
 #[must_use = "a pass that is dropped has fed nothing"]
-pub struct Pass<'d, 'm, D, P = ()> {
+pub struct Pass<'d, 'm, D: BlockDevice, P = ()> {
     decoder: &'d mut Decoder<'m, D, P>,
     /// Positions.
     count: usize,
+    /// One past the last of them.
+    end: u32,
     /// The layer that comes next; none before the embedding, and none after an error, which may have
     /// come in the middle of a sum.
     next: Option<u32>,
@@ -93,10 +96,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
     /// [`StepError::Chunk`], [`StepError::UnknownToken`], [`StepError::ContextFull`].
     pub fn begin(&mut self, tokens: &[u32]) -> Result<Pass<'_, 'm, D, P>, StepError<D::Error>> {
         let next = self.position;
-        let pass = self.pass(tokens.len())?;
+        let mut pass = self.pass(tokens.len())?;
         pass.decoder.check(tokens)?;
+        pass.end = next + tokens.len() as u32;
         let state = &mut pass.decoder.state;
-        let places = state.tokens.iter_mut().zip(state.positions.iter_mut());
+        let places = state.tokens.iter_mut().zip(state.places.positions().iter_mut());
         for (place, new) in places.zip(tokens.iter().zip(next..)) {
             (*place.0, *place.1) = (*new.0, new.1);
         }
@@ -120,10 +124,10 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         tokens: &[(u32, u32)],
     ) -> Result<Pass<'_, 'm, D, P>, StepError<D::Error>> {
         let (end, mut least) = (self.end(), self.kv.spilled());
-        let pass = self.pass(tokens.len())?;
+        let mut pass = self.pass(tokens.len())?;
         let Decoder { state, position: next, image, kv, .. } = &mut *pass.decoder;
         let vocab = image.header.geometry.config.vocab;
-        let places = state.tokens.iter_mut().zip(state.positions.iter_mut());
+        let places = state.tokens.iter_mut().zip(state.places.positions().iter_mut());
         for (place, &(token, position)) in places.zip(tokens) {
             if token >= vocab {
                 return Err(StepError::UnknownToken { token, vocab });
@@ -137,6 +141,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             (*place.0, *place.1) = (token, position);
             least = position + 1;
         }
+        pass.end = least;
         Ok(pass)
     }
 
@@ -152,7 +157,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             let tokens = u32::try_from(count).unwrap_or(u32::MAX);
             return Err(StepError::Chunk { tokens, most });
         }
-        Ok(Pass { decoder: self, count, next: None })
+        Ok(Pass { decoder: self, count, end: 0, next: None })
     }
 
     /// Refuses tokens that there are not, and more than there is room for.
@@ -194,7 +199,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
     pub fn likeliest(mut self) -> Result<&'d [u32], StepError<D::Error>> {
         let count = self.count;
         self.head(0..count, Keep::Likeliest)?;
-        Ok(self.finish().state.tokens.get(..count).unwrap_or(&[]))
+        Ok(front(self.finish().state.tokens, count))
     }
 
     /// Ends the pass without logits.
@@ -234,10 +239,8 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
     /// The decoder, behind the last position.
     fn finish(self) -> &'d mut Decoder<'m, D, P> {
         let decoder = self.decoder;
-        let last = decoder.state.positions.get(self.count.saturating_sub(1));
-        let end = last.map_or(0, |position| position + 1);
-        decoder.position = decoder.position.max(end);
-        decoder.peak_position = decoder.peak_position.max(end);
+        decoder.position = decoder.position.max(self.end);
+        decoder.peak_position = decoder.peak_position.max(self.end);
         decoder
     }
 
@@ -250,11 +253,11 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
         let geometry = &image.header.geometry;
         let dim = geometry.config.dim as usize;
         let embedding = image.table(SectionKind::Embedding, 0);
-        let tokens = state.tokens.get(..chunk.count).unwrap_or(&[]);
+        let tokens = front(state.tokens, chunk.count);
         for (i, &token) in tokens.iter().enumerate() {
-            let (before, x) = state.x.split_at_mut_checked(i * dim).unwrap_or_default();
+            let (before, x) = split_mut(state.x, i * dim);
             if let Some(same) = tokens.iter().take(i).position(|before| *before == token) {
-                x.iter_mut().zip(nth(before, same, dim)).for_each(|(x, same)| *x = *same);
+                copy(x, Rows { cells: before, columns: dim }.at(same));
                 continue;
             }
             records.for_each(
@@ -276,15 +279,16 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
                 }
             })?;
         }
-        let positions = state.positions.get(..chunk.count).unwrap_or(&[]);
+        let positions = front(state.places.positions(), chunk.count);
         match geometry.config.position() {
             Position::Rope => {
                 let half = geometry.frequencies() as usize;
                 let at = state.final_vectors.len().saturating_sub(half);
-                let frequencies = state.final_vectors.get(at..).unwrap_or(&[]);
+                let frequencies = rest(state.final_vectors, at);
+                let mut cos = RowsMut { cells: &mut *state.cos, columns: half };
+                let mut sin = RowsMut { cells: &mut *state.sin, columns: half };
                 for (i, &position) in positions.iter().enumerate() {
-                    let (cos, sin) = (nth_mut(state.cos, i, half), nth_mut(state.sin, i, half));
-                    rope::angles(cos, sin, frequencies, position);
+                    rope::angles(cos.at(i), sin.at(i), frequencies, position);
                 }
             }
             Position::Learned => {
@@ -294,10 +298,10 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
                 while let Some(&first) = positions.get(done) {
                     let rest = positions.iter().skip(done).zip(first..);
                     let run = rest.take_while(|(position, next)| *position == next).count();
-                    let x = state.x.get_mut(done * dim..).unwrap_or_default();
+                    let x = rest_mut(state.x, done * dim);
                     let range = first..first + run as u32;
                     records.for_each(Stage::Embedding, &table, range, &mut |_, at, row| {
-                        let x = x.get_mut((at - first) as usize * dim..).unwrap_or_default();
+                        let x = rest_mut(x, (at - first) as usize * dim);
                         Row::of(&row, 0).for_each(x, |x, w| *x += w);
                     })?;
                     done += run;
@@ -317,16 +321,16 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
         let geometry = &image.header.geometry;
         let config = &geometry.config;
         let dim = config.dim as usize;
-        let (x, vectors) = (&*state.x, &*state.final_vectors);
-        let inputs = state.inputs.fill(positions.len(), dim, &mut |i, out, _| {
-            normalise(out, nth(x, positions.start + i, dim), vectors, 0, geometry);
-        });
+        let (x, count) = (rest(state.x, positions.start * dim), positions.len());
+        let vectors = &*state.final_vectors;
+        let inputs = normalised(&mut state.inputs, x, count, vectors, 0, geometry, &mut []);
         let out = match keep {
             Keep::Logits => Output::Write(state.logits),
             Keep::Likeliest => {
                 state.tokens.iter_mut().for_each(|token| *token = 0);
-                state.best.iter_mut().for_each(|best| *best = f32::NEG_INFINITY);
-                Output::Largest(state.tokens, state.best)
+                let best = state.places.best();
+                best.iter_mut().for_each(|best| *best = f32::NEG_INFINITY);
+                Output::Largest(state.tokens, best)
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };

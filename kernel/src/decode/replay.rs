@@ -14,6 +14,7 @@ use crate::read::misses::Wanted;
 use crate::read::probe::{Probe, Stage};
 use crate::read::visit::visit;
 use crate::read::visitor::{Bytes, Found, Source};
+use crate::slices::front_mut;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// The bundles that are replayed.
@@ -90,7 +91,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         let frames = shape.frames(options.cache_bytes);
         let cache = Cache::carve(&mut [], index, &shape, frames, options.policy(), hot)?;
         let misses = Carver::new(Region::Work, work, plan.work)?.take(bundles.neurons);
-        let staging = staging.get_mut(..plan.staging).unwrap_or_default();
+        let staging = front_mut(staging, plan.staging);
         let options = *options;
         Ok(Self { device, probe, bundles, options, staging, cache, misses, peak_staging: 0 })
     }

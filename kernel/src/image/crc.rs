@@ -18,6 +18,11 @@ impl Crc32 {
         Self(CRC32.digest())
     }
 
+    /// Goes on where a checksum ended; 0 is that of no bytes.
+    pub(crate) fn after(checksum: u32) -> Self {
+        Self(CRC32.digest_with_initial((!checksum).reverse_bits()))
+    }
+
     /// Adds `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
@@ -32,5 +37,20 @@ impl Crc32 {
 impl Default for Crc32 {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_goes_on_where_one_ended() {
+        let text = b"keys and values";
+        for at in 0..=text.len() {
+            let mut rest = Crc32::after(crc32(&text[..at]));
+            rest.update(&text[at..]);
+            assert_eq!(rest.finish(), crc32(text));
+        }
     }
 }

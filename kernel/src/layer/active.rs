@@ -3,6 +3,8 @@
 //! In: neurons one by one, and the positions where each is active. Out: the slots of the union,
 //! ascending; for each, its positions and its first-layer outputs there. Knows nothing of weights.
 
+use crate::slices::{front, rest};
+
 /// Memory for the active sets of a layer; contents do not matter before.
 pub(crate) struct Room<'a> {
     /// `(neurons,)`.
@@ -87,12 +89,12 @@ impl<'a> ActiveSets<'a> {
                 count += 1;
             }
         }
-        out.get(..count).unwrap_or(&[])
+        front(out, count)
     }
 
     /// The union, ascending.
     pub fn slots(&self) -> &[u16] {
-        self.room.slots.get(..self.count).unwrap_or(&[])
+        front(self.room.slots, self.count)
     }
 
     /// Where each slot of the union is active.
@@ -129,14 +131,14 @@ impl Positions<'_> {
         if index < self.index {
             (self.index, self.first) = (0, 0);
         }
-        let bits = self.bits.get(self.index * self.group..).unwrap_or(&[]);
-        let (passed, rest) =
+        let bits = rest(self.bits, self.index * self.group);
+        let (passed, here) =
             bits.split_at_checked((index - self.index) * self.group).unwrap_or((bits, &[]));
         self.first += passed.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
         self.index = index;
         let values = self.values.get(self.first..).unwrap_or(&[]);
         let mut value = values.iter().copied();
-        let bytes = rest.get(..self.group).unwrap_or(&[]).iter().enumerate();
+        let bytes = front(here, self.group).iter().enumerate();
         bytes
             .flat_map(|(at, &byte)| Bits(byte).map(move |bit| 8 * at + bit))
             .map(move |position| (position, value.next().unwrap_or(0.0)))

@@ -1,119 +1,183 @@
-//! The sparse FFN: cached neurons at once, missing ones as they arrive.
+//! The sparse FFN of a layer: find active sets, add their neurons, and again if not all fitted.
 //!
-//! In: the active sets and the quantised inputs. Out: the layer's output at each position, summed.
-//! Sums are exact in integers ([`Accumulators`]), so they do not depend on what was cached.
+//! In: the residual stream after attention. Out: the residual stream, the FFN added.
 
-use crate::config::Ffn;
-use crate::image::row::Row;
-use crate::image::{Geometry, Page, Predictor, Record, Table};
-use crate::layer::active::ActiveSets;
+use crate::image::{Geometry, Page, Predictor, SectionKind, Table};
+use crate::layer::active::{ActiveSets, Room};
+#[cfg(feature = "low-rank")]
+use crate::layer::gemv::{Output, gemv};
+use crate::layer::neuron::{self, Active};
+use crate::layer::predictor::{Search, predict};
+use crate::layer::{Chunk, normalised};
 use crate::math::Inputs;
 use crate::math::accumulate::Accumulators;
-use crate::math::activation::coefficient;
+use crate::memory::WantedSlots;
 use crate::memory::cache::Cache;
-use crate::read::fetch::{Corrupt, FetchError, Io};
-use crate::read::misses::Wanted;
+use crate::read::fetch::{FetchError, Io, Records};
 use crate::read::page::Begun;
 use crate::read::probe::{Probe, Stage};
-use crate::read::visit::visit;
-use crate::read::visitor::{Bytes, Found, Source};
+#[cfg(feature = "low-rank")]
+use crate::slices::{Rows, copy};
+use crate::slices::{front, front_mut, rest};
 use ripple_hal::BlockDevice;
 
-/// The active neurons of a layer and what they are applied to.
-pub(crate) struct Active<'a> {
-    /// The layer's.
-    pub threshold: f32,
-    pub sets: &'a ActiveSets<'a>,
-    /// `(neurons,)` scratch.
-    pub misses: &'a mut [u32],
-    /// Where copies of the likely ones are.
-    pub page: Option<Page>,
-    /// The same, if its first extent was read ahead.
-    pub begun: Option<Begun>,
-    /// `(positions, dim)`.
-    pub inputs: Inputs<'a>,
-}
-
-/// Adds the active neurons of `layer` to the `sums` of the positions where they are active, reading
-/// those that are not in memory.
-pub(crate) fn apply<D: BlockDevice, P: Probe>(
-    io: &mut Io<'_, D, P>,
-    geometry: &Geometry,
-    table: &Table<'_>,
-    cache: &mut Cache<'_>,
-    layer: u32,
-    active: Active<'_>,
-    sums: &mut Accumulators<'_>,
-) -> Result<(), FetchError<D::Error>> {
-    let Active { threshold, sets, misses, page, begun, inputs } = active;
-    let neuron = Neuron { geometry, threshold, inputs };
-    let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
-    let source = Source { layer, start, stride, mapped, page };
-    let mut positions = sets.positions();
-    let wanted = Wanted { slots: sets.slots(), memory: misses };
-    visit(io, source, cache, wanted, begun, |probe, Found { index, slot, bytes }| {
-        let bundle = match bytes {
-            Bytes::Mapped => table.mapped(slot),
-            Bytes::Cached(bytes) => table.layout.view(bytes),
-            Bytes::Arrived(bytes) => table.arrived(slot, bytes),
-        };
-        let bundle = bundle.ok_or(Corrupt { slot })?;
-        let work = neuron.add(&bundle, positions.at(index), sums);
-        probe.compute(Stage::Ffn, work);
-        Ok(())
-    })
-}
-
-/// What every neuron of a layer is applied to.
-struct Neuron<'a> {
+/// The sparse FFN of a layer, under way.
+pub(super) struct SparseFfn<'a, 'm> {
     geometry: &'a Geometry,
+    layer: u32,
+    positions: &'a [u32],
+    rows: Table<'m>,
+    bundles: Table<'m>,
+    page: Option<Page>,
+    cache: &'a mut Cache<'m>,
+    /// `(positions, dim)`.
+    x: &'a mut [f32],
+    vectors: &'a [f32],
     threshold: f32,
     inputs: Inputs<'a>,
+    planes: &'a [u32],
+    #[cfg(feature = "low-rank")]
+    codes: Inputs<'a>,
+    wanted: &'a mut WantedSlots<'m>,
+    sets: ActiveSets<'a>,
+    sums: Accumulators<'a>,
+    /// Neurons that the predictor has seen.
+    seen: u32,
 }
 
-impl Neuron<'_> {
-    /// Adds one neuron: `y += act(gate . x) * (up . x) * down`, or `y += act(up . x + b) * down`, at
-    /// each position where it is active.
-    ///
-    /// `active`: positions, and the activations there, if the predictor knows them. Returns
-    /// the multiply-accumulates.
-    ///
-    /// Row-column bundling: Alizadeh et al., "LLM in a flash", 2023.
-    fn add(
-        &self,
-        bundle: &Record<'_>,
-        active: impl Iterator<Item = (usize, f32)>,
-        sums: &mut Accumulators<'_>,
-    ) -> u32 {
-        let config = &self.geometry.config;
-        let exact = matches!(self.geometry.predictor, Predictor::Exact);
-        let next = self.geometry.bundle_holds_first() as usize;
-        let (up, down) = match config.ffn() {
-            Ffn::Plain => (None, next),
-            Ffn::Gated => (Some(Row::of(bundle, next)), next + 1),
-        };
-        let first = (!exact).then(|| Row::of(bundle, 0));
-        let down = Row::of(bundle, down);
-        let mut work = 0;
-        for (position, value) in active {
-            let x = self.inputs.at(position);
-            let hidden = match &first {
-                Some(row) => {
-                    work += config.dim;
-                    coefficient(config.activation(), self.threshold, row.dot(x))
-                }
-                None => Some(value),
-            };
-            let Some(mut hidden) = hidden else { continue };
-            if let Some(row) = &up {
-                work += config.dim;
-                hidden *= row.dot(x);
+impl<'a, 'm> SparseFfn<'a, 'm> {
+    /// Its inputs, from the residual stream after attention.
+    pub fn new<D: BlockDevice, P: Probe>(
+        records: &mut Records<'_, '_, D, P>,
+        chunk: &'a mut Chunk<'_, 'm, D, P>,
+        layer: u32,
+    ) -> Result<Self, FetchError<D::Error>> {
+        let geometry = &chunk.image.header.geometry;
+        let rows = chunk.image.table(SectionKind::Predictor, layer);
+        let bundles = chunk.image.table(SectionKind::Ffn, layer);
+        let page = chunk.page(layer, &bundles);
+        let Chunk { state, cache, count, .. } = chunk;
+        let count = *count;
+        let dim = geometry.config.dim as usize;
+        let (x, vectors) = (&mut *state.x, &*state.layer_vectors);
+        let inputs = normalised(&mut state.inputs, x, count, vectors, 1, geometry, state.planes);
+        #[cfg(feature = "low-rank")]
+        let codes = {
+            let rank = geometry.rank() as usize;
+            let coded = if rank > 0 { count } else { 0 };
+            if rank > 0 {
+                let table = chunk.image.table(SectionKind::Projection, layer);
+                let out = Output::Write(state.products.projected());
+                gemv(records, Stage::Predictor, &table, inputs, out)?;
             }
-            work += config.dim;
-            if let Some(mut sum) = sums.at(position) {
-                down.add_to(&mut sum, hidden);
+            let projected = Rows { cells: state.products.projected(), columns: rank };
+            for i in 0..coded {
+                copy(state.codes.vector(i, rank).0, projected.at(i));
+                state.codes.pack(i, rank);
+            }
+            state.codes.inputs(coded, rank)
+        };
+        #[cfg(not(feature = "low-rank"))]
+        let _ = records;
+        let values = match geometry.predictor {
+            Predictor::Exact => state.products.outputs(),
+            _ => &mut [],
+        };
+        let room = Room { slots: state.active, bits: state.bits, values };
+        let sets = ActiveSets::new(room, count);
+        let (narrow, left) = (front_mut(state.narrow, count * dim), front_mut(state.left, count));
+        let sums = Accumulators::new(dim, narrow, state.high, left);
+        Ok(Self {
+            geometry,
+            layer,
+            positions: front(state.places.positions(), count),
+            rows,
+            bundles,
+            page,
+            cache,
+            x: front_mut(x, count * dim),
+            vectors,
+            threshold: threshold(geometry, vectors),
+            inputs,
+            planes: state.planes,
+            #[cfg(feature = "low-rank")]
+            codes,
+            wanted: &mut state.wanted,
+            sets,
+            sums,
+            seen: 0,
+        })
+    }
+
+    /// Finds active sets, of as many more neurons as they hold; `false` when none was left.
+    ///
+    /// Once for a layer all but always: there is room for the outputs of as many neurons as can be
+    /// active at one position, and for a few hundred at each position of a chunk.
+    pub fn predict<D: BlockDevice, P: Probe>(
+        &mut self,
+        records: &mut Records<'_, '_, D, P>,
+    ) -> Result<bool, FetchError<D::Error>> {
+        let Self { geometry, rows, threshold, inputs, planes, sets, .. } = self;
+        #[cfg(feature = "low-rank")]
+        let codes = &self.codes;
+        sets.clear();
+        let before = self.seen;
+        while self.seen < rows.count && !sets.are_nearly_full() {
+            let end = self.seen.saturating_add(sets.neurons_that_fit().max(1)).min(rows.count);
+            let search = Search {
+                threshold: *threshold,
+                inputs: *inputs,
+                planes,
+                #[cfg(feature = "low-rank")]
+                codes: *codes,
+            };
+            predict(records, geometry, rows, self.seen..end, search, sets)?;
+            self.seen = end;
+        }
+        Ok(self.seen > before)
+    }
+
+    /// Adds the neurons of the active sets.
+    pub fn apply<D: BlockDevice, P: Probe>(
+        &mut self,
+        io: &mut Io<'_, D, P>,
+        begun: Option<Begun>,
+    ) -> Result<(), FetchError<D::Error>> {
+        let Self { geometry, layer, page, threshold, sets, wanted, inputs, .. } = self;
+        let (page, threshold, inputs) = (*page, *threshold, *inputs);
+        if io.probe.wants_active() {
+            for (i, at) in self.positions.iter().enumerate() {
+                io.probe.active(*layer, *at, sets.of(i, wanted.active()));
             }
         }
-        work
+        io.probe.enter(Stage::Ffn, *layer);
+        let active = Active { threshold, sets, misses: wanted.misses(), page, begun, inputs };
+        neuron::apply(io, geometry, &self.bundles, self.cache, *layer, active, &mut self.sums)
+    }
+
+    /// Adds the sums and the bias to the residual stream.
+    pub fn finish(mut self) {
+        let config = &self.geometry.config;
+        let dim = config.dim as usize;
+        let at = 2 * self.geometry.norm_vectors() as usize * dim;
+        let bias = if config.ffn_bias { rest(self.vectors, at) } else { &[] };
+        for (i, x) in self.x.chunks_exact_mut(dim.max(1)).enumerate() {
+            let Some(sum) = self.sums.at(i) else { continue };
+            sum.finish(|j, y| {
+                if let Some(x) = x.get_mut(j) {
+                    *x += y;
+                }
+            });
+            x.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+        }
+    }
+}
+
+/// What makes a neuron active: the model's or, last of the layer's vectors, the layer's.
+fn threshold(geometry: &Geometry, vectors: &[f32]) -> f32 {
+    if geometry.config.activation().lossy() {
+        vectors.last().copied().unwrap_or(0.0)
+    } else {
+        geometry.config.threshold
     }
 }

@@ -4,11 +4,12 @@
 //! outputs where the predictor computes them anyway. Knows nothing of the cache or of the bundles.
 
 use crate::image::row::Row;
-use crate::image::{Geometry, Predictor, Table};
+use crate::image::{Geometry, Predictor, Record, Table};
 use crate::layer::active::ActiveSets;
 use crate::math::{self, Inputs, activation::coefficient};
 use crate::read::fetch::{FetchError, Records};
 use crate::read::probe::{Probe, Stage};
+use crate::slices::Rows;
 use core::ops::Range;
 use ripple_hal::BlockDevice;
 
@@ -36,68 +37,64 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     let Search { threshold, inputs, planes, .. } = search;
     let activation = geometry.config.activation();
     let cols = table.layout.cols;
-    let positions = inputs.scales.len() as u32;
+    let mut each = Each { records, table, slots, sets, positions: inputs.scales.len() };
     match geometry.predictor {
-        Predictor::Exact => {
-            records.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
-                let row = Row::of(&record, 0);
-                let mut active = false;
-                for (position, x) in inputs.enumerate() {
-                    // Only a ReLU's threshold is never below 0.
-                    let output =
-                        if activation.lossy() { Some(row.dot(x)) } else { row.dot_above_zero(x) };
-                    let value = output.and_then(|x| coefficient(activation, threshold, x));
-                    if let Some(value) = value {
-                        sets.mark(position, value);
-                        active = true;
-                    }
-                }
-                if active {
-                    sets.close(slot);
-                }
-                probe.compute(Stage::Predictor, cols * positions);
-            })
-        }
+        Predictor::Exact => each.score(cols, |record, position| {
+            let (row, x) = (Row::of(record, 0), inputs.at(position));
+            // Only a ReLU's threshold is never below 0.
+            let output = if activation.lossy() { Some(row.dot(x)) } else { row.dot_above_zero(x) };
+            output.and_then(|x| coefficient(activation, threshold, x))
+        }),
         #[cfg(feature = "low-rank")]
-        Predictor::LowRank { .. } => {
-            let codes = search.codes;
-            records.for_each(Stage::Predictor, table, slots, &mut |probe, slot, record| {
-                let row = Row::of(&record, 0);
-                let mut active = false;
-                for (position, code) in codes.enumerate() {
-                    if row.dot(code) >= 0.0 {
-                        sets.mark(position, 0.0);
-                        active = true;
-                    }
-                }
-                if active {
-                    sets.close(slot);
-                }
-                probe.compute(Stage::Predictor, cols * positions);
-            })
-        }
+        Predictor::LowRank { .. } => each.score(cols, |record, position| {
+            (Row::of(record, 0).dot(search.codes.at(position)) >= 0.0).then_some(0.0)
+        }),
         // Refused with the header.
         #[cfg(not(feature = "low-rank"))]
         Predictor::LowRank { .. } => Ok(()),
         Predictor::Signs { planes: bits } => {
             let words = cols.div_ceil(32) as usize;
-            let inputs = planes.chunks_exact((bits as usize * words).max(1));
-            records.for_each(Stage::Predictor, table, slots, &mut |probe, slot, row| {
-                let (signs, least) = (row.words(0), row.scale(0));
-                let mut active = false;
-                for (position, planes) in inputs.clone().take(positions as usize).enumerate() {
-                    if score(signs, planes, words, cols) as f32 >= least {
-                        sets.mark(position, 0.0);
-                        active = true;
-                    }
-                }
-                if active {
-                    sets.close(slot);
-                }
-                // A word of signs is about as much work as four multiply-accumulates.
-                probe.compute(Stage::Predictor, bits * words as u32 * 4 * positions);
+            let planes = Rows { cells: planes, columns: bits as usize * words };
+            // A word of signs is about as much work as four multiply-accumulates.
+            each.score(bits * words as u32 * 4, |row, position| {
+                let score = score(row.words(0), planes.at(position), words, cols);
+                (score as f32 >= row.scale(0)).then_some(0.0)
             })
         }
+    }
+}
+
+/// The rows of a predictor, and what they find.
+struct Each<'a, 'b, 'i, 's, 't, D, P> {
+    records: &'a mut Records<'b, 'i, D, P>,
+    table: &'a Table<'t>,
+    slots: Range<u32>,
+    sets: &'a mut ActiveSets<'s>,
+    positions: usize,
+}
+
+impl<D: BlockDevice, P: Probe> Each<'_, '_, '_, '_, '_, D, P> {
+    /// Scores each row at each position: where there is something, the neuron is active, with that as
+    /// its first-layer output if the predictor knows it. `work`: multiply-accumulates of a score.
+    fn score(
+        &mut self,
+        work: u32,
+        score: impl Fn(&Record<'_>, usize) -> Option<f32>,
+    ) -> Result<(), FetchError<D::Error>> {
+        let Self { records, table, slots, sets, positions } = self;
+        records.for_each(Stage::Predictor, table, slots.clone(), &mut |probe, slot, record| {
+            let mut active = false;
+            for position in 0..*positions {
+                if let Some(value) = score(&record, position) {
+                    sets.mark(position, value);
+                    active = true;
+                }
+            }
+            if active {
+                sets.close(slot);
+            }
+            probe.compute(Stage::Predictor, work * *positions as u32);
+        })
     }
 }
 

@@ -7,8 +7,6 @@ use crate::config::ModelConfig;
 use crate::math::{self, quant};
 use crate::slices;
 use half::f16;
-#[cfg(feature = "spill")]
-use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Numbers of the KV cache. Their codes stand in files: they stay.
@@ -60,49 +58,32 @@ pub(crate) struct KvCache<'m> {
     context: u32,
     kv_heads: u32,
     head_dim: u32,
+    /// The first position in memory; those before it are on the card.
+    first: u32,
     /// `(layers, context, 2, kv_heads)` vectors.
     words: &'m mut [u32],
-    #[cfg(feature = "spill")]
-    spill: Spill,
 }
 
-/// What of a KV cache lies on the card: the first positions, each layer's keys and values in tables.
-#[cfg(feature = "spill")]
+/// Keys, or values, of consecutive positions: those in memory, or a few that came from the card.
 #[derive(Clone, Copy)]
-struct Spill {
-    /// Positions.
-    count: u32,
-    /// The first block, and blocks of a table.
-    start: BlockIdx,
-    blocks: BlockCount,
+pub(crate) struct KvRows<'a> {
+    /// `(positions, kv_heads)` vectors.
+    pub words: &'a [u32],
+    /// Words from a position to the next.
+    pub stride: usize,
+    /// The first of the positions.
+    pub first: u32,
 }
 
 impl<'m> KvCache<'m> {
     pub fn new(words: &'m mut [u32], kind: KvKind, config: &ModelConfig, context: u32) -> Self {
         let (kv_heads, head_dim) = (config.kv_heads, config.head_dim);
-        #[cfg(feature = "spill")]
-        let spill = Spill { count: 0, start: BlockIdx(0), blocks: BlockCount(0) };
-        Self {
-            kind,
-            context,
-            kv_heads,
-            head_dim,
-            words,
-            #[cfg(feature = "spill")]
-            spill,
-        }
+        Self { kind, context, kv_heads, head_dim, first: 0, words }
     }
 
     /// The first positions, which are on the card: as many as this.
-    #[cfg(feature = "spill")]
     pub fn spilled(&self) -> u32 {
-        self.spill.count
-    }
-
-    /// None are on the card.
-    #[cfg(not(feature = "spill"))]
-    pub fn spilled(&self) -> u32 {
-        0
+        self.first
     }
 
     /// How its numbers are kept.
@@ -168,7 +149,9 @@ impl<'m> KvCache<'m> {
         slices::copy_within(self.words, source, target, count);
         let heads = key.chunks_exact_mut(self.head_dim.max(1) as usize);
         for (head, key) in heads.take(self.kv_heads as usize).enumerate() {
-            match self.vectors(layer, to, Side::Key, head as u32).nth(to as usize) {
+            let words = self.row(layer, to, Side::Key);
+            let row = KvRows { words, stride: words.len(), first: to };
+            match self.vectors(row, head as u32).next() {
                 Some(Vector::F16(kept)) => {
                     key.iter_mut().zip(kept).for_each(|(x, k)| *x = math::half_to_f32(*k));
                 }
@@ -182,38 +165,46 @@ impl<'m> KvCache<'m> {
         self.put(layer, to, Side::Key, key);
     }
 
-    /// The words of the first `positions` of a layer.
+    /// The words of the first `positions` of a layer, those on the card left out.
     pub fn kept(&self, layer: u32, positions: u32) -> &[u32] {
-        let (at, end) = self.ends(layer, positions);
-        self.words.get(at..end).unwrap_or(&[])
+        let (at, count) = self.span(layer, positions);
+        slices::part(self.words, at, count)
     }
 
     /// The same, to be written.
     pub fn kept_mut(&mut self, layer: u32, positions: u32) -> &mut [u32] {
-        let (at, end) = self.ends(layer, positions);
-        self.words.get_mut(at..end).unwrap_or_default()
+        let (at, count) = self.span(layer, positions);
+        slices::part_mut(self.words, at, count)
     }
 
-    fn ends(&self, layer: u32, positions: u32) -> (usize, usize) {
-        let at = |position| self.place(layer, position, Side::Key, 0).0;
-        (at(self.spilled()), at(positions))
-    }
-
-    /// What was kept of one head at positions `0..=position`, in this order.
-    pub fn vectors(
-        &self,
-        layer: u32,
-        position: u32,
-        side: Side,
-        head: u32,
-    ) -> impl Iterator<Item = Vector<'_>> {
-        let (at, words) = self.place(layer, self.spilled(), side, head);
+    /// Where those in memory are, and how many words.
+    fn span(&self, layer: u32, positions: u32) -> (usize, usize) {
         let entry = self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize;
-        let all = self.words.get(at..).unwrap_or(&[]);
-        // The last entry of the cache may end with this head: its chunk is shorter.
-        all.chunks(entry.max(1)).take(position as usize + 1).map(move |entry| {
-            let words = entry.get(..words).unwrap_or(&[]);
-            match self.kind {
+        let (at, _) = self.place(layer, self.first, Side::Key, 0);
+        (at, positions.saturating_sub(self.first) as usize * entry)
+    }
+
+    /// What is in memory of one side of positions up to `last`.
+    pub fn rows(&self, layer: u32, side: Side, last: u32) -> KvRows<'_> {
+        let (at, _) = self.place(layer, self.first, side, 0);
+        let stride = self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize;
+        // Of the last position no more than its own row, which is half of the stride.
+        let words = stride * last.saturating_sub(self.first) as usize + self.row_words();
+        KvRows { words: slices::part(self.words, at, words), stride, first: self.first }
+    }
+
+    /// One head's vectors of `rows`, by position.
+    pub fn vectors<'r>(
+        &self,
+        rows: KvRows<'r>,
+        head: u32,
+    ) -> impl Iterator<Item = Vector<'r>> + use<'r> {
+        let (kind, words) = (self.kind, self.kind.head_words(self.head_dim) as usize);
+        let all = slices::rest(rows.words, head as usize * words);
+        // What is left of the last position may be shorter than the way to the next.
+        all.chunks(rows.stride.max(1)).map(move |row| {
+            let words = slices::front(row, words);
+            match kind {
                 KvKind::F16 => {
                     Vector::F16(<[u16]>::ref_from_bytes(words.as_bytes()).unwrap_or(&[]))
                 }
@@ -228,84 +219,38 @@ impl<'m> KvCache<'m> {
         })
     }
 
-    fn place(&self, layer: u32, position: u32, side: Side, head: u32) -> (usize, usize) {
-        let words = self.kind.head_words(self.head_dim) as usize;
-        let position = position.wrapping_sub(self.spilled()) as usize;
-        let entry = (layer as usize * self.context as usize + position) * 2 + side as usize;
-        ((entry * self.kv_heads as usize + head as usize) * words, words)
-    }
-}
-
-/// With some positions on the card.
-#[cfg(feature = "spill")]
-impl KvCache<'_> {
-    /// Says that tables for `positions` begin at the block behind `blocks`.
-    pub fn set_tables(&mut self, blocks: BlockCount, positions: u32) {
-        let bytes = u64::from(positions) * u64::from(self.row_bytes());
-        let table = bytes.div_ceil(BLOCK_BYTES as u64);
-        self.spill.blocks = BlockCount(u32::try_from(table).unwrap_or(u32::MAX));
-        self.spill.start = BlockIdx(blocks.0);
-    }
-
-    /// The first block of a table; one that no device has where that is beyond 2 TiB.
-    pub fn table(&self, layer: u32, side: Side) -> BlockIdx {
-        let tables = (2 * layer + side as u32).saturating_mul(self.spill.blocks.0);
-        BlockIdx(self.spill.start.0.saturating_add(tables))
-    }
-
-    /// Bytes of the keys, or values, of one position.
-    pub fn row_bytes(&self) -> u32 {
-        4 * self.kv_heads * self.kind.head_words(self.head_dim)
+    /// Words of the keys, or values, of one position.
+    pub fn row_words(&self) -> usize {
+        (self.kv_heads * self.kind.head_words(self.head_dim)) as usize
     }
 
     /// The keys, or values, of one position in memory.
     pub fn row(&self, layer: u32, position: u32, side: Side) -> &[u32] {
-        let (at, words) = self.place(layer, position, side, 0);
-        let row = words * self.kv_heads as usize;
-        self.words.get(at..).and_then(|words| words.get(..row)).unwrap_or(&[])
+        let (at, _) = self.place(layer, position, side, 0);
+        slices::part(self.words, at, self.row_words())
     }
 
-    /// The rows of all positions in memory, those of both sides in turn.
-    pub fn rows(&self, layer: u32, side: Side) -> &[u8] {
-        let (at, _) = self.place(layer, self.spill.count, side, 0);
-        self.words.get(at..).unwrap_or(&[]).as_bytes()
-    }
-
-    /// One head's vector of a row.
-    pub fn vector<'r>(&self, row: &'r [u8], head: u32) -> Vector<'r> {
-        let bytes = 4 * self.kind.head_words(self.head_dim) as usize;
-        let at = head as usize * bytes;
-        let vector = row.get(at..).and_then(|row| row.get(..bytes)).unwrap_or(&[]);
-        match self.kind {
-            KvKind::F16 => Vector::F16(<[u16]>::ref_from_bytes(vector).unwrap_or(&[])),
-            KvKind::Q8 => match vector.split_first_chunk() {
-                Some((scale, row)) => Vector::Q8 {
-                    scale: f32::from_le_bytes(*scale),
-                    row: <[i8]>::ref_from_bytes(row).unwrap_or(&[]),
-                },
-                None => Vector::Q8 { scale: 0.0, row: &[] },
-            },
-        }
-    }
-
-    /// Says that the first `count` positions are on the card.
-    pub fn set_spilled(&mut self, count: u32) {
-        self.spill.count = count;
-    }
-
-    /// Moves the `left` positions behind the first `count` in memory to the front: those are on the card.
+    /// Says that the first `count` positions are on the card, and moves the `left` that follow to the
+    /// front of the memory.
     pub fn forget(&mut self, layers: u32, count: u32, left: u32) {
         let entry = self.kind.entry_words_of(self.kv_heads, self.head_dim) as usize;
         for layer in 0..layers {
-            let (to, _) = self.place(layer, self.spill.count, Side::Key, 0);
-            let from = to + count as usize * entry;
-            for i in 0..left as usize * entry {
-                let word = self.words.get(from + i).copied().unwrap_or(0);
-                if let Some(place) = self.words.get_mut(to + i) {
-                    *place = word;
-                }
-            }
+            let (to, _) = self.place(layer, self.first, Side::Key, 0);
+            let (from, _) = self.place(layer, count, Side::Key, 0);
+            slices::copy_within(self.words, from, to, left as usize * entry);
         }
-        self.spill.count += count;
+        self.first = count;
+    }
+
+    /// Says that none are on the card.
+    pub fn empty(&mut self) {
+        self.first = 0;
+    }
+
+    fn place(&self, layer: u32, position: u32, side: Side, head: u32) -> (usize, usize) {
+        let words = self.kind.head_words(self.head_dim) as usize;
+        let position = position.wrapping_sub(self.first) as usize;
+        let entry = (layer as usize * self.context as usize + position) * 2 + side as usize;
+        ((entry * self.kv_heads as usize + head as usize) * words, words)
     }
 }

@@ -16,7 +16,7 @@ pub use kv::KvKind;
 pub use region::{MemoryError, Region};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount};
 use state::Sizes;
-pub(crate) use state::{PackRoom, RunState};
+pub(crate) use state::{InputBuffer, PackRoom, RunState, WantedSlots};
 
 /// What the caller decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(crate) use state::{PackRoom, RunState};
 pub struct Options {
     /// Positions of the KV cache; more than the model's context is cut to it.
     pub context: u32,
-    /// Positions that may lie on the card besides, behind the image: see `Decoder::spill`. None without
-    /// the feature `spill`; more than the model's context has left is cut to it.
+    /// Positions that may lie on the card besides, behind the image: see
+    /// [`Decoder::spill`](crate::Decoder::spill). More than the model's context has left is cut to it.
     pub spill: u32,
     /// Numbers in the KV cache.
     pub kv: KvKind,
@@ -46,7 +46,7 @@ pub struct Options {
     ///
     /// A pass reads each weight that any of its positions needs once. Each further position takes at
     /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + 2 max(dim, query_dim) +
-    /// neurons / 8 + 24`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
+    /// neurons / 8 + 20`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
     pub batch: u32,
     /// Whether the first read of a layer's context page is under way while the layer's attention and
     /// predictor are computed, in passes of one position of which only the FFN is not mapped.
@@ -84,8 +84,7 @@ impl Options {
 
     /// Positions that may lie on the card.
     pub(crate) const fn spill_of(&self, config: &ModelConfig) -> u32 {
-        let left = config.context - self.context_of(config);
-        if cfg!(feature = "spill") { min(self.spill, left) } else { 0 }
+        min(self.spill, config.context.saturating_sub(self.context))
     }
 
     /// Positions that go there at once, at least; `context` must not be less. Their keys fill whole blocks.
@@ -174,7 +173,7 @@ impl MemoryPlan {
         let shape = cache::Shape::of(geometry);
         let frames = shape.frames(options.cache_bytes);
         Self {
-            work: sizes.words(),
+            work: RunState::words(sizes),
             staging: staging_blocks(geometry, options),
             cache: (frames as usize)
                 .saturating_mul((geometry.bundle_layout().stride() / 4) as usize),

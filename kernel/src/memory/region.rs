@@ -87,17 +87,17 @@ impl<'m> Carver<'m> {
 
     /// The next `count` elements, zeroed; none when that is more than what was said to be needed.
     pub fn take<T: FromBytes + IntoBytes + Immutable>(&mut self, count: u32) -> &'m mut [T] {
-        let bytes = self.take_words(words(count, size_of::<T>() as u32)).as_mut_bytes();
-        match <[T]>::mut_from_prefix_with_elems(bytes, count as usize) {
-            Ok((slice, _)) => slice,
-            Err(_) => &mut [],
-        }
+        <[T]>::mut_from_bytes(self.take_bytes(count, size_of::<T>() as u32)).unwrap_or_default()
     }
 
-    fn take_words(&mut self, count: usize) -> &'m mut [u32] {
+    /// One function for all types: only its end differs.
+    #[inline(never)]
+    fn take_bytes(&mut self, count: u32, size: u32) -> &'m mut [u8] {
         let rest = core::mem::take(&mut self.rest);
-        let (taken, rest) = rest.split_at_mut_checked(count).unwrap_or_default();
+        let (taken, rest) = rest.split_at_mut_checked(words(count, size)).unwrap_or_default();
         self.rest = rest;
-        taken
+        // The last word may not be full.
+        let bytes = (count as usize).saturating_mul(size as usize);
+        taken.as_mut_bytes().get_mut(..bytes).unwrap_or_default()
     }
 }

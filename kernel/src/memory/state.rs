@@ -6,28 +6,97 @@ use super::{Options, max};
 use crate::image::{Geometry, Predictor};
 use crate::math::{Inputs, Packed, quant};
 use crate::memory::region::{Carver, MemoryError, Region, words};
+use crate::slices::{front, front_mut, part_mut};
+use zerocopy::{FromBytes, IntoBytes};
 
-/// The sizes of [`RunState`]'s slices, in elements.
-pub(super) struct Sizes {
+/// Declares buffers, each once: `name: [element; count]` is a slice, `name: (Type [element; count])` one
+/// that has several meanings, `name: {Type; shape}` what has such a table itself, of its own shape. Sizing
+/// and carving both walk the table.
+macro_rules! buffers {
+    ($(#[$about:meta])* struct $name:ident($shape:ident: $Shape:ty) {
+        $($(#[$what:meta])* $field:ident: $buffer:tt,)*
+    }) => {
+        $(#[$about])*
+        pub(crate) struct $name<'m> {
+            $($(#[$what])* pub $field: buffers!(@type $buffer),)*
+        }
+
+        impl<'m> $name<'m> {
+            /// Words of all of them; saturates.
+            pub const fn words($shape: $Shape) -> usize {
+                total(&Self::counts($shape), &[$(buffers!(@bytes $buffer)),*])
+            }
+
+            /// Elements of each, in order.
+            const fn counts($shape: $Shape) -> [u32; [$(stringify!($field)),*].len()] {
+                [$(buffers!(@count $buffer)),*]
+            }
+
+            /// Takes them from a region with as many words.
+            fn take($shape: $Shape, region: &mut Carver<'m>) -> Self {
+                let [$($field),*] = Self::counts($shape);
+                Self { $($field: buffers!(@take region $field $buffer),)* }
+            }
+        }
+    };
+    (@type [$element:ty; $count:expr]) => { &'m mut [$element] };
+    (@type ($meanings:ident [$element:ty; $count:expr])) => { $meanings<'m> };
+    (@type {$table:ident; $shape:expr}) => { $table<'m> };
+    (@count [$element:ty; $count:expr]) => { $count };
+    (@count ($meanings:ident [$element:ty; $count:expr])) => { $count };
+    (@count {$table:ident; $shape:expr}) => { count($table::words($shape)) };
+    (@bytes [$element:ty; $count:expr]) => { size_of::<$element>() as u8 };
+    (@bytes ($meanings:ident [$element:ty; $count:expr])) => { size_of::<$element>() as u8 };
+    (@bytes {$table:ident; $shape:expr}) => { 4 };
+    (@take $region:ident $count:ident [$element:ty; $of:expr]) => { $region.take($count) };
+    (@take $region:ident $count:ident ($meanings:ident [$element:ty; $of:expr])) => {
+        $meanings($region.take($count))
+    };
+    (@take $region:ident $words:ident {$table:ident; $shape:expr}) => {{
+        let _ = $words;
+        $table::take($shape, $region)
+    }};
+}
+
+/// A number of words as one of elements; saturates.
+const fn count(words: usize) -> u32 {
+    if words > u32::MAX as usize { u32::MAX } else { words as u32 }
+}
+
+/// Words of buffers of so many elements of so many bytes; saturates.
+const fn total(mut counts: &[u32], mut bytes: &[u8]) -> usize {
+    let mut sum: usize = 0;
+    while let ([count, more_counts @ ..], [size, more_bytes @ ..]) = (counts, bytes) {
+        sum = sum.saturating_add(words(*count, *size as u32));
+        (counts, bytes) = (more_counts, more_bytes);
+    }
+    sum
+}
+
+/// The numbers that the sizes of buffers are made of. No product of those of a geometry that passes its
+/// check exceeds 32 bits: 65,536 positions of 49,152 queries, keys and values are the most.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
     batch: u32,
-    residual: u32,
-    vector: u32,
+    dim: u32,
+    /// The longest input of a matrix but the low-rank predictor's.
+    longest: u32,
     projections: u32,
     pub context: u32,
-    scores: u32,
-    left: u32,
-    rope: u32,
+    /// Heads that attention computes at once: all of them where positions may lie on the card, so that
+    /// each is read once.
+    heads: u32,
+    head_dim: u32,
+    /// Positions that attention may see.
+    seen: u32,
+    checks: u32,
+    frequencies: u32,
     layer_floats: u32,
     final_floats: u32,
-    packed: u32,
-    sums: u32,
     neurons: u32,
-    bits: u32,
     pages: u32,
     planes: u32,
     rank: u32,
-    codes: u32,
-    code_scales: u32,
     vocab: u32,
 }
 
@@ -35,185 +104,180 @@ impl Sizes {
     pub const fn of(geometry: &Geometry, options: &Options) -> Self {
         let c = &geometry.config;
         let batch = options.batch_of(c);
-        let vector = max(c.dim, c.query_dim());
-        let values = match geometry.predictor {
+        let outputs = match geometry.predictor {
             Predictor::Exact => c.neurons,
             _ => 0,
         };
-        let spill = options.spill_of(c);
+        let (context, spill) = (options.context_of(c), options.spill_of(c));
         let rank = geometry.rank();
         let qkv = max(c.query_dim() + 2 * c.kv_dim(), rank);
         Self {
             batch,
-            residual: batch.saturating_mul(c.dim),
-            vector,
-            projections: max(batch.saturating_mul(qkv), values),
-            context: options.context_of(c),
-            scores: if spill > 0 {
-                c.heads.saturating_mul(options.context_of(c) + spill)
-            } else {
-                options.context_of(c)
-            },
-            rope: batch.saturating_mul(geometry.frequencies()),
+            dim: c.dim,
+            longest: max(c.dim, c.query_dim()),
+            projections: max(batch * qkv, outputs),
+            context,
+            heads: if spill > 0 { c.heads } else { 1 },
+            head_dim: c.head_dim,
+            seen: context + spill,
+            checks: if spill > 0 { 2 * c.layers } else { 0 },
+            frequencies: geometry.frequencies(),
             layer_floats: geometry.layer_floats(),
             final_floats: geometry.final_floats(),
-            packed: batch.saturating_mul(Packed::words(vector)),
-            sums: max(
-                batch.saturating_mul(c.dim),
-                if spill > 0 { c.query_dim() } else { c.head_dim },
-            ),
-            left: if spill > 0 { max(batch, c.heads) } else { batch },
             neurons: c.neurons,
-            bits: c.neurons.saturating_mul(batch.div_ceil(8)),
             pages: if geometry.page_blocks.0 > 0 { 1 + c.layers } else { 0 },
-            planes: batch.saturating_mul(geometry.planes() * c.dim.div_ceil(32)),
+            planes: geometry.planes() * c.dim.div_ceil(32),
             rank,
-            codes: if rank > 0 { batch.saturating_mul(Packed::words(rank)) } else { 0 },
-            code_scales: if rank > 0 { batch } else { 0 },
             vocab: c.vocab,
         }
     }
 
-    pub const fn words(&self) -> usize {
-        let slices = [
-            (self.residual, 4),
-            (self.vector, 4),
-            (self.vector, 1),
-            (self.packed, 4),
-            (self.batch, 4),
-            (self.projections, 4),
-            (self.scores, 4),
-            (self.rope, 4),
-            (self.rope, 4),
-            (self.layer_floats, 4),
-            (self.final_floats, 4),
-            (self.sums, 4),
-            (self.sums, 4),
-            (self.left, 4),
-            (self.neurons, 2),
-            (self.bits, 1),
-            (self.neurons, 4),
-            (self.pages, 4),
-            (self.planes, 4),
-            (self.rank, 4),
-            (self.rank, 1),
-            (self.codes, 4),
-            (self.code_scales, 4),
-            (self.batch, 4),
-            (self.batch, 4),
-            (self.batch, 4),
-            (self.vocab, 4),
-        ];
-        let mut sum: usize = 0;
-        let mut rest = slices.as_slice();
-        while let [(count, bytes), more @ ..] = rest {
-            sum = sum.saturating_add(words(*count, *bytes));
-            rest = more;
-        }
-        sum
+    /// Sums in integers: a vector for each position, or the heads that attention computes at once.
+    const fn sums(self) -> u32 {
+        max(self.batch * self.dim, self.heads * self.head_dim)
+    }
+
+    /// What the inputs of the matrices take, and those of a low-rank predictor.
+    const fn inputs(self) -> (u32, u32) {
+        (self.batch, self.longest)
+    }
+
+    const fn codes(self) -> (u32, u32) {
+        (if self.rank > 0 { self.batch } else { 0 }, self.rank)
     }
 }
 
-/// Everything that changes during a pass, by name and shape.
-pub(crate) struct RunState<'m> {
-    /// `(batch, dim)` residual stream.
-    pub x: &'m mut [f32],
-    /// Inputs or outputs of a sub-block.
-    pub inputs: InputBuffer<'m>,
-    /// `(batch, query_dim + 2 kv_dim)` query, key, value; then, where the predictor knows them, as
-    /// many first-layer outputs of active neurons, but room for a whole layer of one position.
-    pub projections: &'m mut [f32],
-    /// `(context,)` attention scores of one head; `(heads, context)` where positions may be on the card.
-    pub scores: &'m mut [f32],
-    /// `(batch, head_dim / 2)` each, cosines and sines of the positions; empty without rotary ones.
-    pub cos: &'m mut [f32],
-    pub sin: &'m mut [f32],
-    /// The layer's norms and biases: see `Geometry::layer_floats`.
-    pub layer_vectors: &'m mut [f32],
-    /// The final norm and the rotary frequencies.
-    pub final_vectors: &'m mut [f32],
-    /// `(batch, dim)`, at least `(head_dim,)`, or `(query_dim,)` with some on the card: integer sums.
-    pub narrow: &'m mut [i32],
-    /// What of them is beyond 32 bits.
-    pub high: &'m mut [i32],
-    /// `(batch,)`, at least `(heads,)` with some on the card: how far they may still grow.
-    pub left: &'m mut [u32],
-    /// `(neurons,)` the union of the active sets: slots, ascending.
-    pub active: &'m mut [u16],
-    /// `(neurons, ceil(batch / 8))` bits: where each of them is active.
-    pub bits: &'m mut [u8],
-    /// `(neurons,)` what must be read: see `misses::Wanted`.
-    pub misses: &'m mut [u32],
-    /// `(1 + layers,)` the token's record of the page index; empty without pages.
-    pub pages: &'m mut [u32],
-    /// `(batch, planes, dim / 32)` bits of the input, for a sign predictor.
-    pub planes: &'m mut [u32],
-    /// What a low-rank predictor's projection makes of the inputs; empty without one.
-    #[cfg_attr(not(feature = "low-rank"), allow(dead_code, reason = "always empty"))]
-    pub codes: InputBuffer<'m>,
-    /// `(batch,)` the tokens of the pass; then the likeliest after each, and their logits.
-    pub tokens: &'m mut [u32],
-    pub best: &'m mut [f32],
-    /// `(batch,)` where they stand, ascending.
-    pub positions: &'m mut [u32],
-    /// `(vocab,)`.
-    pub logits: &'m mut [f32],
+buffers! {
+    /// Everything that changes during a pass, by name and shape.
+    struct RunState(s: Sizes) {
+        /// `(batch, dim)` residual stream.
+        x: [f32; s.batch * s.dim],
+        /// Inputs or outputs of a sub-block.
+        inputs: {InputBuffer; s.inputs()},
+        /// Products of matrices that are not added to the residual stream.
+        products: (Products [f32; s.projections]),
+        /// `(context,)` attention scores of one head; `(heads, positions)` where some may be on the card.
+        scores: [f32; s.heads * s.seen],
+        /// `(batch, head_dim / 2)` cosines of the positions; empty without rotary ones.
+        cos: [f32; s.batch * s.frequencies],
+        /// The sines.
+        sin: [f32; s.batch * s.frequencies],
+        /// The layer's norms and biases: see `Geometry::layer_floats`.
+        layer_vectors: [f32; s.layer_floats],
+        /// The final norm and the rotary frequencies.
+        final_vectors: [f32; s.final_floats],
+        /// `(batch, dim)`, or the heads of `scores` times `head_dim`: integer sums.
+        narrow: [i32; s.sums()],
+        /// What of them is beyond 32 bits.
+        high: [i32; s.sums()],
+        /// `(batch,)`, or as many as heads: how far they may still grow.
+        left: [u32; max(s.batch, s.heads)],
+        /// `(neurons,)` the union of the active sets: slots, ascending.
+        active: [u16; s.neurons],
+        /// `(neurons, ceil(batch / 8))` bits: where each of them is active.
+        bits: [u8; s.neurons * (s.batch.div_ceil(8))],
+        /// Which of the union are read, or which are active at one position.
+        wanted: (WantedSlots [u32; s.neurons]),
+        /// `(1 + layers,)` the token's record of the page index; empty without pages.
+        pages: [u32; s.pages],
+        /// `(batch, planes, dim / 32)` bits of the input, for a sign predictor.
+        planes: [u32; s.batch * s.planes],
+        /// What a low-rank predictor's projection makes of the inputs; empty without one.
+        #[cfg_attr(not(feature = "low-rank"), allow(dead_code, reason = "always empty"))]
+        codes: {InputBuffer; s.codes()},
+        /// `(batch,)` the tokens of the pass; then the likeliest after each.
+        tokens: [u32; s.batch],
+        /// Where the tokens stand; then the logits of the likeliest.
+        places: (Places [u32; s.batch]),
+        /// `(layers, 2)` checksums of the keys and values that are on the card.
+        checks: [u32; s.checks],
+        /// `(vocab,)`.
+        logits: [f32; s.vocab],
+    }
 }
 
+buffers! {
+    /// Where the inputs of a matrix are quantised and packed; of `(batch, cols)`.
+    struct InputBuffer(s: (u32, u32)) {
+        /// `(cols,)` one of them.
+        vector: [f32; s.1],
+        /// `(cols,)` the same one, in 8 bits.
+        quantised: [i8; s.1],
+        /// `(batch, Packed::words(cols))` all of them, packed.
+        packed: [u32; s.0 * (Packed::words(s.1))],
+        /// `(batch,)`.
+        scales: [f32; s.0],
+    }
+}
+
+/// One memory that is four things, one after the other: each method begins a new use of it.
+pub(crate) struct Products<'m>(&'m mut [f32]);
+
+/// One memory that is two things, one after the other.
+pub(crate) struct WantedSlots<'m>(&'m mut [u32]);
+
+/// One memory that is two things, one after the other.
+pub(crate) struct Places<'m>(&'m mut [u32]);
+
 impl<'m> RunState<'m> {
+    /// `words`: as the plan says.
     pub fn carve(
         work: &'m mut [u32],
+        words: usize,
         geometry: &Geometry,
         options: &Options,
     ) -> Result<Self, MemoryError> {
-        let s = Sizes::of(geometry, options);
-        let mut rest = Carver::new(Region::Work, work, s.words())?;
-        Ok(Self {
-            x: rest.take(s.residual),
-            inputs: InputBuffer {
-                vector: rest.take(s.vector),
-                quantised: rest.take(s.vector),
-                packed: rest.take(s.packed),
-                scales: rest.take(s.batch),
-            },
-            projections: rest.take(s.projections),
-            scores: rest.take(s.scores),
-            cos: rest.take(s.rope),
-            sin: rest.take(s.rope),
-            layer_vectors: rest.take(s.layer_floats),
-            final_vectors: rest.take(s.final_floats),
-            narrow: rest.take(s.sums),
-            high: rest.take(s.sums),
-            left: rest.take(s.left),
-            active: rest.take(s.neurons),
-            bits: rest.take(s.bits),
-            misses: rest.take(s.neurons),
-            pages: rest.take(s.pages),
-            planes: rest.take(s.planes),
-            codes: InputBuffer {
-                vector: rest.take(s.rank),
-                quantised: rest.take(s.rank),
-                packed: rest.take(s.codes),
-                scales: rest.take(s.code_scales),
-            },
-            tokens: rest.take(s.batch),
-            best: rest.take(s.batch),
-            positions: rest.take(s.batch),
-            logits: rest.take(s.vocab),
-        })
+        let mut region = Carver::new(Region::Work, work, words)?;
+        Ok(Self::take(Sizes::of(geometry, options), &mut region))
     }
 }
 
-/// Where the inputs of a matrix are quantised and packed.
-pub(crate) struct InputBuffer<'m> {
-    /// `(longest,)` one of them: `max(dim, query_dim)`, or the rank.
-    vector: &'m mut [f32],
-    /// `(longest,)` the same one, in 8 bits.
-    quantised: &'m mut [i8],
-    /// `(batch, Packed::words(longest))` all of them, packed.
-    packed: &'m mut [u32],
-    /// `(batch,)`.
-    scales: &'m mut [f32],
+impl Products<'_> {
+    /// `(positions, query_dim + 2 kv_dim)`: query, key, value.
+    pub fn qkv(&mut self) -> &mut [f32] {
+        self.0
+    }
+
+    /// `(kv_dim,)`: a key that is moved.
+    pub fn key(&mut self) -> &mut [f32] {
+        self.0
+    }
+
+    /// `(positions, rank)`: what a low-rank predictor's projection gives.
+    #[cfg(feature = "low-rank")]
+    pub fn projected(&mut self) -> &mut [f32] {
+        self.0
+    }
+
+    /// First-layer outputs of active neurons, if the predictor knows them: as many as there is room for,
+    /// but those of a whole layer at one position.
+    pub fn outputs(&mut self) -> &mut [f32] {
+        self.0
+    }
+}
+
+impl WantedSlots<'_> {
+    /// `(neurons,)` what must be read: see `misses::Wanted`.
+    pub fn misses(&mut self) -> &mut [u32] {
+        self.0
+    }
+
+    /// `(neurons,)` the active set of one position, for a probe.
+    pub fn active(&mut self) -> &mut [u16] {
+        <[u16]>::mut_from_bytes(self.0.as_mut_bytes()).unwrap_or_default()
+    }
+}
+
+impl Places<'_> {
+    /// `(batch,)` where the tokens of the pass stand, ascending.
+    pub fn positions(&mut self) -> &mut [u32] {
+        self.0
+    }
+
+    /// `(batch,)` logits of the likeliest tokens, once all layers have run.
+    pub fn best(&mut self) -> &mut [f32] {
+        <[f32]>::mut_from_bytes(self.0.as_mut_bytes()).unwrap_or_default()
+    }
 }
 
 /// Room for a vector that is not longer than an input; contents do not matter before or after.
@@ -224,21 +288,29 @@ pub(crate) struct PackRoom<'a> {
     pub packed: &'a mut [u32],
 }
 
-/// Makes the vector of a position; what it is given beside its place, `(cols,)`, is scratch.
-type Write<'a> = dyn FnMut(usize, &mut [f32], PackRoom<'_>) + 'a;
-
 impl InputBuffer<'_> {
-    /// Quantises and packs `positions` vectors of `cols` numbers, which `write` makes.
-    pub fn fill(&mut self, positions: usize, cols: usize, write: &mut Write<'_>) -> Inputs<'_> {
-        let vector = self.vector.get_mut(..cols).unwrap_or_default();
-        let quantised = self.quantised.get_mut(..cols).unwrap_or_default();
-        let rooms = self.packed.chunks_exact_mut(Packed::words(cols as u32) as usize);
-        for (i, (packed, scale)) in rooms.zip(self.scales.iter_mut()).take(positions).enumerate() {
-            write(i, vector, PackRoom { quantised: &mut *quantised, packed: &mut *packed });
-            *scale = quant::quantise(vector, quantised);
-            Packed::new(quantised, packed);
+    /// Where the vector of a position is made, `(cols,)`, and room until it is [packed](Self::pack).
+    pub fn vector(&mut self, position: usize, cols: usize) -> (&mut [f32], PackRoom<'_>) {
+        let columns = Packed::words(cols as u32) as usize;
+        let packed = part_mut(self.packed, position * columns, columns);
+        (
+            front_mut(self.vector, cols),
+            PackRoom { quantised: front_mut(self.quantised, cols), packed },
+        )
+    }
+
+    /// Quantises and packs the vector that was made for a position.
+    pub fn pack(&mut self, position: usize, cols: usize) {
+        let (vector, PackRoom { quantised, packed }) = self.vector(position, cols);
+        let scale = quant::quantise(vector, quantised);
+        Packed::new(quantised, packed);
+        if let Some(place) = self.scales.get_mut(position) {
+            *place = scale;
         }
-        let scales = self.scales.get(..positions).unwrap_or(&[]);
-        Inputs { packed: self.packed, cols, scales }
+    }
+
+    /// The first `positions` of them.
+    pub fn inputs(&self, positions: usize, cols: usize) -> Inputs<'_> {
+        Inputs { packed: self.packed, cols, scales: front(self.scales, positions) }
     }
 }

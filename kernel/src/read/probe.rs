@@ -36,6 +36,12 @@ pub trait Probe {
         let _ = (stage, layer);
     }
 
+    /// Whether [`active`](Self::active) is to be called: the active set of one position is not made
+    /// where nobody looks at it.
+    fn wants_active(&self) -> bool {
+        true
+    }
+
     /// The predictor chose `slots` of `layer` for `position`, ascending.
     ///
     /// A pass runs layer by layer, and reports the positions of a layer in order. Of a long pass
@@ -62,11 +68,19 @@ pub trait Probe {
     }
 }
 
-impl Probe for () {}
+impl Probe for () {
+    fn wants_active(&self) -> bool {
+        false
+    }
+}
 
 impl<P: Probe + ?Sized> Probe for &mut P {
     fn enter(&mut self, stage: Stage, layer: u32) {
         (**self).enter(stage, layer);
+    }
+
+    fn wants_active(&self) -> bool {
+        (**self).wants_active()
     }
 
     fn active(&mut self, layer: u32, position: u32, slots: &[u16]) {

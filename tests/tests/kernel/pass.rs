@@ -7,10 +7,11 @@ use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
 use ripple_kernel::text::sample::likeliest;
-use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, Pass, StepError};
+use ripple_kernel::{Decoder, KvKind, MemoryPlan, Options, Pass, Probe, StepError};
 use ripple_tests::arbitrary::{image, options, predictors, shapes};
-use ripple_tests::spy::SpyDevice;
+use ripple_tests::spy::{SpyDevice, SpyProbe};
 use ripple_tests::tiny::{CONTEXT, Shape};
+use std::collections::BTreeSet;
 
 fn memory(image: &[u8], options: &Options) -> HostMemory {
     HostMemory::new(&MemoryPlan::for_model(&Header::parse(image).unwrap().geometry, options))
@@ -179,6 +180,36 @@ fn a_layer_that_failed_can_be_asked_for_again() {
         }
         assert!(failures > 5 && failures < reads, "{failures} of {reads}");
     }
+}
+
+/// A probe that does not look at active sets, and must not be shown any.
+struct Blind;
+
+impl Probe for Blind {
+    fn wants_active(&self) -> bool {
+        false
+    }
+
+    fn active(&mut self, _: u32, _: u32, _: &[u16]) {
+        unreachable!("an active set was made for nobody");
+    }
+}
+
+#[test]
+fn active_sets_are_made_for_a_probe_that_wants_them() {
+    let image = image(Shape::LLAMA, &PredictorChoice::Exact, &[0]);
+    let options = Options { context: CONTEXT, batch: 2, ..Options::DEFAULT };
+    let mut lent = memory(&image, &options);
+    let device = Slice::new(&image);
+    let mut blind = Decoder::open(device, &[], lent.lend(), &options, Blind).unwrap();
+    let expected = bits(blind.prefill(&[7, 8, 9]).unwrap());
+    let mut lent = memory(&image, &options);
+    let probe = SpyProbe::default();
+    let mut seeing = Decoder::open(device, &[], lent.lend(), &options, probe).unwrap();
+    assert_eq!(bits(seeing.prefill(&[7, 8, 9]).unwrap()), expected);
+    // A layer may come in several parts.
+    let shown: BTreeSet<_> = seeing.probe_mut().active.iter().map(|(l, at, _)| (*l, *at)).collect();
+    assert_eq!(shown.len(), 3 * Shape::LLAMA.layers as usize);
 }
 
 #[test]

@@ -193,3 +193,70 @@ fn what_is_on_the_card_ends_begins_again_and_does_not_slide() {
     decoder.rewind(7);
     assert_eq!((decoder.position(), decoder.spilled()), (0, 0));
 }
+
+/// Whatever the card gives instead of what was written, no logit is computed from it: a bit that
+/// changed, a row or a table in the place of another, an earlier text's, blocks that were never written.
+#[test]
+fn what_was_not_written_is_refused() {
+    for (kv, opt) in [(KvKind::F16, false), (KvKind::Q8, true)] {
+        let image = image(shape(kv, opt, 1), &PredictorChoice::Exact, &[3]);
+        let options = Options { kv, context: 16, spill: 16, ..Options::DEFAULT };
+        let geometry = Header::parse(&image).unwrap().geometry;
+        let mut memory = memory(&image, &options);
+        let card = Card::new(&image, options.spill_blocks(&geometry.config));
+        let start = card.image as usize;
+        let mut decoder = Decoder::open(card, &[], memory.lend(), &options, ()).unwrap();
+        let text: Vec<u32> = (0..24).map(|i| i * 31 % 520).collect();
+        let other: Vec<u32> = text.iter().map(|token| (token + 1) % 520).collect();
+        decoder.feed(&other[..16]).unwrap();
+        decoder.spill().unwrap();
+        let earlier = decoder.device_mut().blocks.clone();
+        decoder.rewind(0);
+        // In two moves: the second goes on where the first ended.
+        decoder.feed(&text[..16]).unwrap();
+        decoder.spill().unwrap();
+        decoder.feed(&text[16..]).unwrap();
+        decoder.spill().unwrap();
+        assert_eq!(decoder.spilled(), 16);
+        let good = decoder.device_mut().blocks.clone();
+        let expected = bits(decoder.step(7).unwrap());
+        let tables = 2 * geometry.config.layers as usize;
+        let blocks = (good.len() - start) / tables;
+        assert_eq!(blocks, 2, "rows of 64 bytes: a block holds 8");
+
+        let mut refused = |table: usize, change: &dyn Fn(&mut [Block])| {
+            decoder.rewind(24);
+            let device = decoder.device_mut();
+            device.blocks.clone_from(&good);
+            change(&mut device.blocks);
+            assert!(Block::bytes(&device.blocks) != Block::bytes(&good), "the change is one");
+            let at = BlockIdx((start + table * blocks) as u32);
+            match decoder.step(7) {
+                Err(error @ StepError::Corrupt { table, .. }) => {
+                    assert_eq!(table, at);
+                    assert!(error.is_transient());
+                }
+                result => panic!("{:?}", result.map(|_| ())),
+            }
+            assert_eq!(decoder.position(), 24);
+            decoder.device_mut().blocks.clone_from(&good);
+            assert_eq!(bits(decoder.step(7).unwrap()), expected);
+        };
+        for table in 0..tables {
+            let first = start + table * blocks;
+            for byte in (0..blocks * 512).step_by(37) {
+                refused(table, &|card| card[first + byte / 512].0[byte % 512] ^= 1 << (byte % 8));
+            }
+            refused(table, &|card| card.swap(first, first + 1));
+            refused(table, &|card| card[first].0.rotate_left(64));
+            refused(table, &|card| card[first] = earlier[first]);
+            refused(table, &|card| card[first + 1] = Block([0xC3; 512]));
+            refused(table.min(tables - 2), &|card| {
+                let (this, next) = (start + table.min(tables - 2) * blocks, blocks);
+                for i in 0..blocks {
+                    card.swap(this + i, this + next + i);
+                }
+            });
+        }
+    }
+}

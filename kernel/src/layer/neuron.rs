@@ -1,0 +1,119 @@
+//! Active neurons: the cached ones at once, missing ones as they arrive.
+//!
+//! In: the active sets and the quantised inputs. Out: the layer's output at each position, summed.
+//! Sums are exact in integers ([`Accumulators`]), so they do not depend on what was cached.
+
+use crate::config::Ffn;
+use crate::image::row::Row;
+use crate::image::{Geometry, Page, Predictor, Record, Table};
+use crate::layer::active::ActiveSets;
+use crate::math::Inputs;
+use crate::math::accumulate::Accumulators;
+use crate::math::activation::coefficient;
+use crate::memory::cache::Cache;
+use crate::read::fetch::{Corrupt, FetchError, Io};
+use crate::read::misses::Wanted;
+use crate::read::page::Begun;
+use crate::read::probe::{Probe, Stage};
+use crate::read::visit::visit;
+use crate::read::visitor::{Bytes, Found, Source};
+use ripple_hal::BlockDevice;
+
+/// The active neurons of a layer and what they are applied to.
+pub(crate) struct Active<'a> {
+    /// The layer's.
+    pub threshold: f32,
+    pub sets: &'a ActiveSets<'a>,
+    /// `(neurons,)` scratch.
+    pub misses: &'a mut [u32],
+    /// Where copies of the likely ones are.
+    pub page: Option<Page>,
+    /// The same, if its first extent was read ahead.
+    pub begun: Option<Begun>,
+    /// `(positions, dim)`.
+    pub inputs: Inputs<'a>,
+}
+
+/// Adds the active neurons of `layer` to the `sums` of the positions where they are active, reading
+/// those that are not in memory.
+pub(crate) fn apply<D: BlockDevice, P: Probe>(
+    io: &mut Io<'_, D, P>,
+    geometry: &Geometry,
+    table: &Table<'_>,
+    cache: &mut Cache<'_>,
+    layer: u32,
+    active: Active<'_>,
+    sums: &mut Accumulators<'_>,
+) -> Result<(), FetchError<D::Error>> {
+    let Active { threshold, sets, misses, page, begun, inputs } = active;
+    let neuron = Neuron { geometry, threshold, inputs };
+    let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
+    let source = Source { layer, start, stride, mapped, page };
+    let mut positions = sets.positions();
+    let wanted = Wanted { slots: sets.slots(), memory: misses };
+    visit(io, source, cache, wanted, begun, |probe, Found { index, slot, bytes }| {
+        let bundle = match bytes {
+            Bytes::Mapped => table.mapped(slot),
+            Bytes::Cached(bytes) => table.layout.view(bytes),
+            Bytes::Arrived(bytes) => table.arrived(slot, bytes),
+        };
+        let bundle = bundle.ok_or(Corrupt { slot })?;
+        let work = neuron.add(&bundle, positions.at(index), sums);
+        probe.compute(Stage::Ffn, work);
+        Ok(())
+    })
+}
+
+/// What every neuron of a layer is applied to.
+struct Neuron<'a> {
+    geometry: &'a Geometry,
+    threshold: f32,
+    inputs: Inputs<'a>,
+}
+
+impl Neuron<'_> {
+    /// Adds one neuron: `y += act(gate . x) * (up . x) * down`, or `y += act(up . x + b) * down`, at
+    /// each position where it is active.
+    ///
+    /// `active`: positions, and the activations there, if the predictor knows them. Returns
+    /// the multiply-accumulates.
+    ///
+    /// Row-column bundling: Alizadeh et al., "LLM in a flash", 2023.
+    fn add(
+        &self,
+        bundle: &Record<'_>,
+        active: impl Iterator<Item = (usize, f32)>,
+        sums: &mut Accumulators<'_>,
+    ) -> u32 {
+        let config = &self.geometry.config;
+        let exact = matches!(self.geometry.predictor, Predictor::Exact);
+        let next = self.geometry.bundle_holds_first() as usize;
+        let (up, down) = match config.ffn() {
+            Ffn::Plain => (None, next),
+            Ffn::Gated => (Some(Row::of(bundle, next)), next + 1),
+        };
+        let first = (!exact).then(|| Row::of(bundle, 0));
+        let down = Row::of(bundle, down);
+        let mut work = 0;
+        for (position, value) in active {
+            let x = self.inputs.at(position);
+            let hidden = match &first {
+                Some(row) => {
+                    work += config.dim;
+                    coefficient(config.activation(), self.threshold, row.dot(x))
+                }
+                None => Some(value),
+            };
+            let Some(mut hidden) = hidden else { continue };
+            if let Some(row) = &up {
+                work += config.dim;
+                hidden *= row.dot(x);
+            }
+            work += config.dim;
+            if let Some(mut sum) = sums.at(position) {
+                down.add_to(&mut sum, hidden);
+            }
+        }
+        work
+    }
+}
