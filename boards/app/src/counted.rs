@@ -2,7 +2,7 @@
 //!
 //! In: a device. Out: the same reads, [`Traffic`], and the markers that `boards/count` counts by.
 
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx};
+use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, WriteDevice};
 use ripple_marks as mark;
 
 /// What was read.
@@ -77,6 +77,16 @@ impl<D: BlockDevice> BlockDevice for Counted<D> {
             mark::enter_driver();
             done
         });
+        mark::leave_driver();
+        result
+    }
+}
+
+/// What is written is not counted: it is none of a token's reads.
+impl<D: WriteDevice> WriteDevice for Counted<D> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        mark::enter_driver();
+        let result = self.device.write(start, src);
         mark::leave_driver();
         result
     }

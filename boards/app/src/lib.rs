@@ -32,7 +32,7 @@ pub use event::{Event, Ram};
 pub use memory::{Desk, desk_bytes};
 pub use recover::{Failed, Identity, Look, POLL, Recovery, Then};
 pub use session::{Port, run};
-pub use storage::{Fat, MountError, Mounted, Partition, Raw, Storage};
+pub use storage::{Fat, Made, MountError, Mounted, Partition, Raw, Served, Spilling, Storage};
 pub use story::prompt_tokens;
 
 /// For the macros of this crate.

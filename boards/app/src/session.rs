@@ -8,7 +8,7 @@ use crate::counted::Counted;
 use crate::event::{Event, Ram};
 use crate::memory::Desk;
 use crate::recover::{Failed, Identity};
-use crate::storage::{Mounted, Storage};
+use crate::storage::{Made, Mounted, Served, Storage};
 use crate::story::{Story, tell};
 use core::fmt;
 use ripple_hal::{
@@ -159,7 +159,8 @@ pub fn run<C: Console, T: Clock, S: Storage>(
             kv: &mut *kv,
         };
         let desk = Desk { line: &mut *line, ids: &mut *ids, block: &mut *block };
-        match open(&mut out, mounted, mapped, memory, desk, options, &mut settings, ram) {
+        let room = S::make_room::<Regions>;
+        match open(&mut out, mounted, mapped, memory, desk, options, &mut settings, ram, room) {
             Ok(Closed::End) => return,
             Ok(Closed::Lost) => {}
             // A card that was pulled while it was opened is waited for above.
@@ -187,6 +188,7 @@ fn open<D: BlockDevice>(
     options: &Options,
     settings: &mut Settings,
     ram: fn() -> Ram,
+    make_room: fn(&mut Served<'_, D, Regions>) -> Made<D>,
 ) -> Result<Closed, Option<ErrorKind>> {
     let Mounted { mut device, pieces } = mounted;
     let Desk { line, ids, block } = desk;
@@ -261,7 +263,7 @@ fn open<D: BlockDevice>(
             }
             Input::Command(Command::Unknown) => out.say(Event::Note(HELP)),
             Input::Prompt(text) => {
-                let story = Story { tokenizer: &tokenizer, text, settings: *settings };
+                let story = Story { tokenizer: &tokenizer, text, settings: *settings, make_room };
                 let told = tell(&mut decoder, &mut identity, out, story, ids);
                 out.say(Event::Peak(&decoder.usage()));
                 out.say(Event::Ram(ram()));

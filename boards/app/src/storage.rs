@@ -3,11 +3,13 @@
 //! In: a block device. Out: a device whose block 0 is the image's first. Mounting is done again after
 //! a card was changed, so it is a trait and not a value. Knows nothing of what the image holds.
 
+use crate::counted::Counted;
 use core::fmt;
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, ExtentDevice, FatError,
-    FatFile, PartitionError, RawPartition,
+    FatFile, PartitionError, RawPartition, WriteDevice,
 };
+use ripple_kernel::{Decoder, Probe, SpillError, StepError};
 
 /// Extents that a file may have: a card that was formatted for it has one.
 pub const MOST_EXTENTS: usize = 8;
@@ -24,6 +26,54 @@ pub trait Storage {
     /// # Errors
     /// When the device fails or holds no such file.
     fn mount(&mut self, scratch: &mut [Block]) -> Result<Mounted<Self::Device<'_>>, MountError>;
+
+    /// Makes room for more positions where the KV cache in memory is full. Only [`Spilling`] can.
+    ///
+    /// # Errors
+    /// The device's, and [`StepError::ContextFull`] where there is no room to be made.
+    fn make_room<'a, P: Probe>(
+        decoder: &mut Served<'_, Self::Device<'a>, P>,
+    ) -> Made<Self::Device<'a>>
+    where
+        Self: 'a,
+    {
+        Err(StepError::ContextFull { context: decoder.context() })
+    }
+}
+
+/// A decoder on a device that counts its reads.
+pub type Served<'m, D, P> = Decoder<'m, Counted<D>, P>;
+
+/// Whether room was made.
+pub type Made<D> = Result<(), StepError<<D as BlockDevice>::Error>>;
+
+/// A storage that is written: when the memory for keys and values is full, the oldest ones go behind the
+/// image, as many as [`Options::spill`](ripple_kernel::Options::spill) says. `ripple card --room-kib`
+/// leaves room there.
+pub struct Spilling<S>(pub S);
+
+impl<S: Storage + 'static> Storage for Spilling<S>
+where
+    for<'a> S::Device<'a>: WriteDevice,
+{
+    type Device<'a> = S::Device<'a>;
+
+    fn mount(&mut self, scratch: &mut [Block]) -> Result<Mounted<Self::Device<'_>>, MountError> {
+        self.0.mount(scratch)
+    }
+
+    fn make_room<'a, P: Probe>(
+        decoder: &mut Served<'_, Self::Device<'a>, P>,
+    ) -> Made<Self::Device<'a>>
+    where
+        Self: 'a,
+    {
+        let context = decoder.context();
+        decoder.spill().map_err(|error| match error {
+            SpillError::Device { at, source } => StepError::Device { at, source },
+            _ => StepError::ContextFull { context },
+        })
+    }
 }
 
 /// An image that was found.

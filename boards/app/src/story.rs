@@ -4,22 +4,25 @@
 //! likeliest token is always taken, so that the same prompt gives the same text on every board.
 
 use crate::console::Console;
-use crate::counted::{Counted, Traffic};
+use crate::counted::Traffic;
 use crate::event::Event;
 use crate::recover::{Failed, Identity, attempt, crc32};
 use crate::session::{Out, Settings};
+use crate::storage::{Made, Served};
 use ripple_hal::{BlockDevice, Clock, ErrorKind};
 use ripple_kernel::text::TextStream;
 use ripple_kernel::text::sample::likeliest;
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
-use ripple_kernel::{Decoder, Probe, StepError};
+use ripple_kernel::{Probe, StepError};
 use zerocopy::IntoBytes;
 
 /// What is told.
-pub(crate) struct Story<'s, 'm> {
+pub(crate) struct Story<'s, 'm, D: BlockDevice, P> {
     pub tokenizer: &'s Tokenizer<'m>,
     pub text: &'s str,
     pub settings: Settings,
+    /// See [`Storage::make_room`](crate::Storage::make_room).
+    pub make_room: fn(&mut Served<'_, D, P>) -> Made<D>,
 }
 
 /// Tells `story`. `ids`: room for its tokens, one more than `text` has bytes.
@@ -27,13 +30,13 @@ pub(crate) struct Story<'s, 'm> {
 /// # Errors
 /// When the text could not be finished; why has been said.
 pub(crate) fn tell<D: BlockDevice, P: Probe>(
-    decoder: &mut Decoder<'_, Counted<D>, P>,
+    decoder: &mut Served<'_, D, P>,
     identity: &mut Identity<'_>,
     out: &mut Out<'_, impl Console, impl Clock>,
-    story: Story<'_, '_>,
+    story: Story<'_, '_, D, P>,
     ids: &mut [u32],
 ) -> Result<(), Failed> {
-    let Story { tokenizer, text, settings } = story;
+    let Story { tokenizer, text, settings, make_room } = story;
     let config = decoder.header().geometry.config;
     let Some(prompt) = prompt_tokens(tokenizer, text, config.bos, ids) else {
         out.say(Event::Note("the prompt is too long"));
@@ -51,6 +54,9 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
     let (mut done, mut next) = (0, None);
     for chunk in prompt.chunks(batch) {
         done += chunk.len();
+        while (decoder.room() as usize) < chunk.len() {
+            attempt(decoder, identity, out, make_room)?;
+        }
         if done < prompt.len() {
             attempt(decoder, identity, out, |decoder| decoder.feed(chunk))?;
         } else {
@@ -91,6 +97,9 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
         }
         if decoder.position() >= decoder.context() {
             break "the context is full";
+        }
+        if decoder.room() == 0 {
+            attempt(decoder, identity, out, make_room)?;
         }
         let fed = next.token;
         next = attempt(decoder, identity, out, |decoder| {

@@ -2,10 +2,13 @@
 
 use embedded_io::{ErrorType, Read, Write};
 use ripple_app::board::LM3S6965EVB;
-use ripple_app::{Budget, Desk, Port, Ram, Raw, run};
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, ErrorKind, Micros, OutOfRange};
+use ripple_app::{Budget, Desk, Port, Ram, Raw, Spilling, run};
+use ripple_hal::{
+    Block, BlockCount, BlockDevice, BlockIdx, Clock, ErrorKind, Micros, OutOfRange, WriteDevice,
+};
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_kernel::image::Header;
+use ripple_kernel::{KvKind, MemoryPlan, Options};
 use ripple_tests::demo::Demo;
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -127,7 +130,7 @@ const STORY: &str = "/gap 2\n/trace\n/tokens 24\nOne day,\n";
 
 /// The lines of steps: position, token, CRC of the logits, text.
 fn steps(said: &str) -> Vec<&str> {
-    let is_step = |line: &&str| line.starts_with("    ") && line.contains('"');
+    let is_step = |line: &&str| line.starts_with(' ') && line.contains('"');
     said.lines().filter(is_step).collect()
 }
 
@@ -249,4 +252,86 @@ fn backspace_removes_a_whole_character() {
     let without = says("/tokens 4\nOne day,\n", Slot::new(&[]));
     assert_eq!(with.lines().last(), without.lines().last());
     assert_eq!(with.matches("prompt  4/4").count(), 1, "{with}");
+}
+
+/// A card with room behind the image. The writes that `failing` names by their number fail once.
+struct Roomy {
+    bytes: Vec<u8>,
+    writes: u32,
+    failing: Vec<(u32, ErrorKind)>,
+}
+
+impl BlockDevice for Roomy {
+    type Error = ErrorKind;
+
+    fn block_count(&mut self) -> Result<BlockCount, ErrorKind> {
+        Ok(BlockCount::for_bytes(self.bytes.len() as u64))
+    }
+
+    fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), ErrorKind> {
+        OutOfRange::check(start, dst, self.block_count()?).map_err(|_| ErrorKind::OutOfRange)?;
+        let bytes = Block::bytes_mut(dst);
+        let at = start.0 as usize * 512;
+        bytes.copy_from_slice(&self.bytes[at..at + bytes.len()]);
+        Ok(())
+    }
+}
+
+impl WriteDevice for Roomy {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), ErrorKind> {
+        OutOfRange::check(start, src, self.block_count()?).map_err(|_| ErrorKind::OutOfRange)?;
+        let now = self.writes;
+        self.writes += 1;
+        if let Some((_, kind)) = self.failing.iter().find(|(at, _)| *at == now) {
+            return Err(*kind);
+        }
+        let bytes = Block::bytes(src);
+        let at = start.0 as usize * 512;
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// What the loop says to `typed` with `options`, on a card with `room` bytes behind the image.
+fn says_with(options: &Options, typed: &str, room: usize, failing: &[(u32, ErrorKind)]) -> String {
+    let demo = story_nano();
+    let plan = MemoryPlan::for_model(&Header::parse(&demo.image).unwrap().geometry, options);
+    let mut memory = HostMemory::new(&plan);
+    let (mut line, mut ids, mut said) = ([0; 64], [0; 65], Vec::new());
+    let mut block = [Block::ZERO];
+    let port = Port {
+        board: &LM3S6965EVB,
+        console: Terminal { typed: typed.as_bytes(), said: &mut said },
+        clock: Ticking(Cell::new(0)),
+        ram: Ram::default,
+    };
+    let desk = Desk { line: &mut line, ids: &mut ids, block: &mut block };
+    let mut bytes = demo.image.clone();
+    bytes.resize(bytes.len() + room, 0xFF);
+    let card = Roomy { bytes, writes: 0, failing: failing.to_vec() };
+    let mapped = &demo.image[..demo.mapped];
+    run(port, Spilling(Raw(card)), mapped, memory.lend(), desk, options);
+    String::from_utf8(said).unwrap().replace('\r', "")
+}
+
+#[test]
+fn a_text_longer_than_memory_goes_on_with_its_beginning_on_the_card() {
+    let whole = Options { context: 128, kv: KvKind::F16, ..LM3S6965EVB.options };
+    let short = Options { context: 32, spill: 96, ..whole };
+    let config = Header::parse(&story_nano().image).unwrap().geometry.config;
+    let room = short.spill_blocks(&config).bytes() as usize;
+    let typed = STORY.replace("/tokens 24", "/tokens 90");
+    let expected = says_with(&whole, &typed, 0, &[]);
+    assert_eq!(steps(&expected).len(), 90, "{expected}");
+    assert_eq!(steps(&says_with(&short, &typed, room, &[])), steps(&expected));
+
+    let failing = [(0, ErrorKind::Timeout), (9, ErrorKind::Corrupted)];
+    let said = says_with(&short, &typed, room, &failing);
+    assert_eq!(steps(&said), steps(&expected));
+    assert!(said.contains("retry   1\nerror   step: ") && said.contains("retry   2"), "{said}");
+
+    // A card without the room says so, and no step is wrong.
+    let said = says_with(&short, &typed, 0, &[]);
+    assert!(steps(&expected).starts_with(&steps(&said)) && steps(&said).len() < 40, "{said}");
+    assert!(said.contains("error   step: "), "{said}");
 }
