@@ -79,7 +79,7 @@ pub const LM3S6965EVB: Board = Board {
     // Of 64: some stay free for what a user adds.
     ram: 60 * KIB,
     stack: 8 * KIB,
-    firmware: Firmware { code: 69_076, drivers: 216, stack: 7_704 },
+    firmware: Firmware { code: 69_320, drivers: 216, stack: 7_656 },
     line: 128,
     options: Options {
         context: 128,
@@ -101,7 +101,7 @@ pub const MPS2_AN386: Board = Board {
     flash: 4 * MIB,
     ram: 512 * KIB,
     stack: 16 * KIB,
-    firmware: Firmware { code: 122_416, drivers: 188, stack: 8_156 },
+    firmware: Firmware { code: 118_084, drivers: 188, stack: 8_100 },
     line: 256,
     options: HALF_MIB,
 };
@@ -111,7 +111,7 @@ pub const MPS3_AN547: Board = Board {
     name: "mps3-an547",
     about: "Cortex-M55 with Helium, a file over semihosting",
     core: "cortex-m55",
-    firmware: Firmware { code: 110_832, drivers: 188, stack: 8_132 },
+    firmware: Firmware { code: 106_260, drivers: 188, stack: 8_156 },
     ..MPS2_AN386
 };
 
@@ -125,7 +125,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware { code: 200_128, drivers: 316, stack: 15_520 },
+    firmware: Firmware { code: 198_672, drivers: 316, stack: 14_224 },
     line: 1024,
     options: LARGE,
 };
@@ -137,7 +137,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
-    firmware: Firmware { code: 171_884, drivers: 296, stack: 8_268 },
+    firmware: Firmware { code: 174_072, drivers: 296, stack: 8_340 },
     ..RASPI3B
 };
 
@@ -148,7 +148,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
-    firmware: Firmware { code: 138_044, drivers: 216, stack: 0 },
+    firmware: Firmware { code: 133_128, drivers: 216, stack: 0 },
     options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -156,7 +156,7 @@ pub const PICO2: Board = Board {
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board {
     name: "pico2-embassy",
-    firmware: Firmware { code: 138_404, drivers: 4_192, stack: 0 },
+    firmware: Firmware { code: 134_772, drivers: 4_128, stack: 0 },
     ..PICO2
 };
 
@@ -169,7 +169,7 @@ pub const STM32H743: Board = Board {
     card: "sdio-hs",
     flash: 2 * MIB,
     ram: 640 * KIB,
-    firmware: Firmware { code: 145_080, drivers: 1_088, stack: 0 },
+    firmware: Firmware { code: 139_908, drivers: 1_088, stack: 0 },
     options: Options { cache_bytes: 112 * KIB, batch: 16, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -184,7 +184,7 @@ pub const NRF52840: Board = Board {
     flash: MIB,
     ram: 256 * KIB,
     stack: 12 * KIB,
-    firmware: Firmware { code: 118_064, drivers: 1_224, stack: 0 },
+    firmware: Firmware { code: 114_464, drivers: 1_224, stack: 0 },
     line: 256,
     options: Options {
         context: 128,
