@@ -53,13 +53,13 @@ fn ripple(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// What the command prints on standard output; it must succeed.
-fn ok(folder: &Path, args: &[&str]) -> String {
+pub fn ok(folder: &Path, args: &[&str]) -> String {
     let output = ripple(folder, args).assert().success().get_output().clone();
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The error of a command that must fail, print one line, and leave the folder as it was.
-fn refused(folder: &Path, args: &[&str]) -> String {
+pub fn refused(folder: &Path, args: &[&str]) -> String {
     let before = contents(folder);
     let output = ripple(folder, args).assert().failure().get_output().clone();
     assert!(contents(folder) == before, "{args:?} changed the folder");

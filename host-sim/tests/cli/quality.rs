@@ -1,6 +1,6 @@
 //! Rows in 4 bits, trained predictors and what they cost, as the users of `ripple` meet them.
 
-use assert_cmd::Command;
+use super::commands::{ok, refused};
 use serde_json::Value;
 use std::path::Path;
 
@@ -8,24 +8,6 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/story-nano");
 
 fn text(name: &str) -> String {
     format!("{MODEL}/{name}")
-}
-
-fn ripple(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ripple"));
-    command.current_dir(folder).args(args).env("RUST_BACKTRACE", "0");
-    command
-}
-
-/// What the command prints on standard output; it must succeed.
-fn ok(folder: &Path, args: &[&str]) -> String {
-    let output = ripple(folder, args).assert().success().get_output().clone();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What it says when it must fail.
-fn refused(folder: &Path, args: &[&str]) -> String {
-    let output = ripple(folder, args).assert().failure().get_output().clone();
-    String::from_utf8(output.stderr).unwrap()
 }
 
 fn json(folder: &Path, args: &[&str]) -> Value {

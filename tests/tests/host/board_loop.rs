@@ -2,7 +2,7 @@
 
 use embedded_io::{ErrorType, Read, Write};
 use ripple_app::board::LM3S6965EVB;
-use ripple_app::{Budget, Desk, Port, Ram, Raw, Spilling, run};
+use ripple_app::{Desk, Port, Ram, Raw, Spilling, Storage, run};
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, Clock, ErrorKind, Micros, OutOfRange, WriteDevice,
 };
@@ -105,13 +105,12 @@ impl Clock for Ticking {
     }
 }
 
-/// What the loop says to `typed`, without what depends on the machine.
-fn says(typed: &str, slot: Slot) -> String {
+/// All that the loop says to `typed`, with the image in `storage` and with `options`.
+fn told(storage: impl Storage, options: &Options, typed: &str) -> String {
     let demo = story_nano();
-    let budget = Budget::of(&LM3S6965EVB, &Header::parse(&demo.image).unwrap());
-    let mut memory = HostMemory::new(&budget.plan);
-    let (mut line, mut ids) = ([0; 64], [0; 65]);
-    let mut said = Vec::new();
+    let plan = MemoryPlan::for_model(&Header::parse(&demo.image).unwrap().geometry, options);
+    let mut memory = HostMemory::new(&plan);
+    let (mut line, mut ids, mut said) = ([0; 64], [0; 65], Vec::new());
     let mut block = [Block::ZERO];
     let port = Port {
         board: &LM3S6965EVB,
@@ -121,8 +120,13 @@ fn says(typed: &str, slot: Slot) -> String {
     };
     let desk = Desk { line: &mut line, ids: &mut ids, block: &mut block };
     let mapped = &demo.image[..demo.mapped];
-    run(port, Raw(slot), mapped, memory.lend(), desk, &LM3S6965EVB.options);
-    let said = String::from_utf8(said).unwrap().replace('\r', "");
+    run(port, storage, mapped, memory.lend(), desk, options);
+    String::from_utf8(said).unwrap().replace('\r', "")
+}
+
+/// What the loop says to `typed`, without what depends on the machine.
+fn says(typed: &str, slot: Slot) -> String {
+    let said = told(Raw(slot), &LM3S6965EVB.options, typed);
     said.lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{line}\n")).collect()
 }
 
@@ -138,23 +142,10 @@ fn steps(said: &str) -> Vec<&str> {
 fn reads() -> (u32, u32) {
     let count = |typed| {
         let mut slot = Slot::new(&[]);
-        let demo = story_nano();
-        let budget = Budget::of(&LM3S6965EVB, &Header::parse(&demo.image).unwrap());
-        let mut memory = HostMemory::new(&budget.plan);
-        let (mut line, mut ids, mut said) = ([0; 64], [0; 65], Vec::new());
-        let mut block = [Block::ZERO];
-        let port = Port {
-            board: &LM3S6965EVB,
-            console: Terminal { typed, said: &mut said },
-            clock: Ticking(Cell::new(0)),
-            ram: Ram::default,
-        };
-        let desk = Desk { line: &mut line, ids: &mut ids, block: &mut block };
-        let mapped = &demo.image[..demo.mapped];
-        run(port, Raw(&mut slot), mapped, memory.lend(), desk, &LM3S6965EVB.options);
+        told(Raw(&mut slot), &LM3S6965EVB.options, typed);
         slot.reads
     };
-    (count(b""), count(STORY.as_bytes()))
+    (count(""), count(STORY))
 }
 
 #[test]
@@ -294,24 +285,9 @@ impl WriteDevice for Roomy {
 
 /// What the loop says to `typed` with `options`, on a card with `room` bytes behind the image.
 fn says_with(options: &Options, typed: &str, room: usize, failing: &[(u32, ErrorKind)]) -> String {
-    let demo = story_nano();
-    let plan = MemoryPlan::for_model(&Header::parse(&demo.image).unwrap().geometry, options);
-    let mut memory = HostMemory::new(&plan);
-    let (mut line, mut ids, mut said) = ([0; 64], [0; 65], Vec::new());
-    let mut block = [Block::ZERO];
-    let port = Port {
-        board: &LM3S6965EVB,
-        console: Terminal { typed: typed.as_bytes(), said: &mut said },
-        clock: Ticking(Cell::new(0)),
-        ram: Ram::default,
-    };
-    let desk = Desk { line: &mut line, ids: &mut ids, block: &mut block };
-    let mut bytes = demo.image.clone();
+    let mut bytes = story_nano().image.clone();
     bytes.resize(bytes.len() + room, 0xFF);
-    let card = Roomy { bytes, writes: 0, failing: failing.to_vec() };
-    let mapped = &demo.image[..demo.mapped];
-    run(port, Spilling(Raw(card)), mapped, memory.lend(), desk, options);
-    String::from_utf8(said).unwrap().replace('\r', "")
+    told(Spilling(Raw(Roomy { bytes, writes: 0, failing: failing.to_vec() })), options, typed)
 }
 
 #[test]
