@@ -6,6 +6,7 @@ mod board;
 mod card;
 mod demo;
 mod doctor;
+mod import;
 mod inspect;
 mod interactive;
 mod perplexity;
@@ -48,7 +49,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Import(stages::Import),
+    Import(import::Import),
     Trace(stages::TraceArgs),
     Place(place::Place),
     Orders(stages::Orders),

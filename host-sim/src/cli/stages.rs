@@ -1,10 +1,8 @@
-//! The offline stages, one subcommand each: import, trace, orders, pack.
+//! The offline stages behind the import, one subcommand each: trace, orders, pack.
 
 use super::args::{RowArgs, quants};
-use crate::import::import_dense;
+use crate::model::Model;
 use crate::model::text::read_tokens;
-use crate::model::threshold::sparsify;
-use crate::model::{Model, Sparsity};
 use crate::pack::pack_as;
 use crate::placement::Placement;
 use crate::placement::runs::order_table;
@@ -16,123 +14,10 @@ use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress, write_whole};
 use crate::profile::record::record;
 use crate::profile::trace::Trace;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_kernel::image::{Quant, Quants, SectionKind};
 use std::path::{Path, PathBuf};
-
-/// Read a checkpoint into one model file: a Hugging Face directory, a GGUF file, or a .bin of llama2.c.
-#[derive(Args)]
-#[command(after_help = IMPORT_EXAMPLES)]
-pub struct Import {
-    /// The directory (config.json, model.safetensors, tokenizer.json) or the file.
-    checkpoint: PathBuf,
-    /// Model file to write.
-    #[arg(short, long)]
-    output: PathBuf,
-    /// Vocabulary of a llama2.c model; without it, tokenizer.bin beside the model.
-    #[arg(long)]
-    tokenizer: Option<PathBuf>,
-    /// Keep the model within this many positions.
-    #[arg(long, value_parser = value_parser!(u32).range(1..))]
-    context: Option<u32>,
-    /// For SiLU and GELU gates, lossy: the share of the neurons of each layer that stays active, above 0
-    /// and up to 1, which keeps all.
-    #[arg(long, value_name = "ACTIVITY", value_parser = activity, allow_negative_numbers = true)]
-    threshold: Option<f64>,
-    /// Text that the thresholds are calibrated on, and their cost is measured on.
-    #[arg(long, requires = "threshold")]
-    text: Option<PathBuf>,
-    /// Most tokens of it to read.
-    #[arg(long, default_value_t = 4096, value_parser = value_parser!(u32).range(2..))]
-    tokens: u32,
-}
-
-const IMPORT_EXAMPLES: &str = "Examples:
-  ripple import ./my-relu-llama -o my.model
-  ripple import stories260K.bin --tokenizer tok512.bin --threshold 0.3 --text stories.txt -o s.model
-  ripple import SmolLM2-135M.Q4_1.gguf --context 1024 --threshold 0.4 --text some.txt -o smol.model
-  ripple import some-silu.gguf --threshold 1 -o dense.model      # all neurons, nothing lost";
-
-/// A share above 0, at most 1.
-fn activity(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => Err("expected a share above 0, at most 1".to_owned()),
-    }
-}
-
-impl Import {
-    pub fn run(&self) -> Result<()> {
-        check_path(&self.output)?;
-        let name = self.checkpoint.display();
-        let mut model = match self.threshold {
-            None if self.tokenizer.is_none() => {
-                crate::import::import(&self.checkpoint).map_err(bad_input)?
-            }
-            _ => import_dense(&self.checkpoint, self.tokenizer.as_deref()).map_err(bad_input)?,
-        };
-        if let Some(context) = self.context {
-            model.limit_context(context).with_context(|| name.to_string())?;
-        }
-        self.sparsify(&mut model).with_context(|| name.to_string())?;
-        model.write(&self.output)?;
-        let c = &model.config;
-        note(&format!(
-            "{}: {:?} FFN, {} layers of {} neurons, dim {}, vocab {} -> {}",
-            model.name,
-            c.ffn,
-            c.layers,
-            c.neurons,
-            c.dim,
-            c.vocab,
-            self.output.display()
-        ));
-        Ok(())
-    }
-
-    /// Sets thresholds where the activation has no zeros, and says what they cost.
-    fn sparsify(&self, model: &mut Model) -> Result<()> {
-        let activation = model.config.activation;
-        if !activation.lossy() {
-            ensure!(
-                self.threshold.is_none(),
-                "--threshold: the activation is {activation:?}, whose inactive neurons add nothing; expected \
-                 without it"
-            );
-            return Ok(());
-        }
-        let Some(activity) = self.threshold else { bail!(crate::import::lossy(activation)) };
-        let tokens = match &self.text {
-            Some(text) => read_tokens(model, text)?,
-            None => {
-                ensure!(
-                    activity >= 1.0,
-                    "--threshold {activity}: expected --text FILE to calibrate on"
-                );
-                Vec::new()
-            }
-        };
-        let tokens = &tokens[..tokens.len().min(self.tokens as usize)];
-        let bar = progress(2 * tokens.len() as u64, "calibrate");
-        sparsify(model, activity, tokens, &|n| bar.inc(n))?;
-        bar.finish_and_clear();
-        if let Some(Sparsity { cost, .. }) = &model.sparsity
-            && activity < 1.0
-        {
-            note(&format!(
-                "{}: {} % of the neurons active, lossy: perplexity of {} tokens {:.3}, with all {:.3} ({:+.2} %)",
-                model.name,
-                100.0 * activity,
-                tokens.len(),
-                cost.sparse,
-                cost.dense,
-                100.0 * (cost.sparse / cost.dense - 1.0)
-            ));
-        }
-        Ok(())
-    }
-}
 
 /// Record which neurons a text makes active.
 #[derive(Args)]

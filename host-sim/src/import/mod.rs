@@ -64,7 +64,7 @@ pub fn import(path: &Path) -> Result<Model> {
 pub(crate) fn lossy(activation: Activation) -> String {
     format!(
         "its activation is {activation:?}, which is never exactly zero, so there is nothing to skip without \
-         loss; say what share of the neurons to keep with `ripple import --threshold 0.3 --text FILE`, or \
+         loss; say what share of the neurons to keep with `ripple import --threshold 0.7 --text FILE`, or \
          use a checkpoint trained with ReLU (OPT, ReluLLaMA, ProSparse)"
     )
 }

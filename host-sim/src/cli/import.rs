@@ -1,0 +1,154 @@
+//! `ripple import`: a checkpoint of another program as one model file.
+//!
+//! In: a checkpoint, what of it to keep. Out: a [`Model`], thresholds and all, and what they cost in
+//! words. `ripple make` takes the same options.
+
+use crate::import::import_dense;
+use crate::model::text::read_tokens;
+use crate::model::threshold::sparsify;
+use crate::model::{Model, Sparsity};
+use crate::process::failure::bad_input;
+use crate::process::output::{check_path, note, progress};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, value_parser};
+use std::path::{Path, PathBuf};
+
+/// Above this, in percent, a threshold's cost in perplexity is warned of.
+const DEAR: f64 = 5.0;
+
+/// Read a checkpoint into one model file: a Hugging Face directory, a GGUF file, or a .bin of llama2.c.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Import {
+    /// The directory (config.json, model.safetensors, tokenizer.json) or the file.
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    options: ImportArgs,
+    /// Text that the thresholds are calibrated on, and their cost is measured on.
+    #[arg(long, requires = "threshold")]
+    text: Option<PathBuf>,
+    /// Most tokens of it to read.
+    #[arg(long, default_value_t = CALIBRATION_TOKENS, value_parser = value_parser!(u32).range(2..))]
+    tokens: u32,
+    /// Model file to write.
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+/// What of a checkpoint is taken, and how.
+#[derive(Args, Clone)]
+pub struct ImportArgs {
+    /// Vocabulary of a llama2.c model; without it, tokenizer.bin beside the model.
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
+    /// Keep the model within this many positions.
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// For SiLU and GELU gates, lossy: the share of the neurons of each layer that stays active, above 0
+    /// and up to 1, which keeps all. What it costs depends on the model: with --text, it is measured.
+    #[arg(long, value_name = "ACTIVITY", value_parser = activity, allow_negative_numbers = true)]
+    threshold: Option<f64>,
+}
+
+/// Tokens that thresholds are calibrated on where nobody says how many.
+pub const CALIBRATION_TOKENS: u32 = 4096;
+
+const EXAMPLES: &str = "Examples:
+  ripple import ./my-relu-llama -o my.model
+  ripple import stories260K.bin --tokenizer tok512.bin --threshold 0.7 --text stories.txt -o s.model
+  ripple import SmolLM2-135M.Q4_1.gguf --context 1024 --threshold 0.7 --text some.txt -o smol.model
+  ripple import some-silu.gguf --threshold 1 -o dense.model      # all neurons, nothing lost";
+
+/// A share above 0, at most 1.
+fn activity(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a share above 0, at most 1".to_owned()),
+    }
+}
+
+impl Import {
+    pub fn run(&self) -> Result<()> {
+        check_path(&self.output)?;
+        let model = self.options.read(&self.checkpoint, self.text.as_deref(), self.tokens)?;
+        model.write(&self.output)?;
+        note(&format!("{} -> {}", about(&model), self.output.display()));
+        Ok(())
+    }
+}
+
+/// A model in a line.
+pub fn about(model: &Model) -> String {
+    let c = &model.config;
+    format!(
+        "{}: {:?} FFN, {} layers of {} neurons, dim {}, vocab {}",
+        model.name, c.ffn, c.layers, c.neurons, c.dim, c.vocab
+    )
+}
+
+impl ImportArgs {
+    /// Reads `checkpoint`, whose thresholds, if it has any, are calibrated on the first `tokens` of `text`.
+    pub fn read(&self, checkpoint: &Path, text: Option<&Path>, tokens: u32) -> Result<Model> {
+        let name = checkpoint.display();
+        let mut model = match self.threshold {
+            None if self.tokenizer.is_none() => {
+                crate::import::import(checkpoint).map_err(bad_input)?
+            }
+            _ => import_dense(checkpoint, self.tokenizer.as_deref()).map_err(bad_input)?,
+        };
+        if let Some(context) = self.context {
+            model.limit_context(context).with_context(|| name.to_string())?;
+        }
+        self.sparsify(&mut model, text, tokens).with_context(|| name.to_string())?;
+        Ok(model)
+    }
+
+    /// Sets thresholds where the activation has no zeros, and says what they cost.
+    fn sparsify(&self, model: &mut Model, text: Option<&Path>, most: u32) -> Result<()> {
+        let activation = model.config.activation;
+        if !activation.lossy() {
+            ensure!(
+                self.threshold.is_none(),
+                "--threshold: the activation is {activation:?}, whose inactive neurons add nothing; expected \
+                 without it"
+            );
+            return Ok(());
+        }
+        let Some(activity) = self.threshold else { bail!(crate::import::lossy(activation)) };
+        let tokens = match text {
+            Some(text) => read_tokens(model, text)?,
+            None => {
+                ensure!(
+                    activity >= 1.0,
+                    "--threshold {activity}: expected --text FILE to calibrate on"
+                );
+                Vec::new()
+            }
+        };
+        let tokens = &tokens[..tokens.len().min(most as usize)];
+        let bar = progress(2 * tokens.len() as u64, "calibrate");
+        sparsify(model, activity, tokens, &|n| bar.inc(n))?;
+        bar.finish_and_clear();
+        if let Some(Sparsity { cost, .. }) = &model.sparsity
+            && activity < 1.0
+        {
+            let more = 100.0 * f64::from(cost.sparse / cost.dense - 1.0);
+            note(&format!(
+                "{}: {} % of the neurons active, lossy: perplexity of {} tokens {:.3}, with all {:.3} ({more:+.2} %)",
+                model.name,
+                100.0 * activity,
+                tokens.len(),
+                cost.sparse,
+                cost.dense,
+            ));
+            if more > DEAR {
+                note(&format!(
+                    "warning: --threshold {activity} makes `{}` worse by more than {DEAR} %: a greater one \
+                     keeps more neurons, 1 keeps all and loses nothing",
+                    model.name
+                ));
+            }
+        }
+        Ok(())
+    }
+}
