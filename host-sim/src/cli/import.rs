@@ -3,7 +3,7 @@
 //! In: a checkpoint, what of it to keep. Out: a [`Model`], thresholds and all, and what they cost in
 //! words. `ripple make` takes the same options.
 
-use crate::import::import_dense;
+use crate::import::{self, import_with, refuse_lossy};
 use crate::model::text::read_tokens;
 use crate::model::threshold::sparsify;
 use crate::model::{Model, Sparsity};
@@ -11,6 +11,7 @@ use crate::process::failure::bad_input;
 use crate::process::output::{check_path, note, progress};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, value_parser};
+use ripple_kernel::config::Activation;
 use std::path::{Path, PathBuf};
 
 /// Above this, in percent, a threshold's cost in perplexity is warned of.
@@ -44,6 +45,14 @@ pub struct ImportArgs {
     /// Keep the model within this many positions.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     context: Option<u32>,
+    /// What the neurons do, where the file does not say, as GGUF files of llama.cpp do not: relu,
+    /// fatrelu=0.01, silu, gelu_pytorch_tanh.
+    #[arg(long, value_name = "NAME", value_parser = import::activation)]
+    activation: Option<(Activation, f32)>,
+    /// A key of a configuration file that changes nothing, though it is not known; can be given more than
+    /// once.
+    #[arg(long, value_name = "KEY")]
+    allow_key: Vec<String>,
     /// For SiLU and GELU gates, lossy: the share of the neurons of each layer that stays active, above 0
     /// and up to 1, which keeps all. What it costs depends on the model: with --text, it is measured.
     #[arg(long, value_name = "ACTIVITY", value_parser = activity, allow_negative_numbers = true)]
@@ -56,8 +65,8 @@ pub const CALIBRATION_TOKENS: u32 = 4096;
 const EXAMPLES: &str = "Examples:
   ripple import ./my-relu-llama -o my.model
   ripple import stories260K.bin --tokenizer tok512.bin --threshold 0.7 --text stories.txt -o s.model
-  ripple import SmolLM2-135M.Q4_1.gguf --context 1024 --threshold 0.7 --text some.txt -o smol.model
-  ripple import some-silu.gguf --threshold 1 -o dense.model      # all neurons, nothing lost";
+  ripple import SmolLM2-135M.Q4_1.gguf --activation silu --context 1024 --threshold 0.7 --text some.txt -o smol.model
+  ripple import some.gguf --activation silu --threshold 1 -o dense.model      # all neurons, nothing lost";
 
 /// A share above 0, at most 1.
 fn activity(text: &str) -> Result<f64, String> {
@@ -90,14 +99,15 @@ impl ImportArgs {
     /// Reads `checkpoint`, whose thresholds, if it has any, are calibrated on the first `tokens` of `text`.
     pub fn read(&self, checkpoint: &Path, text: Option<&Path>, tokens: u32) -> Result<Model> {
         let name = checkpoint.display();
-        let mut model = match self.threshold {
-            None if self.tokenizer.is_none() => {
-                crate::import::import(checkpoint).map_err(bad_input)?
-            }
-            _ => import_dense(checkpoint, self.tokenizer.as_deref()).map_err(bad_input)?,
+        let options = import::Options {
+            tokenizer: self.tokenizer.as_deref(),
+            activation: self.activation,
+            context: self.context,
+            allowed: &self.allow_key,
         };
-        if let Some(context) = self.context {
-            model.limit_context(context).with_context(|| name.to_string())?;
+        let mut model = import_with(checkpoint, &options).map_err(bad_input)?;
+        if self.threshold.is_none() {
+            refuse_lossy(checkpoint, &model).map_err(bad_input)?;
         }
         self.sparsify(&mut model, text, tokens).with_context(|| name.to_string())?;
         Ok(model)
@@ -114,7 +124,7 @@ impl ImportArgs {
             );
             return Ok(());
         }
-        let Some(activity) = self.threshold else { bail!(crate::import::lossy(activation)) };
+        let Some(activity) = self.threshold else { bail!(import::lossy(activation)) };
         let tokens = match text {
             Some(text) => read_tokens(model, text)?,
             None => {

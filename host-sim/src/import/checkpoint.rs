@@ -3,6 +3,7 @@
 //! In: a path. Out: tensors by name, converted to float32 and checked. Knows nothing of what the
 //! tensors mean.
 
+use super::json;
 use anyhow::{Context, Result, anyhow, bail};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -71,9 +72,7 @@ impl Checkpoint {
     }
 
     fn open_shards(directory: &Path, index_path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(index_path)
-            .with_context(|| format!("{}: not readable", index_path.display()))?;
-        let index: Index = serde_json::from_str(&text).with_context(|| {
+        let index: Index = serde_json::from_value(json::read(index_path)?).with_context(|| {
             format!(
                 "{}: not an index of safetensors shards; download it again",
                 index_path.display()
@@ -114,6 +113,19 @@ impl Checkpoint {
                 );
             }
             tensors.insert(name.clone(), at);
+        }
+        for (at, file) in files.iter().enumerate() {
+            let names = file.metadata.offset_keys();
+            // Which of two would count depends on the reader.
+            if let Some(name) =
+                names.iter().find(|name| tensors.get(*name).is_some_and(|&i| i != at))
+            {
+                bail!(
+                    "{}: tensor `{name}` is in another shard too, expected in one; download the shards \
+                     and the index again, together",
+                    file.path.display()
+                );
+            }
         }
         Ok(Self { files, tensors })
     }
@@ -203,6 +215,14 @@ impl Opened {
         if bytes.starts_with(b"version https://git-lfs") {
             bail!("{shown}: a Git LFS pointer instead of the weights; run `git lfs pull`");
         }
+        // What is not JSON at all is told better below.
+        let listed = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let list = usize::try_from(listed).ok().and_then(|listed| bytes.get(8..)?.get(..listed));
+        if let Some(Err(error)) = list.map(json::parse)
+            && error.is_data()
+        {
+            bail!("{shown}: the list of tensors: {error}");
+        }
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
             let fix = match error {
                 SafeTensorError::InvalidHeaderLength
@@ -214,6 +234,8 @@ impl Opened {
             };
             anyhow!("{shown}: not a whole safetensors file of {length} bytes ({error}); {fix}")
         })?;
+        json::parse(&bytes[8..8 + header])
+            .with_context(|| format!("{shown}: the list of tensors"))?;
         Ok(Self { path: path.to_owned(), bytes, metadata, data: 8 + header })
     }
 }

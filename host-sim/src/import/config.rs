@@ -3,6 +3,8 @@
 //! In: its path. Out: the model's shape, or why the kernel cannot run it. Knows nothing of
 //! tensors.
 
+use super::activation::{self, decide};
+use super::{Options, json, keys};
 use anyhow::{Context, Result, anyhow, bail};
 use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use serde_json::{Map, Value};
@@ -22,22 +24,24 @@ pub(crate) struct Parsed {
     pub family: Family,
     pub config: ModelConfig,
     pub rope_theta: f32,
+    /// Positions that the checkpoint has, of which the model may keep fewer.
+    pub positions: u32,
 }
 
 /// Reads and checks `config.json`.
-pub(crate) fn read(path: &Path) -> Result<Parsed> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!(
-            "{}: not readable; the directory of a Hugging Face checkpoint holds it",
-            path.display()
-        )
-    })?;
-    let map: Map<String, Value> = serde_json::from_str(&text)
-        .with_context(|| format!("{}: not a JSON object; download it again", path.display()))?;
-    let fields = Fields { path: path.to_owned(), map };
+pub(crate) fn read(path: &Path, options: &Options<'_>) -> Result<Parsed> {
+    let Value::Object(map) =
+        json::read(path).context("a Hugging Face checkpoint has config.json")?
+    else {
+        bail!("{}: not a JSON object; download it again", path.display())
+    };
+    let fields = Fields { path: path.to_owned(), map, said: options.activation };
+    keys::CONFIG
+        .check_object(&fields.map, options.allowed)
+        .with_context(|| path.display().to_string())?;
     fields.refuse_quantised()?;
     let architecture = fields.architecture()?;
-    let parsed = match architecture.as_str() {
+    let mut parsed = match architecture.as_str() {
         "LlamaForCausalLM" | "SparseLlamaForCausalLM" | "llama" => fields.llama(None)?,
         // Llama's shape but for the sliding window, 4096 where the field is absent.
         "MistralForCausalLM" | "mistral" => fields.llama(Some(4096))?,
@@ -53,7 +57,7 @@ pub(crate) fn read(path: &Path) -> Result<Parsed> {
             "LlamaForCausalLM, MistralForCausalLM without a sliding window, or OPTForCausalLM"
         )),
     };
-    fields.check(&parsed)?;
+    fields.check(&mut parsed, options)?;
     Ok(parsed)
 }
 
@@ -62,10 +66,17 @@ fn biases(all: bool) -> AttentionBias {
     if all { AttentionBias::ALL } else { AttentionBias::NONE }
 }
 
+/// Rotary parameters by the type of a layer, if these are such.
+fn nested_of(rope: &Value) -> Option<(&String, &Value)> {
+    rope.as_object()?.iter().find(|(_, value)| value.is_object())
+}
+
 /// A JSON object that names its file and field in every error.
 struct Fields {
     path: PathBuf,
     map: Map<String, Value>,
+    /// The activation that was said beside the file.
+    said: Option<(Activation, f32)>,
 }
 
 impl Fields {
@@ -151,24 +162,26 @@ impl Fields {
 
     /// What neurons do, and the threshold above which one is active.
     fn activation(&self, field: &str) -> Result<(Activation, f32)> {
-        let value = self.get(field).ok_or_else(|| self.missing(field, "\"relu\""))?;
+        let written = self.get(field).map(|value| self.named(field, value)).transpose()?;
+        decide(field, written, self.said).with_context(|| self.path.display().to_string())
+    }
+
+    fn named(&self, field: &str, value: &Value) -> Result<(Activation, f32)> {
         let name = value.as_str().ok_or_else(|| self.wrong(field, value, "\"relu\""))?;
-        match name {
-            "relu" => Ok((Activation::Relu, 0.0)),
-            // ProSparse's: x where x is above the threshold, else 0.
-            "fatrelu" => {
-                let param = "hidden_act_param";
-                let threshold = self.number(param, f32::NAN)?;
-                if threshold.is_nan() {
-                    bail!(self.missing(param, "the threshold of fatrelu"));
-                }
-                Ok((Activation::Relu, threshold))
+        // ProSparse's: x where x is above the threshold, else 0.
+        if name == "fatrelu" {
+            let param = "hidden_act_param";
+            let threshold = self.number(param, f32::NAN)?;
+            if threshold.is_nan() {
+                bail!(self.missing(param, "the threshold of fatrelu"));
             }
-            "silu" | "swish" => Ok((Activation::Silu, 0.0)),
-            "gelu_pytorch_tanh" | "gelu_new" => Ok((Activation::GeluTanh, 0.0)),
-            other => bail!(self.unsupported(
+            return Ok((Activation::Relu, threshold));
+        }
+        match activation::named(name) {
+            Some(activation) => Ok((activation, 0.0)),
+            None => bail!(self.unsupported(
                 field,
-                other,
+                name,
                 "relu, fatrelu; with --threshold: silu, gelu_pytorch_tanh"
             )),
         }
@@ -206,7 +219,12 @@ impl Fields {
             bos: self.token("bos_token_id")?,
             eos: self.token("eos_token_id")?,
         };
-        Ok(Parsed { family: Family::Llama, config, rope_theta: self.rope_theta()? })
+        Ok(Parsed {
+            family: Family::Llama,
+            config,
+            rope_theta: self.rope_theta()?,
+            positions: context,
+        })
     }
 
     fn opt(&self) -> Result<Parsed> {
@@ -251,7 +269,8 @@ impl Fields {
             bos: self.token("bos_token_id")?,
             eos: self.token("eos_token_id")?,
         };
-        Ok(Parsed { family: Family::Opt, config, rope_theta: 10000.0 })
+        let positions = config.context;
+        Ok(Parsed { family: Family::Opt, config, rope_theta: 10000.0, positions })
     }
 
     fn head_dim(&self, dim: u32, heads: u32) -> Result<u32> {
@@ -290,6 +309,11 @@ impl Fields {
     fn rope_theta(&self) -> Result<f32> {
         for field in ["rope_parameters", "rope_scaling"] {
             let Some(scaling) = self.get(field) else { continue };
+            if let Some((name, nested)) = nested_of(scaling) {
+                let expected = "one rope_type for all layers: rotary positions by the type of a layer are \
+                                not supported";
+                bail!(self.wrong(&format!("{field}.{name}"), nested, expected));
+            }
             let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
             if kind.is_some_and(|kind| kind != "default") || scaling.get("factor").is_some() {
                 let expected = "rope_type \"default\": scaled rotary positions are not supported";
@@ -315,10 +339,9 @@ impl Fields {
     }
 
     /// Says in this file's terms what the kernel cannot run.
-    fn check(&self, parsed: &Parsed) -> Result<()> {
-        let Err(error) = parsed.config.check() else { return Ok(()) };
+    fn check(&self, parsed: &mut Parsed, options: &Options<'_>) -> Result<()> {
         let opt = parsed.family == Family::Opt;
-        let field = match error.field {
+        let name = |field| match field {
             "dim" => "hidden_size",
             "layers" => "num_hidden_layers",
             "neurons" if opt => "ffn_dim",
@@ -333,11 +356,7 @@ impl Fields {
             "eos" => "eos_token_id",
             other => other,
         };
-        let found = match error.field {
-            "norm_eps" => parsed.config.norm_eps.to_string(),
-            "threshold" => parsed.config.threshold.to_string(),
-            _ => error.found.to_string(),
-        };
-        bail!("{}: `{field}` is {found}, expected {}", self.path.display(), error.expected)
+        super::check(&mut parsed.config, options, name)
+            .with_context(|| self.path.display().to_string())
     }
 }

@@ -4,7 +4,8 @@
 
 use super::checkpoint::Checkpoint;
 use super::config::{self, Family, Parsed};
-use super::tokenizer;
+use super::keys::{Format, GENERATION};
+use super::{Options, json, tokenizer};
 use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail};
@@ -17,8 +18,10 @@ use std::path::Path;
 const OPT_OFFSET: usize = 2;
 
 /// Reads the checkpoint in `directory`.
-pub(super) fn import(directory: &Path) -> Result<Model> {
-    let Parsed { family, config, rope_theta } = config::read(&directory.join("config.json"))?;
+pub(super) fn import(directory: &Path, options: &Options<'_>) -> Result<Model> {
+    let Parsed { family, config, rope_theta, positions } =
+        config::read(&directory.join("config.json"), options)?;
+    check_keys(&directory.join(GENERATION.name), &GENERATION, options)?;
     let checkpoint = Checkpoint::open_directory(directory)?;
     let tokenizer = read_tokenizer(&directory.join("tokenizer.json"), &config)?;
     let names = Names { family, prefix: prefix(family, &checkpoint)? };
@@ -27,9 +30,8 @@ pub(super) fn import(directory: &Path) -> Result<Model> {
         let theirs = names.translate(name);
         let values = if family == Family::Opt && name == "positions.weight" {
             let (rows, cols) = (shape[0], shape[1]);
-            let mut values = checkpoint.tensor(&theirs, &[rows + OPT_OFFSET, cols])?;
-            values.drain(..OPT_OFFSET * cols);
-            values
+            let all = checkpoint.tensor(&theirs, &[positions as usize + OPT_OFFSET, cols])?;
+            all[OPT_OFFSET * cols..][..rows * cols].to_vec()
         } else {
             checkpoint.tensor(&theirs, shape)?
         };
@@ -48,21 +50,30 @@ pub(super) fn import(directory: &Path) -> Result<Model> {
     Ok(Model { chat_template, ..Model::new(name, config, rope_theta, weights, tokenizer) })
 }
 
+/// Refuses what a file of the directory says and nobody follows; a file that is not there says nothing.
+fn check_keys(path: &Path, format: &Format, options: &Options<'_>) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let value = json::read(path)?;
+    let object = value.as_object();
+    let object = object
+        .with_context(|| format!("{}: not a JSON object; download it again", path.display()))?;
+    format.check_object(object, options.allowed).with_context(|| path.display().to_string())
+}
+
 /// How a conversation is written down, if the directory says.
 fn chat_template(directory: &Path) -> Result<Option<String>> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("{}: not readable", path.display()))
-    };
     let alone = directory.join("chat_template.jinja");
     if alone.exists() {
-        return read(&alone).map(Some);
+        let read = std::fs::read_to_string(&alone);
+        return read.map(Some).with_context(|| format!("{}: not readable", alone.display()));
     }
     let config = directory.join("tokenizer_config.json");
     if !config.exists() {
         return Ok(None);
     }
-    let value: Value = serde_json::from_str(&read(&config)?)
-        .with_context(|| format!("{}: not JSON; download it again", config.display()))?;
+    let value = json::read(&config)?;
     // One template, or several by name.
     Ok(match &value["chat_template"] {
         Value::String(template) => Some(template.clone()),

@@ -8,9 +8,10 @@
 
 use super::rotary::halves_of_neighbours;
 use super::sentencepiece::{self, Piece};
+use super::{Options, activation};
 use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,12 +24,17 @@ const HEADER_V1: usize = 256;
 const BEGIN: u32 = 1;
 
 /// Reads `path` and the vocabulary in `tokenizer`.
-pub(super) fn import(path: &Path, tokenizer: &Path) -> Result<Model> {
+pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
     let shown = path.display();
+    let beside = path.with_file_name("tokenizer.bin");
+    let tokenizer = options.tokenizer.unwrap_or(&beside);
     let bytes = std::fs::read(path).with_context(|| format!("{shown}: cannot be read"))?;
     let header = Header::parse(&bytes).with_context(|| shown.to_string())?;
-    let config = header.config;
-    config.check().map_err(|error| anyhow!("{shown}: {error}"))?;
+    let written = (header.config.activation, header.config.threshold);
+    activation::decide("activation of llama2.c", Some(written), options.activation)
+        .with_context(|| shown.to_string())?;
+    let mut config = header.config;
+    super::check(&mut config, options, |field| field).with_context(|| shown.to_string())?;
     let tensors = header.tensors();
     let expected = header.start + 4 * tensors.values().map(|&(_, count)| count).sum::<usize>();
     ensure!(

@@ -4,12 +4,15 @@
 //! of llama2.c and its tokenizer. Out: a [`Model`], or a sentence that says which file and field or
 //! tensor is at fault, what was expected, and what to do. Knows nothing of what the model is for.
 
+mod activation;
 mod checkpoint;
 mod config;
 pub mod demo;
 mod directory;
 mod file;
 mod gguf;
+mod json;
+pub mod keys;
 mod llama2c;
 mod rotary;
 mod sentencepiece;
@@ -17,8 +20,8 @@ pub mod tokenizer;
 
 use crate::model::Model;
 use crate::process::failure::bad_input;
-use anyhow::{Result, bail};
-use ripple_kernel::config::Activation;
+use anyhow::{Result, bail, ensure};
+use ripple_kernel::config::{Activation, ConfigError, ModelConfig};
 use std::io::Read;
 use std::path::Path;
 
@@ -47,17 +50,51 @@ impl Model {
     }
 }
 
+/// What is said of a checkpoint that it does not say itself.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// The vocabulary of a llama2.c model; without it, `tokenizer.bin` beside the model.
+    pub tokenizer: Option<&'a Path>,
+    /// What neurons do, and the threshold above which one is active. Where the checkpoint says it too, the
+    /// two must be the same.
+    pub activation: Option<(Activation, f32)>,
+    /// Keep the model within this many positions.
+    pub context: Option<u32>,
+    /// Keys that change nothing, though they are not known.
+    pub allowed: &'a [String],
+}
+
+/// Reads an activation from its name: `relu`, `fatrelu=0.01`, or that of another [`Activation`].
+///
+/// # Errors
+/// With the names that there are.
+pub fn activation(name: &str) -> Result<(Activation, f32), String> {
+    if let Some(threshold) = name.strip_prefix("fatrelu=") {
+        let threshold = threshold.parse().ok().filter(|t: &f32| t.is_finite() && *t >= 0.0);
+        let threshold = threshold.ok_or("expected fatrelu=THRESHOLD, 0 or more")?;
+        return Ok((Activation::Relu, threshold));
+    }
+    let named = activation::named(name).map(|activation| (activation, 0.0));
+    named.ok_or_else(|| format!("expected {}, or fatrelu=THRESHOLD", activation::NAMES.join(", ")))
+}
+
 /// Imports a checkpoint whose neurons are inactive when they are 0, so that leaving them out loses
 /// nothing.
 ///
 /// # Errors
-/// As [`import_dense`], and when the model is no such.
+/// As [`import_with`], and when the model is no such.
 pub fn import(path: &Path) -> Result<Model> {
-    let model = import_dense(path, None)?;
+    let model = import_with(path, &Options::default())?;
+    refuse_lossy(path, &model)?;
+    Ok(model)
+}
+
+/// Refuses a model whose neurons are never exactly 0.
+pub(crate) fn refuse_lossy(path: &Path, model: &Model) -> Result<()> {
     if model.config.activation.lossy() {
         bail!("{}: {}", path.display(), lossy(model.config.activation));
     }
-    Ok(model)
+    Ok(())
 }
 
 /// Why a model with such an activation is not imported as it is.
@@ -69,15 +106,23 @@ pub(crate) fn lossy(activation: Activation) -> String {
     )
 }
 
-/// Imports a checkpoint, all of whose neurons are active if its activation is never 0: a Hugging Face
-/// directory, a GGUF file, or a `.bin` of llama2.c with `tokenizer`, or else `tokenizer.bin` beside it.
+/// Imports a checkpoint of which nothing is said but, of a llama2.c model, where its vocabulary is.
 ///
 /// # Errors
-/// When a file is missing, damaged or contradicts another, and when the kernel cannot run such a
-/// model.
+/// As [`import_with`].
 pub fn import_dense(path: &Path, tokenizer: Option<&Path>) -> Result<Model> {
+    import_with(path, &Options { tokenizer, ..Options::default() })
+}
+
+/// Imports a checkpoint, all of whose neurons are active if its activation is never 0: a Hugging Face
+/// directory, a GGUF file, or a `.bin` of llama2.c.
+///
+/// # Errors
+/// When a file is missing, damaged or contradicts another, when it says what is not followed, and when
+/// the kernel cannot run such a model.
+pub fn import_with(path: &Path, options: &Options<'_>) -> Result<Model> {
     let is_bin = path.extension().is_some_and(|extension| extension == "bin");
-    if let Some(tokenizer) = tokenizer.filter(|_| !is_bin) {
+    if let Some(tokenizer) = options.tokenizer.filter(|_| !is_bin) {
         bail!(
             "--tokenizer {}: expected with a llama2.c model (`.bin`) only; {} has its own",
             tokenizer.display(),
@@ -85,12 +130,11 @@ pub fn import_dense(path: &Path, tokenizer: Option<&Path>) -> Result<Model> {
         );
     }
     if path.is_dir() {
-        directory::import(path)
+        directory::import(path, options)
     } else if begins_with(path, &gguf::file::MAGIC) {
-        gguf::import(path)
+        gguf::import(path, options)
     } else if is_bin && path.exists() {
-        let beside = path.with_file_name("tokenizer.bin");
-        llama2c::import(path, tokenizer.unwrap_or(&beside))
+        llama2c::import(path, options)
     } else {
         bail!(
             "{}: not a checkpoint; expected a Hugging Face directory (config.json, model.safetensors, \
@@ -98,6 +142,33 @@ pub fn import_dense(path: &Path, tokenizer: Option<&Path>) -> Result<Model> {
             path.display()
         )
     }
+}
+
+/// Keeps a model within as many positions as were asked for, and refuses what the kernel cannot run:
+/// `name` says what the file calls a field.
+fn check(
+    config: &mut ModelConfig,
+    options: &Options<'_>,
+    name: impl Fn(&'static str) -> &'static str,
+) -> Result<()> {
+    let most = config.context;
+    let context = options.context.unwrap_or(most);
+    ensure!(
+        (1..=most).contains(&context),
+        "--context {context}: expected 1 to {most}, as many positions as the model has"
+    );
+    config.context = context;
+    let Err(ConfigError { field, found, expected }) = config.check() else { return Ok(()) };
+    let found = match field {
+        "norm_eps" => config.norm_eps.to_string(),
+        "threshold" => config.threshold.to_string(),
+        _ => found.to_string(),
+    };
+    let remedy = match field {
+        "context" => "; import within fewer, such as --context 4096",
+        _ => "",
+    };
+    bail!("`{}` is {found}, expected {expected}{remedy}", name(field))
 }
 
 /// Whether there is a file that begins so.

@@ -181,6 +181,11 @@ impl Gguf {
         file.set("llama.attention.layer_norm_rms_epsilon", Value::F32(c.norm_eps));
         file.set("llama.rope.freq_base", Value::F32(model.rope_theta));
         file.set("general.architecture", Value::Text("llama".to_owned()));
+        let activation = match c.activation {
+            Activation::Silu => "silu",
+            _ => "relu",
+        };
+        file.set("llama.hidden_activation", Value::Text(activation.to_owned()));
         file.set("general.name", Value::Text("tiny".to_owned()));
         file.set("tokenizer.chat_template", Value::Text("{{ messages }}".to_owned()));
         file.set("tokenizer.ggml.model", Value::Text("llama".to_owned()));

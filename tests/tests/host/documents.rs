@@ -98,3 +98,23 @@ fn every_link_within_the_repository_leads_somewhere() {
     }
     assert!(links > 20, "{links}");
 }
+
+/// What `document` has between the two marks, which stand on lines of their own.
+fn marked<'d>(document: &'d str, mark: &str) -> &'d str {
+    let (start, end) = (format!("<!-- {mark} -->\n"), format!("<!-- end of {mark} -->"));
+    document.split(&start).nth(1).unwrap().split(&end).next().unwrap()
+}
+
+/// `RIPPLE_UPDATE=1` writes the table anew.
+#[test]
+fn the_readme_lists_every_key_of_every_format() {
+    let (path, table) = ("host-sim/README.md", ripple_host_sim::import::keys::markdown());
+    let readme = read(path);
+    let found = marked(&readme, "keys");
+    if std::env::var_os("RIPPLE_UPDATE").is_some() {
+        let written = readme.replace(found, &table);
+        fs::write(root().join(path), written).unwrap();
+    } else {
+        assert_eq!(found, table, "RIPPLE_UPDATE=1 cargo test the_readme_lists_every_key");
+    }
+}

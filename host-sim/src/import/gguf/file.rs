@@ -6,6 +6,7 @@
 //! The format is that of `docs/gguf.md` in ggml's repository, versions 2 and 3, little-endian.
 
 use super::quants::Type;
+use crate::import::keys::GGUF;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use memmap2::Mmap;
 use std::collections::BTreeMap;
@@ -23,6 +24,21 @@ pub(crate) enum Value {
     Flag(bool),
     Text(String),
     List(Vec<Value>),
+}
+
+impl Value {
+    /// The same in JSON; of a long list the beginning, for it is only compared and shown.
+    fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Whole(number) => {
+                i64::try_from(*number).map_or(*number as f64 as i64, |n| n).into()
+            }
+            Self::Number(number) => (*number).into(),
+            Self::Flag(flag) => (*flag).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::List(list) => list.iter().take(16).map(Self::json).collect(),
+        }
+    }
 }
 
 struct Tensor {
@@ -82,6 +98,17 @@ impl Gguf {
                 self.shown()
             ),
         }
+    }
+
+    /// Refuses what the metadata say and nobody follows.
+    pub(crate) fn check_keys(&self, architecture: &str, allowed: &[String]) -> Result<()> {
+        self.metadata.iter().try_for_each(|(key, value)| {
+            let generic = match key.strip_prefix(architecture) {
+                Some(rest) if rest.starts_with('.') => format!("ARCH{rest}"),
+                _ => key.clone(),
+            };
+            GGUF.check_as(&generic, key, &value.json(), allowed)
+        })
     }
 
     /// A whole number, if the key is there.
@@ -209,7 +236,10 @@ fn parse(bytes: &[u8]) -> Result<Parsed> {
         let key = reader.text()?;
         let kind = reader.u32()?;
         let value = reader.value(kind, true).with_context(|| format!("metadata `{key}`"))?;
-        metadata.insert(key, value);
+        ensure!(
+            metadata.insert(key.clone(), value).is_none(),
+            "metadata `{key}` is there twice, expected once; convert the model again"
+        );
     }
     let mut tensors = BTreeMap::new();
     for _ in 0..tensor_count {
@@ -230,7 +260,10 @@ fn parse(bytes: &[u8]) -> Result<Parsed> {
         );
         shape.reverse();
         let (kind, offset) = (reader.u32()?, usize::try_from(reader.u64()?)?);
-        tensors.insert(name, Tensor { kind, shape, offset });
+        ensure!(
+            tensors.insert(name.clone(), Tensor { kind, shape, offset }).is_none(),
+            "tensor `{name}` is there twice, expected once; convert the model again"
+        );
     }
     let alignment = match metadata.get("general.alignment") {
         Some(Value::Whole(number)) => usize::try_from(*number).ok().filter(|&n| n > 0),

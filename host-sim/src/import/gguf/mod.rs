@@ -8,15 +8,16 @@ pub(super) mod quants;
 mod vocabulary;
 
 use super::rotary::halves_of_neighbours;
+use super::{Options, activation};
 use crate::model::{self, Model};
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use file::{Gguf, Value};
-use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{AttentionBias, Ffn, ModelConfig, Norm, Position};
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Reads `path`.
-pub(super) fn import(path: &Path) -> Result<Model> {
+pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
     let file = Gguf::open(path)?;
     let shown = file.shown();
     let architecture = file.text("general.architecture")?.unwrap_or("missing");
@@ -25,8 +26,22 @@ pub(super) fn import(path: &Path) -> Result<Model> {
         "{shown}: `general.architecture` is {architecture}, which is not supported; supported: llama \
          (Llama, Mistral, SmolLM and others of that shape)"
     );
-    let config = shape(&file)?;
-    config.check().map_err(|error| anyhow!("{shown}: {error}"))?;
+    file.check_keys(architecture, options.allowed).with_context(|| shown.to_string())?;
+    let mut config = shape(&file, options)?;
+    let name = |field| match field {
+        "dim" => "llama.embedding_length",
+        "layers" => "llama.block_count",
+        "neurons" => "llama.feed_forward_length",
+        "heads" => "llama.attention.head_count",
+        "kv_heads" => "llama.attention.head_count_kv",
+        "head_dim" => "llama.attention.key_length",
+        "context" => "llama.context_length",
+        "norm_eps" => "llama.attention.layer_norm_rms_epsilon",
+        "bos" => "tokenizer.ggml.bos_token_id",
+        "eos" => "tokenizer.ggml.eos_token_id",
+        other => other,
+    };
+    super::check(&mut config, options, name).with_context(|| shown.to_string())?;
     let theta = file.number("llama.rope.freq_base")?.unwrap_or(10000.0);
     ensure!(
         theta > 1.0 && theta.is_finite(),
@@ -69,7 +84,7 @@ pub(super) fn import(path: &Path) -> Result<Model> {
 }
 
 /// The model's shape, of the file's metadata.
-fn shape(file: &Gguf) -> Result<ModelConfig> {
+fn shape(file: &Gguf, options: &Options<'_>) -> Result<ModelConfig> {
     let shown = file.shown();
     let dim = file.required("llama.embedding_length")?;
     let heads = file.required("llama.attention.head_count")?;
@@ -98,16 +113,19 @@ fn shape(file: &Gguf) -> Result<ModelConfig> {
         experts == 0,
         "{shown}: `llama.expert_count` is {experts}, expected 0: mixtures of experts are not supported"
     );
-    let kind = file.text("llama.hidden_activation")?.unwrap_or("silu");
-    let activation = match kind {
-        "relu" => Activation::Relu,
-        "silu" => Activation::Silu,
-        "gelu_pytorch_tanh" | "gelu_tanh" => Activation::GeluTanh,
-        _ => bail!(
-            "{shown}: `llama.hidden_activation` is {kind}, which is not supported; supported: relu, silu, \
-             gelu_pytorch_tanh"
-        ),
+    let key = "llama.hidden_activation";
+    let written = match file.text(key)? {
+        None => None,
+        Some(name) => match activation::named(name) {
+            Some(activation) => Some((activation, 0.0)),
+            None => bail!(
+                "{shown}: `{key}` is {name}, which is not supported; supported: {}",
+                activation::NAMES.join(", ")
+            ),
+        },
     };
+    let (activation, threshold) =
+        activation::decide(key, written, options.activation).with_context(|| shown.to_string())?;
     let rows = file.rows("token_embd.weight").and_then(|rows| u32::try_from(rows).ok());
     let Some(vocab) = rows else {
         bail!("{shown}: tensor `token_embd.weight` is missing; is this a whole model?");
@@ -138,7 +156,7 @@ fn shape(file: &Gguf) -> Result<ModelConfig> {
         },
         ffn_bias: false,
         tied_head: !file.has("output.weight"),
-        threshold: 0.0,
+        threshold,
         bos: token("bos", 1)?,
         eos: token("eos", 2)?,
     })
