@@ -304,3 +304,32 @@ fn parent_and_child_may_use_each_other() {
     ];
     assert_eq!(circles_of(&sources).len(), 0);
 }
+
+/// The sources below `folder`, without what only tests use.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("\nmod tests {").next().unwrap_or_default();
+            all.push((path, code.to_owned()));
+        }
+    }
+    all
+}
+
+#[test]
+fn outputs_are_written_in_one_place() {
+    let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host-sim/src");
+    let writes = |code: &str| {
+        ["fs::write(", "File::create", ".create(true)", "fs::copy(", "fs::rename(", ".persist("]
+            .iter()
+            .any(|call| code.contains(call))
+    };
+    let all = sources(&host).into_iter().filter(|(_, code)| writes(code));
+    let found: Vec<_> = all.map(|(path, _)| path.strip_prefix(&host).unwrap().to_owned()).collect();
+    assert_eq!(found, [Path::new("process/output.rs")]);
+}

@@ -5,3 +5,4 @@
 pub mod failure;
 pub mod interrupt;
 pub mod output;
+mod target;

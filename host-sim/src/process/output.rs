@@ -4,43 +4,24 @@
 //! In: a path and what to write, or text. Out: the file, replaced in one step. Knows nothing of
 //! formats.
 
-use anyhow::{Context, Result, ensure};
+use super::target::{Target, folder};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Files that are being written.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// The folder that `path` lies in.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    }
-}
-
-/// Refuses a `path` that no file can be written to, before the work that it is for.
+/// Refuses a `path` that nothing can be written to, before the work that it is for.
 ///
 /// # Errors
-/// When the folder is not there, or `path` is a folder itself.
+/// When the folder is not there, or `path` is a folder itself, a block device, a socket or write-protected.
 pub fn check_path(path: &Path) -> Result<()> {
-    let folder = folder(path);
-    ensure!(
-        folder.is_dir(),
-        "{}: cannot be written, there is no folder `{}`; make it first",
-        path.display(),
-        folder.display()
-    );
-    ensure!(
-        !path.is_dir(),
-        "{}: cannot be written, expected the name of a file, found a folder",
-        path.display()
-    );
-    Ok(())
+    Target::of(path).map(drop)
 }
 
 /// Writes `text` to standard output at once.
@@ -91,6 +72,10 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 /// Writes `path` through a temporary file beside it and renames at the end, so that a failure (a
 /// full disk, an interrupt) leaves whatever was there before.
 ///
+/// A symbolic link stays: what it leads to is replaced. So does a character device or a FIFO: it gets the
+/// bytes once all of them are there. A new file has the permissions that the process gives to files, one
+/// that was there keeps its own.
+///
 /// # Errors
 /// When the folder cannot be written or `write` fails; `path` is then untouched.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
@@ -106,29 +91,47 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>
 /// # Errors
 /// When the folder cannot be written or `fill` fails; `path` is then untouched.
 pub fn replace_file(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
-    check_path(path)?;
-    let folder = folder(path);
-    let file = tempfile::Builder::new()
-        .prefix(".ripple-")
-        .tempfile_in(folder)
+    let target = Target::of(path)?;
+    let folder = match &target {
+        Target::File { path, .. } => folder(path).to_owned(),
+        Target::Stream => std::env::temp_dir(),
+    };
+    let file = temporary(&folder)
         .with_context(|| format!("{}: the folder cannot be written", folder.display()))?;
     let _unfinished = Unfinished::new(file.path());
     let written = fill(file.as_file()).and_then(|()| Ok(file.as_file().sync_all()?));
+    let shown = path.display();
     written.map_err(|error| {
         let fix = if is_full(&error) { "; make room on the disk" } else { "" };
-        let path = path.display();
-        error.context(format!("{path}: not written, what was there before is as it was{fix}"))
+        error.context(format!("{shown}: not written, what was there before is as it was{fix}"))
     })?;
-    #[cfg(unix)]
-    {
-        // Temporary files are private (0600); an output is an ordinary file.
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    match target {
+        Target::File { path, permissions } => {
+            if let Some(permissions) = permissions {
+                file.as_file().set_permissions(permissions)?;
+            }
+            let placed = file.persist(path).map(drop).map_err(|error| error.error);
+            placed.with_context(|| format!("{shown}: the finished file could not be put in place"))
+        }
+        Target::Stream => {
+            let mut finished = file.as_file();
+            finished.rewind()?;
+            let stream = File::options().write(true).open(path);
+            let copied = stream.and_then(|mut stream| std::io::copy(&mut finished, &mut stream));
+            copied.map(drop).with_context(|| format!("{shown}: not written to its end"))
+        }
     }
-    file.persist(path).map_err(|e| e.error).with_context(|| {
-        format!("{}: the finished file could not be put in place", path.display())
-    })?;
-    Ok(())
+}
+
+/// An empty file in `folder`, with the permissions of any new file.
+fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ripple-");
+    #[cfg(unix)]
+    let ordinary = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(ordinary);
+    builder.tempfile_in(folder)
 }
 
 /// A file that [`remove_unfinished_and_exit`] removes before this is dropped.

@@ -10,6 +10,8 @@ mod card;
 mod commands;
 mod dense;
 mod json;
+#[cfg(unix)]
+mod outputs;
 mod place;
 mod quality;
 mod report;
