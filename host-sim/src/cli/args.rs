@@ -184,7 +184,7 @@ fn ffn_bytes(geometry: &Geometry) -> u64 {
 #[derive(Args, Clone)]
 pub struct RequestArgs {
     /// Text to go on from.
-    #[arg(short, long, default_value = "")]
+    #[arg(short, long, default_value = "", allow_hyphen_values = true)]
     pub prompt: String,
     /// Most tokens to generate.
     #[arg(short = 'n', long, default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
@@ -212,7 +212,7 @@ pub struct RequestArgs {
     #[arg(long, default_value_t = 8)]
     pub speculate: u32,
     /// Ends the text where it says this, which is not printed; can be given more than once.
-    #[arg(long, value_name = "STRING", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "STRING", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// When the KV cache is full: stop, or let a window slide over the text.
     #[arg(long, value_enum, default_value_t = OverflowArg::Stop)]

@@ -40,7 +40,7 @@ pub struct Plan {
     #[command(flatten)]
     rows: RowArgs,
     /// Text to go on from, for bytes and seconds.
-    #[arg(short, long, default_value = "One day,")]
+    #[arg(short, long, default_value = "One day,", allow_hyphen_values = true)]
     prompt: String,
     /// Most tokens to generate for them.
     #[arg(short = 'n', long, default_value_t = 64, value_parser = value_parser!(u32).range(1..))]

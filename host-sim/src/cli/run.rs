@@ -56,7 +56,7 @@ pub struct Run {
     #[arg(long, value_name = "PATH", requires = "chat")]
     template: Option<PathBuf>,
     /// What a chat's system message says.
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
     system: Option<String>,
 }
 

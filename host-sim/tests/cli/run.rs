@@ -129,6 +129,24 @@ fn a_kv_cache_on_the_card_gives_the_same_text() {
 }
 
 #[test]
+fn texts_may_begin_with_dashes() {
+    let plain = run(&["story-nano", "--prompt=- hello", "-n", "8"]).0;
+    assert!(plain.starts_with("- hello"));
+    assert_eq!(run(&["story-nano", "--prompt", "- hello", "-n", "8"]).0, plain);
+    assert_eq!(run(&["story-nano", "-p", "- hello", "-n", "8"]).0, plain);
+    assert!(run(&["story-nano", "--prompt", "---", "-n", "1"]).0.starts_with("---"));
+    // Stop strings: of what is generated, up to any of these.
+    let reply = plain.strip_prefix("- hello").unwrap();
+    let dashed =
+        run(&["story-nano", "-p", "- hello", "-n", "8", "--stop", "---", "--stop", "-x"]).0;
+    assert_eq!(dashed, plain);
+    assert!(!reply.contains('-'));
+    let chat = ["story-nano", "--chat", "--template", "template", "-p", "-", "-n", "4"];
+    let joined = run(&[&chat[..], &["--system=-- be brief"]].concat()).0;
+    assert_eq!(run(&[&chat[..], &["--system", "-- be brief"]].concat()).0, joined);
+}
+
+#[test]
 fn turns_go_on_with_one_text() {
     let options = ["-n", "12"];
     let (first, _) = run(&["story-nano", "-p", "One day,", "-n", "12"]);
