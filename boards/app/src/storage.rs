@@ -185,6 +185,7 @@ impl<D: BlockDevice> Storage for Partition<D> {
             MountError::Partition(match error {
                 PartitionError::NoTable => PartitionError::NoTable,
                 PartitionError::NotFound => PartitionError::NotFound,
+                PartitionError::Gpt => PartitionError::Gpt,
                 PartitionError::OutOfRange(e) => PartitionError::OutOfRange(e),
                 PartitionError::Device(e) => PartitionError::Device(e.kind()),
             })

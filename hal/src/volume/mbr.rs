@@ -25,6 +25,8 @@ impl Partition {
     pub const FAT32: u8 = 0x0C;
     /// Data without a file system ("Non-FS data"): a model image from the first block on.
     pub const RAW: u8 = 0xDA;
+    /// What stands for all of a card whose partitions are in a GUID partition table (GPT) instead.
+    pub const GPT: u8 = 0xEE;
 }
 
 /// A card's partition table.
@@ -59,22 +61,24 @@ struct RawEntry {
 }
 
 const MARK: [u8; 2] = [0x55, 0xAA];
+/// Status of a partition that the machine boots from; of all others it is 0.
+const BOOTABLE: u8 = 0x80;
 /// What stands for an address that cylinders, heads and sectors cannot express.
 const NO_CHS: [u8; 3] = [0xFE, 0xFF, 0xFF];
 
 impl PartitionTable {
-    /// Reads block 0; `None` without the mark that a partition table ends with.
-    ///
-    /// The boot block of a FAT volume has that mark too, and arbitrary entries: look for a volume
-    /// first.
+    /// Reads block 0; `None` without the mark that a partition table ends with, and where an entry is
+    /// neither bootable nor not: the boot block of a FAT volume has that mark too, and code or text where
+    /// the entries would be. Linux tells the two apart in the same way.
     pub fn parse(block: &[u8; BLOCK_BYTES]) -> Option<Self> {
         let raw: &RawTable = transmute_ref!(block);
-        if raw.mark != MARK {
+        if raw.mark != MARK || raw.entries.iter().any(|entry| entry.status & !BOOTABLE != 0) {
             return None;
         }
         let entry = |raw: &RawEntry| {
             let (start, count) = (BlockIdx(raw.start.get()), BlockCount(raw.count.get()));
-            (raw.kind != 0 && start.0 != 0).then_some(Partition { kind: raw.kind, start, count })
+            let there = raw.kind != 0 && start.0 != 0 && count.0 != 0;
+            there.then_some(Partition { kind: raw.kind, start, count })
         };
         Some(Self { signature: raw.signature.get(), entries: raw.entries.each_ref().map(entry) })
     }
@@ -136,9 +140,18 @@ mod tests {
     fn what_is_no_table_is_none_and_what_is_no_partition_is_left_out() {
         assert_eq!(PartitionTable::parse(&[0; BLOCK_BYTES]), None);
         let mut block = PartitionTable { signature: 0, entries: [None; 4] }.emit().0;
+        // A type without a place, a place without a type, both without a length.
         block[446 + 4] = 0x0C;
         block[446 + 16 + 8] = 1;
+        block[446 + 32 + 4] = 0x0C;
+        block[446 + 32 + 8] = 1;
         let table = PartitionTable::parse(&block).unwrap();
-        assert_eq!(table.entries, [None; 4], "a type without a place, a place without a type");
+        assert_eq!(table.entries, [None; 4]);
+        // Bootable or not: anything else is text or code of a boot block.
+        for status in 0..=u8::MAX {
+            block[446 + 48] = status;
+            let table = PartitionTable::parse(&block);
+            assert_eq!(table.is_some(), status == 0 || status == 0x80, "{status}");
+        }
     }
 }

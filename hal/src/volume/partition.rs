@@ -23,8 +23,10 @@ pub struct RawPartition<D> {
 pub enum PartitionError<E> {
     /// Block 0 holds no partition table.
     NoTable,
-    /// No partition is of type [`Partition::RAW`].
+    /// No partition that begins on the card is of type [`Partition::RAW`].
     NotFound,
+    /// The card has a GUID partition table (GPT), which is not read.
+    Gpt,
     /// The blocks are not all in the partition.
     OutOfRange(OutOfRange),
     /// The device failed.
@@ -34,7 +36,7 @@ pub enum PartitionError<E> {
 impl<E: DeviceError> DeviceError for PartitionError<E> {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoTable | Self::NotFound => ErrorKind::Other,
+            Self::NoTable | Self::NotFound | Self::Gpt => ErrorKind::Other,
             Self::OutOfRange(e) => e.kind(),
             Self::Device(e) => e.kind(),
         }
@@ -46,6 +48,7 @@ impl<E: fmt::Display> fmt::Display for PartitionError<E> {
         match self {
             Self::NoTable => f.write_str("no partition table on the card"),
             Self::NotFound => f.write_str("no raw partition (type 0xDA) on the card"),
+            Self::Gpt => f.write_str("the card has a GPT; give it an MBR partition table"),
             Self::OutOfRange(e) => write!(f, "beyond the end of the partition: {e}"),
             Self::Device(e) => e.fmt(f),
         }
@@ -55,16 +58,26 @@ impl<E: fmt::Display> fmt::Display for PartitionError<E> {
 impl<E: core::error::Error> core::error::Error for PartitionError<E> {}
 
 impl<D: BlockDevice> RawPartition<D> {
-    /// Finds the first partition of type [`Partition::RAW`]; `scratch` is free again afterwards.
+    /// Finds the first partition of type [`Partition::RAW`] that begins on the card; `scratch` is free
+    /// again afterwards.
     ///
     /// # Errors
-    /// When the card has no partition table or no such partition in it, and when the device fails.
+    /// When the card has no partition table, another kind of table, or no such partition, and when the
+    /// device fails.
     pub fn find(mut device: D, scratch: &mut [Block; 1]) -> Result<Self, PartitionError<D::Error>> {
         device.read(BlockIdx(0), scratch).map_err(PartitionError::Device)?;
         let [block] = scratch;
         let table = PartitionTable::parse(&block.0).ok_or(PartitionError::NoTable)?;
-        let place = table.partitions().find(|partition| partition.kind == Partition::RAW);
-        Ok(Self { device, place: place.ok_or(PartitionError::NotFound)? })
+        let blocks = device.block_count().map_err(PartitionError::Device)?;
+        let of_kind = |kind| move |partition: &Partition| partition.kind == kind;
+        let on_card = |partition: &Partition| partition.start.0 < blocks.0;
+        match table.partitions().filter(on_card).find(of_kind(Partition::RAW)) {
+            Some(place) => Ok(Self { device, place }),
+            None if table.partitions().any(|p| of_kind(Partition::GPT)(&p)) => {
+                Err(PartitionError::Gpt)
+            }
+            None => Err(PartitionError::NotFound),
+        }
     }
 
     /// Where the partition is on its card.
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_table_that_lies_is_the_devices_error_not_a_panic() {
-        let card = card(Partition::RAW, u32::MAX, u32::MAX);
+        let card = card(Partition::RAW, 7, u32::MAX);
         let mut partition = RawPartition::find(Slice::new(&card), &mut [Block::ZERO]).unwrap();
         let error = partition.read(BlockIdx(7), &mut [Block::ZERO]).unwrap_err();
         assert_eq!(error, PartitionError::Device(ErrorKind::OutOfRange));
@@ -198,7 +211,21 @@ mod tests {
             RawPartition::find(Slice::new(card), &mut [Block::ZERO]).map(|_| ()).unwrap_err()
         };
         assert_eq!(find(&card(Partition::FAT32, 1, 2)), PartitionError::NotFound);
+        assert_eq!(find(&card(Partition::RAW, 8, 2)), PartitionError::NotFound);
+        assert_eq!(find(&card(Partition::GPT, 1, 7)), PartitionError::Gpt);
         assert_eq!(find(&[0; 1024]), PartitionError::NoTable);
         assert_eq!(find(&[]), PartitionError::Device(ErrorKind::OutOfRange));
+    }
+
+    #[test]
+    fn an_entry_that_is_not_on_the_card_does_not_end_the_search() {
+        let entry =
+            |kind, start| Some(Partition { kind, start: BlockIdx(start), count: BlockCount(2) });
+        let raw = Partition::RAW;
+        let entries = [entry(Partition::GPT, 1), entry(raw, 900_000), entry(raw, 5), entry(raw, 3)];
+        let mut card = PartitionTable { signature: 0, entries }.emit().0.to_vec();
+        card.extend([0; 7 * 512]);
+        let found = RawPartition::find(Slice::new(&card), &mut [Block::ZERO]).unwrap();
+        assert_eq!(found.place().start, BlockIdx(5));
     }
 }

@@ -27,9 +27,12 @@ pub fn contents<D: BlockDevice>(device: &mut D, name: &str) -> Result<Contents, 
     let mut block = [Block::ZERO];
     device.read(BlockIdx(0), &mut block)?;
     let mut lines = Vec::new();
-    if let Some(system) = file_system(device, BlockIdx(0)) {
+    let table = PartitionTable::parse(&block[0].0);
+    // What an earlier use left in front of a table with partitions is not there any more.
+    let alone = table.is_none_or(|table| table.partitions().next().is_none());
+    if let Some(system) = file_system(device, BlockIdx(0)).filter(|_| alone) {
         lines.push(format!("without partitions: {system}"));
-    } else if let Some(table) = PartitionTable::parse(&block[0].0) {
+    } else if let Some(table) = table {
         for (number, partition) in (1..).zip(table.entries) {
             let Some(Partition { kind, start, count }) = partition else { continue };
             let holds = file_system(device, start).unwrap_or_else(|| kind_name(kind));
@@ -103,7 +106,7 @@ fn kind_name(kind: u8) -> String {
         0x83 => "Linux",
         0x8E => "Linux LVM",
         Partition::RAW => "raw data",
-        0xEE => "a GUID partition table",
+        Partition::GPT => "a GUID partition table",
         _ => return format!("type {kind:#04x}"),
     };
     name.to_owned()
@@ -143,6 +146,10 @@ mod tests {
             ]
         );
         assert!(!of(&card).has_image);
+        // What was there before the card got its table.
+        card[82..90].copy_from_slice(b"FAT32   ");
+        assert_eq!(of(&card).lines.len(), 3);
+        card[..512].fill(0);
         card[..8].copy_from_slice(&MAGIC);
         assert_eq!(of(&card).lines, ["without partitions: a Ripple image, raw"]);
         assert!(contents(&mut Slice::new(&[]), "A").is_err());

@@ -11,15 +11,15 @@ use std::io::{Cursor, Read, Write};
 
 /// One volume layout of the table that every test of finding runs over.
 #[derive(Clone, Copy, Debug)]
-struct Layout {
-    kind: FatType,
-    cluster_bytes: u32,
-    blocks: u32,
+pub struct Layout {
+    pub kind: FatType,
+    pub cluster_bytes: u32,
+    pub blocks: u32,
     /// Where the volume begins: 0 without a partition table.
-    partition: u32,
+    pub partition: u32,
 }
 
-const FAT16: Layout =
+pub const FAT16: Layout =
     Layout { kind: FatType::Fat16, cluster_bytes: 512, blocks: 4600, partition: 0 };
 const LAYOUTS: [Layout; 4] = [
     FAT16,
@@ -29,7 +29,7 @@ const LAYOUTS: [Layout; 4] = [
 ];
 
 /// Formats a volume, lets `write` fill it, and puts it behind a partition table if asked to.
-fn image(layout: Layout, write: impl FnOnce(&FileSystem<&mut Cursor<Vec<u8>>>)) -> Vec<u8> {
+pub fn image(layout: Layout, write: impl FnOnce(&FileSystem<&mut Cursor<Vec<u8>>>)) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; layout.blocks as usize * 512]);
     let options = FormatVolumeOptions::new()
         .fat_type(layout.kind)
@@ -76,7 +76,7 @@ fn open<const N: usize>(card: Vec<u8>, name: &str) -> Result<ExtentDevice<Ram, N
     Ok(ExtentDevice::new(ram, file))
 }
 
-fn refusal(card: Vec<u8>, name: &str) -> FatError<ripple_hal::OutOfRange> {
+pub fn refusal(card: Vec<u8>, name: &str) -> FatError<ripple_hal::OutOfRange> {
     FatFile::<8>::resolve(&mut Ram::new(card), name, &mut [Block::ZERO; 4]).unwrap_err()
 }
 

@@ -4,6 +4,7 @@ mod adapters;
 mod calibrate;
 mod common;
 mod fat;
+mod fat_tables;
 mod sdmmc;
 mod spi_card;
 mod spi_model;

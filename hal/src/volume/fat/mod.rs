@@ -24,15 +24,18 @@ pub struct FatFile<const N: usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FatError<E> {
-    /// Neither block 0 nor a primary partition holds a FAT volume with blocks of 512 bytes.
+    /// No primary partition, or where there are none not the card itself, holds a FAT volume with blocks
+    /// of 512 bytes.
     NoFilesystem,
+    /// The card has a GUID partition table (GPT), which is not read: give it an MBR partition table.
+    Gpt,
     /// The volume is exFAT, as cards of 64 GB and more are sold: format it as FAT32.
     ExFat,
     /// The volume is FAT12, too small for a model: format it as FAT16 or FAT32.
     Fat12,
     /// The name is not of the form `NAME.EXT`, 1 to 8 and 0 to 3 characters.
     BadName,
-    /// No file of that name is in the root directory.
+    /// No file of that name is in the root directory of any FAT volume on the card.
     NotFound,
     /// The file is in more pieces than can be listed: copy it onto a freshly formatted card.
     TooFragmented {
@@ -63,10 +66,11 @@ impl<E: fmt::Display> fmt::Display for FatError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoFilesystem => f.write_str("no FAT file system on the card"),
+            Self::Gpt => f.write_str("the card has a GPT; give it an MBR partition table"),
             Self::ExFat => f.write_str("the card is exFAT; format it as FAT32"),
             Self::Fat12 => f.write_str("the card is FAT12; format it as FAT16 or FAT32"),
             Self::BadName => f.write_str("the file name is not of the form NAME.EXT"),
-            Self::NotFound => f.write_str("no file of that name in the root directory"),
+            Self::NotFound => f.write_str("no file of that name in a FAT root directory"),
             Self::TooFragmented { max } => write!(f, "the file is in more than {max} pieces"),
             Self::CorruptChain { cluster } => {
                 write!(f, "the cluster chain is damaged at cluster {cluster}")
@@ -82,7 +86,9 @@ impl<E: core::error::Error> core::error::Error for FatError<E> {}
 impl<const N: usize> FatFile<N> {
     /// Finds `name` (such as `MODEL.RPL`, in any case) in the root directory and lists its extents.
     ///
-    /// The volume is the one at block 0, else the first in the partition table of block 0. The
+    /// It is looked for on every FAT volume of the partition table in block 0, in the order of the table;
+    /// entries that begin beyond the end of the card are passed over. A card without partitions is one
+    /// volume; block 0 of a card with partitions is none, whatever an earlier use left there. The
     /// file-allocation table is read ahead by as many blocks as `scratch` has, one at least: a lent
     /// staging buffer makes this a few long reads. `scratch` is free again afterwards.
     ///
@@ -99,8 +105,7 @@ impl<const N: usize> FatFile<N> {
             return Err(FatError::NoScratch);
         }
         let mut window = Window::new(device, scratch);
-        let volume = Volume::find(&mut window)?;
-        let entry = volume.find_entry(&mut window, &name)?;
+        let (volume, entry) = Volume::find(&mut window, &name)?;
         let extents = volume.extents(&mut window, &entry)?;
         Ok(Self { extents, bytes: entry.bytes })
     }

@@ -5,8 +5,8 @@
 
 use super::FatError;
 use crate::volume::extents::Extents;
-use crate::volume::mbr::PartitionTable;
-use crate::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
+use crate::volume::mbr::{Partition, PartitionTable};
+use crate::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind};
 
 /// Little-endian numbers at an offset; 0 beyond the end, which no caller asks for.
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -82,47 +82,59 @@ pub(super) struct Entry {
     pub(super) bytes: u32,
 }
 
-/// What a first block turned out to hold.
-enum Found {
-    Volume(Volume),
-    ExFat,
-    Fat12,
-    Nothing,
-}
-
 impl Volume {
-    /// The volume at block 0, else the first of the partition table there.
+    /// The first volume on the card that has a file `name`, and the file's entry.
     pub(super) fn find<D: BlockDevice>(
         window: &mut Window<'_, D>,
-    ) -> Result<Self, FatError<D::Error>> {
-        let mut first_blocks = [Some(BlockIdx(0)), None, None, None, None];
-        if let Some(table) = PartitionTable::parse(window.block(BlockIdx(0), BlockIdx(1))?) {
-            for (first, partition) in first_blocks.iter_mut().skip(1).zip(table.partitions()) {
-                *first = Some(partition.start);
-            }
+        name: &[u8; 11],
+    ) -> Result<(Self, Entry), FatError<D::Error>> {
+        let table = PartitionTable::parse(window.block(BlockIdx(0), BlockIdx(1))?);
+        let mut places = table.map_or([None; 4], |table| table.entries);
+        if places == [None; 4] {
+            let (start, count) = (BlockIdx(0), BlockCount(0));
+            places[0] = Some(Partition { kind: Partition::FAT32, start, count });
         }
-
         let mut refusal = FatError::NoFilesystem;
-        for first in first_blocks.into_iter().flatten() {
-            match Self::parse(first, window.block(first, first)?) {
-                Found::Volume(volume) => return Ok(volume),
-                Found::ExFat => refusal = FatError::ExFat,
-                Found::Fat12 => refusal = FatError::Fat12,
-                Found::Nothing => {}
+        for Partition { kind, start, .. } in places.into_iter().flatten() {
+            let volume = match window.block(start, start) {
+                _ if kind == Partition::GPT => Err(FatError::Gpt),
+                Ok(block) => Self::parse(start, block),
+                Err(FatError::Device(error)) if beyond(error.kind()) => {
+                    Err(FatError::Device(error))
+                }
+                Err(error) => return Err(error),
+            };
+            let entry = match &volume {
+                Ok(volume) => volume.find_entry(window, name),
+                Err(_) => Err(FatError::NotFound),
+            };
+            let error = match (volume, entry) {
+                (Ok(volume), Ok(entry)) => return Ok((volume, entry)),
+                (Ok(_), Err(error @ FatError::Device(_))) => return Err(error),
+                (Ok(_), Err(error)) | (Err(error), _) => error,
+            };
+            // Of several reasons the one that tells most about where the file might be.
+            if rank(&error) >= rank(&refusal) {
+                refusal = error;
             }
         }
         Err(refusal)
     }
 
     /// Reads a volume's BIOS parameter block, which is at block `first`.
-    fn parse(first: BlockIdx, block: &[u8; BLOCK_BYTES]) -> Found {
+    fn parse<E>(first: BlockIdx, block: &[u8; BLOCK_BYTES]) -> Result<Self, FatError<E>> {
         if block.get(3..11) == Some(b"EXFAT   ".as_slice()) {
-            return Found::ExFat;
+            return Err(FatError::ExFat);
         }
-        Self::parse_fat(first, block).unwrap_or(Found::Nothing)
+        match Self::parse_fat(first, block) {
+            Some(Some(volume)) => Ok(volume),
+            Some(None) => Err(FatError::Fat12),
+            None => Err(FatError::NoFilesystem),
+        }
     }
 
-    fn parse_fat(first: BlockIdx, block: &[u8; BLOCK_BYTES]) -> Option<Found> {
+    /// `Some(None)` for FAT12, `None` for what is no FAT volume.
+    fn parse_fat(first: BlockIdx, block: &[u8; BLOCK_BYTES]) -> Option<Option<Self>> {
         let jump = u8_at(block, 0);
         let per_cluster = u8_at(block, 13);
         let reserved = u16_at(block, 14) as u32;
@@ -153,7 +165,7 @@ impl Volume {
         let is_fat32 = u16_at(block, 22) == 0;
         let clusters = data_blocks >> cluster_shift;
         if !is_fat32 && clusters < 4085 {
-            return Some(Found::Fat12);
+            return Some(None);
         }
         let entries_per_block = BLOCK_BYTES as u32 / if is_fat32 { 4 } else { 2 };
         let in_table = table_blocks.saturating_mul(entries_per_block);
@@ -170,7 +182,7 @@ impl Volume {
         } else {
             Kind::Fat16 { root: first + BlockCount(root_offset), root_blocks }
         };
-        Some(Found::Volume(Self {
+        Some(Some(Self {
             kind,
             table: first + BlockCount(reserved + active * table_blocks),
             table_blocks,
@@ -320,6 +332,22 @@ impl Volume {
         }
         extents.truncate(blocks);
         Ok(extents)
+    }
+}
+
+/// Whether reading a block fails so where there is none: drivers that do not know the size of their card
+/// report what it answers.
+const fn beyond(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::OutOfRange | ErrorKind::Other)
+}
+
+/// How much a reason for not having found a file tells.
+const fn rank<E>(error: &FatError<E>) -> u8 {
+    match error {
+        FatError::NoFilesystem | FatError::Device(_) => 0,
+        FatError::Gpt | FatError::ExFat | FatError::Fat12 => 1,
+        // A FAT volume without the file, or with a damaged directory.
+        _ => 2,
     }
 }
 
