@@ -8,7 +8,7 @@ use crate::memory::desk_bytes;
 use core::fmt;
 use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::MemoryPlan;
-use ripple_kernel::image::{Header, SectionKind};
+use ripple_kernel::image::{Geometry, Header, SectionKind};
 
 /// Bytes of an image on a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,18 @@ impl core::error::Error for TooSmall {}
 impl Budget {
     /// What an image with `header` needs of `board`.
     pub fn of(board: &Board, header: &Header) -> Self {
+        let mapped = header.section(SectionKind::Ffn).start.0 as usize * BLOCK_BYTES;
+        Self::planned(board, &header.geometry, mapped)
+    }
+
+    /// The same, of an image that is only planned: its front takes `mapped` bytes.
+    pub fn planned(board: &Board, geometry: &Geometry, mapped: usize) -> Self {
         Self {
-            plan: MemoryPlan::for_model(&header.geometry, &board.options),
+            plan: MemoryPlan::for_model(geometry, &board.options),
             desk: desk_bytes(board.line),
             drivers: board.firmware.drivers as usize,
             code: board.firmware.code as usize,
-            mapped: header.section(SectionKind::Ffn).start.0 as usize * BLOCK_BYTES,
+            mapped,
         }
     }
 

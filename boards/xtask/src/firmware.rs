@@ -45,7 +45,7 @@ pub fn build(machine: &Machine, folder: &Path) -> Result<PathBuf> {
 /// What `ripple plan` says of the image in `folder`.
 pub fn plan(machine: &Machine, folder: &Path) -> Result<Value> {
     let mut plan = ripple()?;
-    plan.args(["plan", "--tokens", "1", "--json", "--board", machine.board]);
+    plan.args(["plan", "--json", "--board", machine.board]);
     serde_json::from_str(&said(plan.arg(folder.join("model.img")))?).context("ripple plan --json")
 }
 

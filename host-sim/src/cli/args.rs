@@ -14,14 +14,45 @@ use ripple_kernel::{
     memory::cache::{Admission, Eviction},
 };
 
-/// Room on the card that pages take by default, in MiB: 3 % of a small card.
+/// Room on the card that pages may take in a comparison of policies, in MiB: 3 % of a small card.
 pub const PAGE_MIB: u32 = 1024;
+/// Room that pages take where nobody says: so many times the model's FFN, but [`LEAST_PAGES`] to
+/// [`MOST_PAGES`].
+const PAGES_PER_FFN: u64 = 4;
+const LEAST_PAGES: u64 = 64 << 20;
+const MOST_PAGES: u64 = 1 << 30;
 /// The card that everything is placed for, and runs on, by default.
 pub const CARD: &str = "uhs-sdr104";
 
 /// As many MiB in blocks.
 pub fn page_blocks(mib: u32) -> u64 {
     u64::from(mib) * ((1 << 20) / BLOCK_BYTES as u64)
+}
+
+/// Room for pages, for `--page-mib`.
+#[derive(Args, Clone, Copy)]
+pub struct PageArgs {
+    /// Most room on the card for pages (copies of the neurons that a token is likely to need, side by side,
+    /// so that one read fetches them), in MiB; 0 for none. Without it, four times the model's FFN, 64 to
+    /// 1024 MiB.
+    #[arg(long, value_name = "MIB")]
+    page_mib: Option<u32>,
+}
+
+impl PageArgs {
+    /// So many MiB, or in proportion.
+    pub const fn new(page_mib: Option<u32>) -> Self {
+        Self { page_mib }
+    }
+
+    /// Blocks of it, for a model whose FFN takes `ffn_bytes` on the card.
+    pub fn blocks(self, ffn_bytes: u64) -> u64 {
+        let proportion = || {
+            let bytes = ffn_bytes.saturating_mul(PAGES_PER_FFN).clamp(LEAST_PAGES, MOST_PAGES);
+            bytes / BLOCK_BYTES as u64
+        };
+        self.page_mib.map_or_else(proportion, page_blocks)
+    }
 }
 
 /// The simulated board.
@@ -175,7 +206,8 @@ fn cache(text: &str) -> Result<f64, String> {
     }
 }
 
-fn ffn_bytes(geometry: &Geometry) -> u64 {
+/// Bytes that the bundles of an image take.
+pub fn ffn_bytes(geometry: &Geometry) -> u64 {
     let c = &geometry.config;
     u64::from(c.neurons) * u64::from(c.layers) * u64::from(geometry.bundle_layout().stride())
 }

@@ -1,10 +1,9 @@
 //! Images for boards, and the boards' main loop on this machine.
 
-use super::args::RowArgs;
-use super::prepare::{Prepared, Target, prepare};
-use super::run::read_image;
+use super::args::{PageArgs, RowArgs};
+use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
+use super::source::{Found, open_image, open_model};
 use crate::cost::Preset;
-use crate::import::demo;
 use crate::machine::memory::HostMemory;
 use crate::machine::{Mapped, header};
 use crate::model::Model;
@@ -17,24 +16,13 @@ use embedded_io::{ErrorType, Read, Write};
 use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, board};
 use ripple_hal::{Block, Clock, Micros, Slice};
 use ripple_kernel::image::Quants;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Parses the name of a board.
 pub fn board_parser() -> impl TypedValueParser<Value = &'static Board> {
     PossibleValuesParser::new(board::ALL.map(|board| board.name))
         .try_map(|name| board::by_name(&name).ok_or_else(|| format!("no board is called `{name}`")))
-}
-
-/// The model in `directory`, or the demo model of that name: the directory, and the model.
-pub fn model_at(directory: &Path) -> Result<(PathBuf, Model)> {
-    let name = directory.to_string_lossy();
-    let path = match demo::list().contains(&name.as_ref()) && !directory.exists() {
-        true => demo::path(&name)?,
-        false => directory.to_owned(),
-    };
-    let model = Model::load(&path)?;
-    Ok((path, model))
 }
 
 /// The share of all bundles that the cache of `board` holds.
@@ -59,7 +47,7 @@ pub struct Image {
     text: Option<PathBuf>,
     #[command(flatten)]
     rows: RowArgs,
-    /// Room on the card for pages, in MiB; 0 for none.
+    /// Most room on the card for pages, in MiB; 0 for none.
     #[arg(long, default_value_t = 0)]
     page_mib: u32,
     /// Image to write.
@@ -72,16 +60,16 @@ impl Image {
         check_path(&self.output)?;
         let own = || self.board.models.first().map(PathBuf::from);
         let model = self.model.clone().or_else(own).context("expected a model")?;
-        let (directory, model) = model_at(&model)?;
-        let text = self.text.clone().unwrap_or_else(|| directory.join("profile.txt"));
+        let Found { model, folder } = open_model(&model)?;
+        let text = self.text.clone().unwrap_or_else(|| folder.join("profile.txt"));
         let target = Target {
             card: Preset::by_name(self.board.card)?,
             staging: Some(self.board.options.staging),
             cache_share: cache_share(&model, self.rows.quants(), self.board),
-            page_mib: self.page_mib,
+            pages: PageArgs::new(Some(self.page_mib)),
             quants: self.rows.quants(),
         };
-        let Prepared { image, tokens } = prepare(&model, &text, &target)?;
+        let Prepared { image, tokens } = prepare(&model, &text, PROFILE_TOKENS, &target)?;
         let budget = Budget::of(self.board, &header(&image)?);
         budget.check(self.board).map_err(|error| anyhow!("{}: {error}", model.name))?;
         write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
@@ -113,7 +101,7 @@ pub struct ConsoleArgs {
 
 impl ConsoleArgs {
     pub fn run(&self) -> Result<()> {
-        let image = read_image(&self.image)?;
+        let image = open_image(&self.image)?;
         let name = || self.image.display().to_string();
         let console = StdConsole(std::io::stdin(), std::io::stdout());
         console_on(self.board, &image, console, HostClock(Instant::now())).with_context(name)

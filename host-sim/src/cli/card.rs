@@ -1,7 +1,7 @@
 //! `ripple card`: puts an image on a card, or into a file that is one.
 
 use super::inspect::{Check, check};
-use super::run::read_image;
+use super::source::open_image;
 use super::summary::bytes;
 use crate::machine::header;
 use crate::medium::{
@@ -102,7 +102,7 @@ struct Times {
 impl Card {
     pub fn run(&self) -> Result<()> {
         let shown = self.output.display();
-        let image = read_image(&self.image)?;
+        let image = open_image(&self.image)?;
         self.check_image(&image)?;
         let (card, written) = match kind(&self.output)? {
             Kind::Device => self.device(&image)?,

@@ -1,11 +1,11 @@
 //! The demo: a trained model through every stage, from checkpoint to text on a simulated card.
 
-use super::args::{MachineArgs, PAGE_MIB, RequestArgs, RowArgs};
-use super::prepare::{Prepared, Target, prepare};
+use super::args::{MachineArgs, PageArgs, RequestArgs, RowArgs};
+use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
 use super::run::{Stream, stream};
 use super::summary::bytes;
 use crate::import::demo;
-use crate::machine::header;
+use crate::machine::{ImageBytes, header};
 use crate::model::Model;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output;
@@ -15,7 +15,6 @@ use clap::builder::PossibleValuesParser;
 use ripple_hal::BlockCount;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 #[derive(Args)]
 pub struct Demo {
@@ -28,9 +27,8 @@ pub struct Demo {
     machine: MachineArgs,
     #[command(flatten)]
     rows: RowArgs,
-    /// Room on the card for pages, in MiB; 0 for none.
-    #[arg(long, default_value_t = PAGE_MIB)]
-    page_mib: u32,
+    #[command(flatten)]
+    pages: PageArgs,
     /// Print the report as JSON on standard output (the text then goes to standard error).
     #[arg(long)]
     json: bool,
@@ -51,11 +49,12 @@ impl Demo {
             card: self.machine.card,
             staging: self.machine.staging.map(BlockCount),
             cache_share: self.machine.cache_share(&geometry),
-            page_mib: self.page_mib,
+            pages: self.pages,
             quants,
         };
-        let Prepared { image, tokens } = prepare(&model, &directory.join("profile.txt"), &target)?;
-        let image: Arc<[u8]> = image.into();
+        let Prepared { image, tokens } =
+            prepare(&model, &directory.join("profile.txt"), PROFILE_TOKENS, &target)?;
+        let image: ImageBytes = image.into();
         let header = header(&image)?;
         let machine = self.machine.machine(&header)?;
         let title = format!(

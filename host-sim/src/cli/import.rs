@@ -3,6 +3,7 @@
 //! In: a checkpoint, what of it to keep. Out: a [`Model`], thresholds and all, and what they cost in
 //! words. `ripple make` takes the same options.
 
+use super::source::demo_folder;
 use crate::import::{self, import_with, refuse_lossy};
 use crate::model::text::read_tokens;
 use crate::model::threshold::sparsify;
@@ -21,7 +22,7 @@ const DEAR: f64 = 5.0;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Import {
-    /// The directory (config.json, model.safetensors, tokenizer.json) or the file.
+    /// The directory (config.json, model.safetensors, tokenizer.json), the file, or the name of a demo model.
     checkpoint: PathBuf,
     #[command(flatten)]
     options: ImportArgs,
@@ -36,15 +37,12 @@ pub struct Import {
     output: PathBuf,
 }
 
-/// What of a checkpoint is taken, and how.
+/// What is said of a checkpoint that it does not say itself.
 #[derive(Args, Clone)]
-pub struct ImportArgs {
+pub struct CheckpointArgs {
     /// Vocabulary of a llama2.c model; without it, tokenizer.bin beside the model.
     #[arg(long)]
     tokenizer: Option<PathBuf>,
-    /// Keep the model within this many positions.
-    #[arg(long, value_parser = value_parser!(u32).range(1..))]
-    context: Option<u32>,
     /// What the neurons do, where the file does not say, as GGUF files of llama.cpp do not: relu,
     /// fatrelu=0.01, silu, gelu_pytorch_tanh.
     #[arg(long, value_name = "NAME", value_parser = import::activation)]
@@ -53,6 +51,28 @@ pub struct ImportArgs {
     /// once.
     #[arg(long, value_name = "KEY")]
     allow_key: Vec<String>,
+}
+
+impl CheckpointArgs {
+    /// The same, and that the model is to be kept within so many positions.
+    pub fn options(&self, context: Option<u32>) -> import::Options<'_> {
+        import::Options {
+            tokenizer: self.tokenizer.as_deref(),
+            activation: self.activation,
+            context,
+            allowed: &self.allow_key,
+        }
+    }
+}
+
+/// What of a checkpoint is taken, and how.
+#[derive(Args, Clone)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    /// Keep the model within this many positions.
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    context: Option<u32>,
     /// For SiLU and GELU gates, lossy: the share of the neurons of each layer that stays active, above 0
     /// and up to 1, which keeps all. What it costs depends on the model: with --text, it is measured.
     #[arg(long, value_name = "ACTIVITY", value_parser = activity, allow_negative_numbers = true)]
@@ -79,7 +99,8 @@ fn activity(text: &str) -> Result<f64, String> {
 impl Import {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
-        let model = self.options.read(&self.checkpoint, self.text.as_deref(), self.tokens)?;
+        let checkpoint = demo_folder(&self.checkpoint)?.unwrap_or_else(|| self.checkpoint.clone());
+        let model = self.options.read(&checkpoint, self.text.as_deref(), self.tokens)?;
         model.write(&self.output)?;
         note(&format!("{} -> {}", about(&model), self.output.display()));
         Ok(())
@@ -99,12 +120,7 @@ impl ImportArgs {
     /// Reads `checkpoint`, whose thresholds, if it has any, are calibrated on the first `tokens` of `text`.
     pub fn read(&self, checkpoint: &Path, text: Option<&Path>, tokens: u32) -> Result<Model> {
         let name = checkpoint.display();
-        let options = import::Options {
-            tokenizer: self.tokenizer.as_deref(),
-            activation: self.activation,
-            context: self.context,
-            allowed: &self.allow_key,
-        };
+        let options = self.checkpoint.options(self.context);
         let mut model = import_with(checkpoint, &options).map_err(bad_input)?;
         if self.threshold.is_none() {
             refuse_lossy(checkpoint, &model).map_err(bad_input)?;

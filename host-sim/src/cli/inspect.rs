@@ -1,6 +1,6 @@
 //! `ripple inspect`: what an image holds, and whether it is whole.
 
-use super::run::read_image;
+use super::source::open_image;
 use super::summary::{bytes, table};
 use crate::machine::header;
 use crate::process::failure::bad_input;
@@ -112,7 +112,7 @@ struct Memory {
 impl Inspect {
     pub fn run(&self) -> Result<()> {
         let name = self.image.display();
-        let image = read_image(&self.image)?;
+        let image = open_image(&self.image)?;
         let header = header(&image).with_context(|| name.to_string())?;
         let report = inspect(name.to_string(), &image, &header);
         if self.json {

@@ -16,6 +16,7 @@ mod prepare;
 mod report;
 mod run;
 mod shell;
+mod source;
 mod stages;
 mod summary;
 mod texts;

@@ -1,9 +1,9 @@
 //! `ripple perplexity`: what storing and predicting cost in quality, beside the float32 reference.
 
 use super::args::{Kv, RowArgs};
-use super::run::read_image;
+use super::source::{open_image, open_model};
 use super::summary::{bytes, table};
-use crate::machine::header;
+use crate::machine::{ImageBytes, header};
 use crate::model::Model;
 use crate::model::text::read_tokens;
 use crate::pack::pack_as;
@@ -20,7 +20,6 @@ use ripple_kernel::Options;
 use ripple_kernel::image::{Geometry, Predictor, Quant, Quants, SectionKind};
 use serde::Serialize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Tokens of the profiling text that the sign predictor is calibrated on.
 const CALIBRATION_TOKENS: usize = 32 * 1024;
@@ -68,7 +67,7 @@ pub struct Perplexity {
 impl Perplexity {
     pub fn run(&self) -> Result<()> {
         interrupt::listen();
-        let model = Model::load(&self.model)?;
+        let model = open_model(&self.model)?.model;
         let tokens = read_tokens(&model, &self.text)?;
         let c = &model.config;
         let most = self.windows as usize;
@@ -147,7 +146,7 @@ impl Perplexity {
             .map(|mix| Stored::pack(model, mix.names(), exact, mix.quants(), None))
             .collect::<Result<Vec<_>>>()?;
         for path in &self.image {
-            let image = read_image(path)?;
+            let image = open_image(path)?;
             let name = path.display().to_string();
             let geometry = header(&image).with_context(|| name.clone())?.geometry;
             stored.push(Stored { name, geometry, image, quality: None });
@@ -160,7 +159,7 @@ impl Perplexity {
 struct Stored {
     name: String,
     geometry: Geometry,
-    image: Arc<[u8]>,
+    image: ImageBytes,
     /// Of its predictor, if that was calibrated here.
     quality: Option<Quality>,
 }

@@ -1,6 +1,6 @@
 //! The subcommand that places neurons: for a card, by one method, or in parts on several machines.
 
-use super::args::{CARD, PAGE_MIB, page_blocks};
+use super::args::{CARD, PageArgs};
 use crate::cost::Preset;
 use crate::placement::admission::hot_prefix;
 use crate::placement::{self, Method, PartialPlacement, PlaceOptions, Placement, ReadCost, steps};
@@ -29,7 +29,7 @@ pub struct Place {
     #[arg(required_unless_present = "merge")]
     trace: Option<PathBuf>,
     /// Order them like this, without pages, and not for a card.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "page_mib")]
     method: Option<Method>,
     /// Share of all bundles to put in front of their layers, most frequent first, to be held in RAM.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
@@ -41,21 +41,20 @@ pub struct Place {
     /// the bundles they are likely to need.
     #[arg(long, default_value = CARD, conflicts_with_all = ["method", "layers", "merge"], value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
     card: &'static Preset,
-    /// Room on the card for pages, in MiB; 0 for none.
-    #[arg(long, default_value_t = PAGE_MIB, conflicts_with_all = ["method", "layers", "merge"])]
-    page_mib: u32,
+    #[command(flatten)]
+    pages: PageArgs,
     /// Staging that reads will have, both halves, in blocks; without it, as `ripple run` has.
     #[arg(long, conflicts_with_all = ["method", "layers", "merge"], value_parser = value_parser!(u32).range(2..=65536))]
     staging: Option<u32>,
     /// Place only layers A to B - 1, by co-activation unless --method says otherwise, and write a part.
-    #[arg(long, value_name = "A..B", value_parser = layer_range)]
+    #[arg(long, value_name = "A..B", value_parser = layer_range, conflicts_with = "page_mib")]
     layers: Option<Range<usize>>,
     /// Join these parts, which hold every layer once.
     #[arg(
         long,
         num_args = 1..,
         value_name = "PART",
-        conflicts_with_all = ["trace", "method", "hot", "seed", "layers"]
+        conflicts_with_all = ["trace", "method", "hot", "seed", "layers", "page_mib"]
     )]
     merge: Vec<PathBuf>,
     /// Placement file to write.
@@ -91,7 +90,8 @@ impl Place {
         );
         if self.method.is_none() && self.layers.is_none() {
             let staging = self.staging.map(BlockCount);
-            let pages = page_blocks(self.page_mib);
+            let ffn = (trace.layers() * trace.neurons()) as u64 * u64::from(trace.bundle_bytes());
+            let pages = self.pages.blocks(ffn);
             return self.write(&place_for_card(&trace, self.card, staging, self.hot, pages)?);
         }
         let method = self.method.unwrap_or(Method::Coactivation);

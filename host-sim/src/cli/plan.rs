@@ -1,56 +1,87 @@
 //! `ripple plan`: what a model needs of a board, and how fast it would be, before anything is flashed.
 
-use super::args::RowArgs;
-use super::board::{board_parser, cache_share, model_at};
-use super::prepare::{Target, prepare};
-use super::run::{Stream, read_image, stream};
-use super::summary::bytes;
+use super::args::{PageArgs, RowArgs};
+use super::board::{board_parser, cache_share};
+use super::import::CheckpointArgs;
+use super::prepare::{PROFILE_TOKENS, Target, prepare, prepare_unplaced};
+use super::run::{Stream, stream};
+use super::source::{Found, Source, open_shape};
+use super::summary::{bytes, table_with_words};
 use crate::cost::Preset;
-use crate::machine::{Core, Machine, Mapped, calibrated_gap, header};
+use crate::import::lossy;
+use crate::machine::{Core, ImageBytes, Machine, Mapped, calibrated_gap, header};
+use crate::pack;
+use crate::predictor::{Format, PredictorChoice};
 use crate::process::output;
 use crate::run::generate::{Overflow, Request};
 use crate::run::report::Report;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
-use ripple_app::{Board, Budget};
+use ripple_app::{Board, Budget, board};
+use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::Region;
-use ripple_kernel::image::Header;
+use ripple_kernel::image::{Geometry, SectionKind};
 use ripple_kernel::text::sample::SamplerOptions;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-/// Show what a model needs of a board: RAM and flash by region, bytes and seconds a token.
+const EXAMPLES: &str = "\
+Examples:
+  ripple plan story-nano                                  which boards it fits on
+  ripple plan my.gguf --board pico2                       RAM and flash there, by region
+  ripple plan my.image --board pico2 --simulate           and bytes and seconds a token";
+
+/// Show what a model needs of boards: RAM and flash, and with --simulate bytes and seconds a token.
 ///
-/// RAM and flash are exact: what the model needs is computed as the firmware computes it, what the
-/// firmware itself needs was measured on the board. Seconds are simulated.
+/// Without --board, of each board that there is. RAM and flash are exact: what the model needs is
+/// computed as the firmware computes it, what the firmware itself needs was measured on the board, where
+/// it ran. Seconds are simulated.
 #[derive(Args)]
-#[command(after_help = "Example:\n  ripple plan --board lm3s6965evb story-nano")]
+#[command(after_help = EXAMPLES)]
 pub struct Plan {
-    /// Image, model file, Hugging Face directory, or the name of a demo model; without it, the
-    /// board's own.
+    /// Image, model file, GGUF file, Hugging Face directory, or the name of a demo model; without it,
+    /// the board's own.
+    #[arg(required_unless_present = "board")]
     model: Option<PathBuf>,
-    /// Board.
+    /// Board; without it, all of them.
     #[arg(long, value_parser = board_parser())]
-    board: &'static Board,
-    /// Card; without it, the board's own.
-    #[arg(long, value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
-    card: Option<&'static Preset>,
+    board: Option<&'static Board>,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    /// Keep a checkpoint within this many positions.
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    context: Option<u32>,
     #[command(flatten)]
     rows: RowArgs,
-    /// Text to go on from, for bytes and seconds.
-    #[arg(short, long, default_value = "One day,", allow_hyphen_values = true)]
+    /// Generate some text on the board's simulated card and core, and show what a token costs.
+    #[arg(long, requires = "board")]
+    simulate: bool,
+    /// Card that is simulated; without it, the board's own.
+    #[arg(long, requires = "simulate", value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
+    card: Option<&'static Preset>,
+    /// Text that a model's neurons are placed by; without it, profile.txt beside the model, and without that
+    /// they lie as in the checkpoint. An image is placed already.
+    #[arg(long, requires = "simulate")]
+    text: Option<PathBuf>,
+    /// Text to go on from.
+    #[arg(
+        short,
+        long,
+        requires = "simulate",
+        default_value = "One day,",
+        allow_hyphen_values = true
+    )]
     prompt: String,
-    /// Most tokens to generate for them.
-    #[arg(short = 'n', long, default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    /// Most tokens to generate.
+    #[arg(short = 'n', long, requires = "simulate", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
     tokens: u32,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// The plan; all sizes in bytes.
+/// The plan for one board; all sizes in bytes.
 #[derive(Serialize)]
 struct Json {
     board: &'static str,
@@ -60,7 +91,15 @@ struct Json {
     flash: Flash,
     /// What does not fit.
     too_small: Option<String>,
-    simulated: Simulated,
+    /// Nothing unless it was asked for, and where it does not fit.
+    simulated: Option<Simulated>,
+}
+
+/// The plan for all of them.
+#[derive(Serialize)]
+struct All {
+    model: String,
+    boards: Vec<Json>,
 }
 
 /// RAM by region.
@@ -96,56 +135,185 @@ struct Simulated {
     seconds_per_token: f64,
     dense_seconds_per_token: f64,
     tokens: u64,
+    /// How the neurons lie.
+    placed: String,
+}
+
+/// What is planned for, and how large it is.
+struct Subject {
+    name: String,
+    source: Source,
+    geometry: Geometry,
+    /// Bytes of the front, up to the FFN.
+    mapped: usize,
+    image_bytes: u64,
 }
 
 impl Plan {
     pub fn run(&self) -> Result<()> {
-        let board = self.board;
+        let subject = self.subject()?;
+        let Some(board) = self.board else { return self.all(&subject) };
         let card = self.card.map_or_else(|| Preset::by_name(board.card), Ok)?;
-        let (name, image) = self.image(card)?;
-        let header = header(&image).with_context(|| name.clone())?;
-        let budget = Budget::of(board, &header);
-        let too_small = budget.check(board).err().map(|error| error.to_string());
-        let report = self.simulate(&image, &header, card).with_context(|| name.clone())?;
-        let json = self.report(name, card, &budget, too_small.clone(), &report);
-        if self.json {
-            output::print_json(&json)?;
-        } else {
+        let mut json = subject.on(board, card);
+        if !self.json {
             output::print(&text(board, &json))?;
         }
-        too_small.map_or(Ok(()), |error| Err(anyhow!("{error}")))
+        if self.simulate && json.too_small.is_none() {
+            let simulated = self.simulate(subject, board, card)?;
+            if !self.json {
+                output::print(&speed(board, card, &simulated))?;
+            }
+            json.simulated = Some(simulated);
+        }
+        if self.json {
+            output::print_json(&json)?;
+        } else if !self.simulate && json.too_small.is_none() {
+            output::print("\n--simulate shows bytes and seconds a token\n")?;
+        }
+        match json.too_small {
+            None => Ok(()),
+            Some(error) if self.simulate => bail!("{error}; no board runs it so: not simulated"),
+            Some(error) => bail!("{error}"),
+        }
     }
 
-    /// The image to plan for: as it is, or made from the model for the board.
-    fn image(&self, card: &'static Preset) -> Result<(String, Arc<[u8]>)> {
-        let own = || self.board.models.first().map(PathBuf::from);
+    /// Opens what is planned for; nothing is traced, placed or packed.
+    fn subject(&self) -> Result<Subject> {
+        let own = || self.board.and_then(|board| board.models.first()).map(PathBuf::from);
         let path = self.model.clone().or_else(own).context("expected a model")?;
-        if path.extension().is_some_and(|extension| extension == "img") {
-            return Ok((path.display().to_string(), read_image(&path)?));
+        let name = || path.display().to_string();
+        match open_shape(&path, &self.checkpoint.options(self.context))? {
+            Source::Image(image) => {
+                ensure!(
+                    self.rows == RowArgs::Q8,
+                    "{}: an image, whose rows are as they are: leave --ffn, --attn and --head away",
+                    name()
+                );
+                let header = header(&image).with_context(name)?;
+                let mapped = header.section(SectionKind::Ffn).start.0 as usize * BLOCK_BYTES;
+                Ok(Subject {
+                    name: name(),
+                    geometry: header.geometry,
+                    mapped,
+                    image_bytes: header.blocks.bytes(),
+                    source: Source::Image(image),
+                })
+            }
+            Source::Model(found) => {
+                let format = Format::new(&PredictorChoice::Exact, self.rows.quants());
+                let tokenizer = found.model.tokenizer.pack()?.len();
+                let plan = pack::plan(format, &found.model, tokenizer, None)?;
+                Ok(Subject {
+                    name: found.model.name.clone(),
+                    geometry: *plan.geometry(),
+                    mapped: plan.range(SectionKind::Ffn).start,
+                    image_bytes: plan.blocks().bytes(),
+                    source: Source::Model(found),
+                })
+            }
         }
-        let (directory, model) = model_at(&path)?;
-        let target = Target {
-            card,
-            staging: Some(self.board.options.staging),
-            cache_share: cache_share(&model, self.rows.quants(), self.board),
-            page_mib: 0,
-            quants: self.rows.quants(),
-        };
-        let prepared = prepare(&model, &directory.join("profile.txt"), &target)?;
-        Ok((model.name, prepared.image.into()))
+    }
+
+    /// A row for each board.
+    fn all(&self, subject: &Subject) -> Result<()> {
+        let on = |board: &'static Board| Ok(subject.on(board, Preset::by_name(board.card)?));
+        let boards = board::ALL.into_iter().map(on).collect::<Result<Vec<Json>>>()?;
+        let fits = boards.iter().find(|json| json.too_small.is_none()).map(|json| json.board);
+        if self.json {
+            output::print_json(&All { model: subject.name.clone(), boards })?;
+        } else {
+            let rows = boards.iter().map(|json| {
+                let words = match &json.too_small {
+                    None => "fits".to_owned(),
+                    Some(_) => missing(json),
+                };
+                let sizes = [
+                    json.ram.used,
+                    json.ram.has as usize,
+                    json.flash.used,
+                    json.flash.has as usize,
+                ];
+                let mut row = vec![json.board.to_owned()];
+                row.extend(sizes.map(|bytes| grouped(bytes as u64)));
+                row.push(words);
+                row
+            });
+            let header = ["board", "RAM needed", "it has", "flash needed", "it has", ""];
+            output::print(&format!(
+                "{}: an image of {}; bytes that it needs of each board:\n\n{}",
+                subject.name,
+                bytes(subject.image_bytes as f64),
+                table_with_words(&header, rows.collect())
+            ))?;
+            if let Some(board) = fits {
+                output::print(&format!("\n--board {board} shows them by region\n"))?;
+            }
+        }
+        ensure!(fits.is_some(), "{}: fits on no board", subject.name);
+        Ok(())
     }
 
     /// Generates some text on the simulated card and core.
     fn simulate(
         &self,
-        image: &Arc<[u8]>,
-        header: &Header,
+        subject: Subject,
+        board: &'static Board,
+        card: &'static Preset,
+    ) -> Result<Simulated> {
+        let name = subject.name;
+        let (image, placed) = match subject.source {
+            Source::Image(image) => (image, "as in the image".to_owned()),
+            Source::Model(found) => self.image(&found, board, card)?,
+        };
+        let report = self.generate(&image, board, card).context(name)?;
+        Ok(Simulated {
+            bytes_per_token: report.bytes_per_token,
+            reads_per_token: report.reads_per_token,
+            seconds_per_token: report.ms_per_token / 1e3,
+            dense_seconds_per_token: report.dense.io_ns / 1e9,
+            tokens: report.tokens,
+            placed,
+        })
+    }
+
+    /// The image of a model, placed for the board where there is a text.
+    fn image(
+        &self,
+        found: &Found,
+        board: &'static Board,
+        card: &'static Preset,
+    ) -> Result<(ImageBytes, String)> {
+        let model = &found.model;
+        let activation = model.config.activation;
+        if activation.lossy() && model.sparsity.is_none() {
+            bail!("{}: {}", model.name, lossy(activation));
+        }
+        let quants = self.rows.quants();
+        let Some(text) = self.text.clone().or_else(|| found.profile()) else {
+            let placed = "as in the checkpoint: --text FILE places them".to_owned();
+            return Ok((prepare_unplaced(model, quants)?.into(), placed));
+        };
+        let target = Target {
+            card,
+            staging: Some(board.options.staging),
+            cache_share: cache_share(model, quants, board),
+            pages: PageArgs::new(Some(0)),
+            quants,
+        };
+        let prepared = prepare(model, &text, PROFILE_TOKENS, &target)?;
+        let name = text.file_name().unwrap_or_default().to_string_lossy();
+        Ok((prepared.image.into(), format!("placed by {} tokens of {name}", prepared.tokens)))
+    }
+
+    fn generate(
+        &self,
+        image: &ImageBytes,
+        board: &'static Board,
         card: &'static Preset,
     ) -> Result<Report> {
-        let core =
-            <Core as ValueEnum>::from_str(self.board.core, true).map_err(|e| anyhow!("{e}"))?;
-        let mut options = self.board.options;
-        options.collapse_gap = calibrated_gap(card, &header.geometry, &options);
+        let core = <Core as ValueEnum>::from_str(board.core, true).map_err(|e| anyhow!("{e}"))?;
+        let mut options = board.options;
+        options.collapse_gap = calibrated_gap(card, &header(image)?.geometry, &options);
         let machine = Machine { preset: card, core, mapped: Mapped::Dense, options };
         let request = Request {
             prompt: self.prompt.clone(),
@@ -158,20 +326,18 @@ impl Plan {
         };
         Ok(stream(image, &machine, &request, Stream::Nothing)?.report)
     }
+}
 
-    fn report(
-        &self,
-        model: String,
-        card: &'static Preset,
-        budget: &Budget,
-        too_small: Option<String>,
-        report: &Report,
-    ) -> Json {
-        let (board, plan) = (self.board, &budget.plan);
+impl Subject {
+    /// What it needs of `board`.
+    fn on(&self, board: &'static Board, card: &'static Preset) -> Json {
+        let budget = Budget::planned(board, &self.geometry, self.mapped);
+        let too_small = budget.check(board).err().map(|error| error.to_string());
+        let plan = &budget.plan;
         let stack = if board.firmware.stack > 0 { board.firmware.stack } else { board.stack };
         Json {
             board: board.name,
-            model,
+            model: self.name.clone(),
             card: card.name,
             ram: Ram {
                 work: plan.region_bytes(Region::Work),
@@ -193,20 +359,26 @@ impl Plan {
                 has: board.flash,
             },
             too_small,
-            simulated: Simulated {
-                bytes_per_token: report.bytes_per_token,
-                reads_per_token: report.reads_per_token,
-                seconds_per_token: report.ms_per_token / 1e3,
-                dense_seconds_per_token: report.dense.io_ns / 1e9,
-                tokens: report.tokens,
-            },
+            simulated: None,
         }
     }
 }
 
+/// What does not fit, for a table.
+fn missing(json: &Json) -> String {
+    let part = |name, used: usize, has: u32| {
+        let more = used.checked_sub(has as usize).filter(|more| *more > 0)?;
+        Some(format!("{name}: {} missing", bytes(more as f64)))
+    };
+    let parts =
+        [part("RAM", json.ram.used, json.ram.has), part("flash", json.flash.used, json.flash.has)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "RAM: no room for the stack".to_owned() } else { parts.join(", ") }
+}
+
 /// The plan as a person reads it.
 fn text(board: &Board, json: &Json) -> String {
-    let Json { ram, flash, simulated, .. } = json;
+    let Json { ram, flash, .. } = json;
     let measured = if board.firmware.code > 0 { "measured" } else { "not measured" };
     let row = |what: &str, bytes: usize, note: &str| {
         format!("  {what:<8}{:>11}  {note}\n", grouped(bytes as u64))
@@ -228,21 +400,23 @@ fn text(board: &Board, json: &Json) -> String {
         row("flash", flash.used, &of(flash.has)),
     ]
     .concat();
-    let dense = simulated.dense_seconds_per_token;
+    format!("{} on {}: {}\n\n{sizes}", json.model, board.name, board.about)
+}
+
+/// What a token costs, as a person reads it.
+fn speed(board: &Board, card: &Preset, simulated: &Simulated) -> String {
     format!(
-        "{} on {}: {}\n\n{sizes}\n\
-         simulated, {} card, {} core, {} tokens of greedy text:\n  \
+        "\nsimulated, {} card, {} core, {} tokens of greedy text, neurons {}:\n  \
          {} in {:.1} reads a token\n  \
-         {:.3} s a token; a dense engine with the same memory waits {dense:.3} s for the card alone\n",
-        json.model,
-        board.name,
-        board.about,
-        json.card,
+         {:.3} s a token; a dense engine with the same memory waits {:.3} s for the card alone\n",
+        card.name,
         board.core,
         simulated.tokens,
+        simulated.placed,
         bytes(simulated.bytes_per_token),
         simulated.reads_per_token,
         simulated.seconds_per_token,
+        simulated.dense_seconds_per_token,
     )
 }
 

@@ -7,7 +7,7 @@ use crate::bench::policy::Policy;
 use crate::bench::{Settings, run::bundles};
 use crate::cost::Preset;
 use crate::html::page;
-use crate::machine::{Machine, Mapped, header};
+use crate::machine::{ImageBytes, Machine, Mapped, header};
 use crate::pack::pack;
 use crate::predictor::PredictorChoice;
 use crate::process::output::{self, check_path, note, progress, write_whole};
@@ -17,7 +17,6 @@ use clap::{Args, value_parser};
 use ripple_hal::BlockCount;
 use ripple_kernel::Options;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// The cache sizes of the curve, beside the one that is asked for.
 const CACHES: [f64; 5] = [0.0, 0.05, 0.1, 0.2, 0.4];
@@ -117,7 +116,7 @@ impl ReportArgs {
     }
 
     /// The model, placed for the card and packed; nothing where there are traces only.
-    fn image(&self, traced: &Traced, cache: f64) -> Result<Option<Arc<[u8]>>> {
+    fn image(&self, traced: &Traced, cache: f64) -> Result<Option<ImageBytes>> {
         let Some(model) = &traced.model else { return Ok(None) };
         let staging = self.machine.staging.map(BlockCount);
         let page_blocks = page_blocks(self.page_mib);

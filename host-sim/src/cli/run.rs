@@ -2,9 +2,10 @@
 
 use super::args::{MachineArgs, RequestArgs};
 use super::interactive::Conversation;
+use super::source::open_image;
 use super::summary::{Phases, summary};
-use crate::machine::{Machine, header};
-use crate::process::failure::{Interrupted, bad_input};
+use crate::machine::{ImageBytes, Machine, header};
+use crate::process::failure::Interrupted;
 use crate::process::interrupt;
 use crate::process::output;
 use crate::run::chat::{Chat, read_template};
@@ -18,8 +19,7 @@ use ripple_kernel::image::{Header, Image};
 use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +64,7 @@ impl Run {
     pub fn run(&self) -> Result<()> {
         interrupt::listen();
         let name = self.image.display();
-        let image = read_image(&self.image)?;
+        let image = open_image(&self.image)?;
         let header = header(&image).with_context(|| name.to_string())?;
         let mut machine = self.machine.machine(&header)?;
         let mut request = self.request.request()?;
@@ -110,7 +110,7 @@ impl Run {
 
     fn converse(
         &self,
-        image: &Arc<[u8]>,
+        image: &ImageBytes,
         machine: &Machine,
         request: Request,
         chat: Option<Chat>,
@@ -146,13 +146,6 @@ fn tokenizer<'m>(header: &Header, image: &'m [u8]) -> Result<Tokenizer<'m>> {
     let image = Image::new(*header, image);
     let section = image.tokenizer().context("the image has no tokenizer section")?;
     Tokenizer::parse(section).map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))
-}
-
-/// Reads an image file.
-pub fn read_image(path: &Path) -> Result<Arc<[u8]>> {
-    let bytes = std::fs::read(path);
-    let bytes = bytes.with_context(|| format!("{}: the image cannot be read", path.display()));
-    Ok(bytes.map_err(bad_input)?.into())
 }
 
 /// What came of a run.
@@ -249,7 +242,7 @@ impl Outcome {
 
 /// Generates text, printing it token by token, and reports.
 pub fn stream(
-    image: &Arc<[u8]>,
+    image: &ImageBytes,
     machine: &Machine,
     request: &Request,
     to: Stream,

@@ -1,6 +1,7 @@
 //! The offline stages behind the import, one subcommand each: trace, orders, pack.
 
 use super::args::{RowArgs, quants};
+use super::source::open_model;
 use crate::model::Model;
 use crate::model::text::read_tokens;
 use crate::pack::pack_as;
@@ -43,7 +44,7 @@ impl TraceArgs {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
         interrupt::listen();
-        let model = Model::load(&self.model)?;
+        let model = open_model(&self.model)?.model;
         let quants = Quants::Q8.with(&[SectionKind::Ffn], self.ffn);
         let format = Format::new(&PredictorChoice::Exact, quants);
         let bundle_bytes = format.geometry(&model).bundle_layout().stride();
@@ -193,7 +194,7 @@ pub struct Pack {
 impl Pack {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
-        let model = Model::load(&self.model)?;
+        let model = open_model(&self.model)?.model;
         let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
         let placement = Placement::read(&self.placement)?;
         let mut active = Vec::new();

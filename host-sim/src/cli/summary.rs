@@ -156,10 +156,19 @@ pub fn bytes(n: f64) -> String {
 
 /// A table without lines, numbers to the right, as text that ends each line where it ends.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    lines(header, rows, header.len())
+}
+
+/// The same, with words in the last column.
+pub fn table_with_words(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    lines(header, rows, header.len().saturating_sub(1))
+}
+
+fn lines(header: &[&str], rows: Vec<Vec<String>>, numbers: usize) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header).add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
+    for column in table.column_iter_mut().take(numbers).skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.lines().map(|line| format!(" {}\n", line.trim_end())).collect()

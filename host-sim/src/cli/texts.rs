@@ -2,6 +2,7 @@
 //!
 //! In: the options that `ripple bench` and `ripple report` share. Out: a [`Traced`] for each model.
 
+use super::source::{Found, open_model};
 use crate::bench::Case;
 use crate::import::demo;
 use crate::model::Model;
@@ -64,7 +65,7 @@ impl Texts {
         }
         let paths = match models {
             [] => demo::list().into_iter().map(demo::path).collect::<Result<_>>()?,
-            paths => paths.iter().map(|path| model_path(path)).collect::<Result<Vec<_>>>()?,
+            paths => paths.to_vec(),
         };
         let mut texts = Vec::new();
         for path in &paths {
@@ -85,8 +86,7 @@ impl Texts {
     }
 
     fn read(&self, path: &Path) -> Result<ModelTexts> {
-        let model = Model::load(path)?;
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        let Found { model, folder } = open_model(path)?;
         let tokens = |given: &Option<PathBuf>, default: &str, option: &str, most: u32| {
             let file = given.clone().unwrap_or_else(|| folder.join(default));
             let mut tokens = read_tokens(&model, &file).with_context(|| {
@@ -129,14 +129,6 @@ impl Traced {
     pub fn case(&self) -> Case<'_> {
         let Self { name, model, profile, test, bundle_bytes } = self;
         Case { name, model: model.as_ref(), profile, test, bundle_bytes: *bundle_bytes }
-    }
-}
-
-/// The model at `path`, or the demo model of that name.
-fn model_path(path: &Path) -> Result<PathBuf> {
-    match path.to_str() {
-        Some(name) if !path.exists() && demo::list().contains(&name) => demo::path(name),
-        _ => Ok(path.to_owned()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `ripple train-predictor`: a compact predictor from a model and a text, judged on another.
 
+use super::source::open_model;
 use super::summary::{bytes, table};
-use crate::model::Model;
 use crate::model::text::read_tokens;
 use crate::predictor::low_rank::{LowRankOptions, train};
 use crate::predictor::signs::{SignOptions, calibrate};
@@ -74,7 +74,7 @@ fn share(text: &str) -> Result<f64, String> {
 impl TrainPredictor {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
-        let model = Model::load(&self.model)?;
+        let model = open_model(&self.model)?.model;
         let (layers, context) = (model.config.layers as usize, model.config.context as usize);
         let tokens = read_tokens(&model, &self.text)?;
         let tokens = &tokens[..tokens.len().min(self.tokens as usize)];

@@ -71,6 +71,15 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
     Ok(Model::new(name, config, 10000.0, weights, tokenizer))
 }
 
+/// Whether a file that begins so is one of llama2.c, or says that it is.
+pub(super) fn looks_like(begin: &[u8]) -> bool {
+    let plausible = |header: Header| {
+        let c = &header.config;
+        c.layers <= 1024 && c.vocab <= 1 << 20 && c.check().is_ok()
+    };
+    begin.starts_with(&MAGIC.to_le_bytes()) || Header::parse(begin).is_ok_and(plausible)
+}
+
 struct Header {
     config: ModelConfig,
     /// Where tensors begin.

@@ -13,6 +13,7 @@ mod file;
 mod gguf;
 mod json;
 pub mod keys;
+pub mod kind;
 mod llama2c;
 mod rotary;
 mod sentencepiece;
@@ -20,9 +21,9 @@ pub mod tokenizer;
 
 use crate::model::Model;
 use crate::process::failure::bad_input;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
+use kind::Kind;
 use ripple_kernel::config::{Activation, ConfigError, ModelConfig};
-use std::io::Read;
 use std::path::Path;
 
 impl Model {
@@ -35,17 +36,14 @@ impl Model {
     }
 
     fn load_unmarked(path: &Path) -> Result<Self> {
-        if path.is_dir() || begins_with(path, &gguf::file::MAGIC) {
-            import(path)
-        } else if path.exists() {
-            Self::read(path)
-        } else {
-            bail!(
-                "{}: no such model; expected a file written by `ripple import`, a GGUF file or \
-                 the directory of a Hugging Face checkpoint (demo models: {})",
-                path.display(),
-                demo::list().join(", ")
-            )
+        let kind = Kind::of(path).map_err(|error| {
+            let demos = demo::list().join(", ");
+            anyhow!("{error:#}; expected {MODELS} (demo models: {demos})")
+        })?;
+        match kind {
+            Kind::Folder | Kind::Gguf | Kind::Llama2c => import(path),
+            Kind::Model | Kind::Safetensors => Self::read(path),
+            kind => bail!("{}: expected {MODELS}, found {}", path.display(), kind.words()),
         }
     }
 }
@@ -77,6 +75,10 @@ pub fn activation(name: &str) -> Result<(Activation, f32), String> {
     let named = activation::named(name).map(|activation| (activation, 0.0));
     named.ok_or_else(|| format!("expected {}, or fatrelu=THRESHOLD", activation::NAMES.join(", ")))
 }
+
+/// What a model is read from.
+const MODELS: &str = "a model file of `ripple import`, a GGUF file, a `.bin` of llama2.c or the directory \
+                      of a Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json)";
 
 /// Imports a checkpoint whose neurons are inactive when they are 0, so that leaving them out loses
 /// nothing.
@@ -121,26 +123,30 @@ pub fn import_dense(path: &Path, tokenizer: Option<&Path>) -> Result<Model> {
 /// When a file is missing, damaged or contradicts another, when it says what is not followed, and when
 /// the kernel cannot run such a model.
 pub fn import_with(path: &Path, options: &Options<'_>) -> Result<Model> {
-    let is_bin = path.extension().is_some_and(|extension| extension == "bin");
-    if let Some(tokenizer) = options.tokenizer.filter(|_| !is_bin) {
+    // A `.bin` that does not begin as one: its reader says what is wrong.
+    let is_bin = |path: &Path| path.extension().is_some_and(|extension| extension == "bin");
+    let kind = match Kind::of(path)? {
+        Kind::Empty | Kind::Other if is_bin(path) => Kind::Llama2c,
+        kind => kind,
+    };
+    if let Some(tokenizer) = options.tokenizer.filter(|_| kind != Kind::Llama2c) {
         bail!(
             "--tokenizer {}: expected with a llama2.c model (`.bin`) only; {} has its own",
             tokenizer.display(),
             path.display()
         );
     }
-    if path.is_dir() {
-        directory::import(path, options)
-    } else if begins_with(path, &gguf::file::MAGIC) {
-        gguf::import(path, options)
-    } else if is_bin && path.exists() {
-        llama2c::import(path, options)
-    } else {
-        bail!(
+    match kind {
+        Kind::Folder => directory::import(path, options),
+        Kind::Gguf => gguf::import(path, options),
+        Kind::Llama2c => llama2c::import(path, options),
+        Kind::Model => bail!("{}: this is imported already: it is a model file", path.display()),
+        kind => bail!(
             "{}: not a checkpoint; expected a Hugging Face directory (config.json, model.safetensors, \
-             tokenizer.json), a GGUF file, or a `.bin` of llama2.c",
-            path.display()
-        )
+             tokenizer.json), a GGUF file, or a `.bin` of llama2.c, found {}",
+            path.display(),
+            kind.words()
+        ),
     }
 }
 
@@ -169,11 +175,4 @@ fn check(
         _ => "",
     };
     bail!("`{}` is {found}, expected {expected}{remedy}", name(field))
-}
-
-/// Whether there is a file that begins so.
-fn begins_with(path: &Path, magic: &[u8; 4]) -> bool {
-    let mut found = [0; 4];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut found));
-    read.is_ok() && found == *magic
 }

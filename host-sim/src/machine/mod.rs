@@ -7,6 +7,7 @@ mod card;
 mod clock;
 mod contents;
 mod damage;
+mod image;
 pub mod memory;
 pub mod meter;
 
@@ -14,6 +15,7 @@ pub use card::{SimCard, Stats};
 pub use clock::VirtualClock;
 pub use contents::{Contents, WithSpare};
 pub(crate) use damage::damaged;
+pub use image::ImageBytes;
 
 use crate::cost::{Preset, Timing};
 
@@ -27,7 +29,6 @@ use ripple_kernel::image::{Geometry, Header, Image, ImageError, SectionKind};
 use ripple_kernel::read::collapse::collapse;
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// A core, as far as the virtual clock needs to know it.
 ///
@@ -147,7 +148,7 @@ pub struct Machine {
 }
 
 /// A decoder on a simulated card.
-pub type SimDecoder<'m> = Decoder<'m, SimCard<WithSpare<Arc<[u8]>>>, Meter>;
+pub type SimDecoder<'m> = Decoder<'m, SimCard<WithSpare<ImageBytes>>, Meter>;
 
 /// Reads the header of an image in memory.
 ///
@@ -210,13 +211,13 @@ impl Machine {
     /// Whatever the kernel refuses.
     pub fn open<'m>(
         &self,
-        image: &'m Arc<[u8]>,
+        image: &'m ImageBytes,
         memory: &'m mut HostMemory,
     ) -> Result<SimDecoder<'m>> {
         let clock = VirtualClock::new();
         let header = header(image)?;
         let spare = self.options.spill_blocks(&header.geometry.config);
-        let image_and_spare = WithSpare::new(Arc::clone(image), spare);
+        let image_and_spare = WithSpare::new(image.clone(), spare);
         let card = SimCard::new(image_and_spare, self.preset.timing(), clock.clone());
         let found = BlockCount::for_bytes(image.len() as u64);
         if found < header.blocks {

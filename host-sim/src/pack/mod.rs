@@ -50,25 +50,7 @@ pub fn pack_as(
         model.name,
     );
     let tokenizer = model.tokenizer.pack()?;
-    let mut geometry = format.geometry(model);
-    if let Some(pages) = placement.pages() {
-        ensure!(
-            pages.tokens() <= config.vocab as usize,
-            "the placement has pages for {} tokens, the model `{}` has {}; place again with a trace \
-             of this model",
-            pages.tokens(),
-            model.name,
-            config.vocab
-        );
-        let blocks = pages.blocks(geometry.bundle_layout().stride());
-        geometry.page_blocks = BlockCount(u32::try_from(blocks).context("pages beyond 2 TiB")?);
-    }
-    let plan = ImagePlan::in_order(&geometry, u32::try_from(tokenizer.len())?, format.order)
-        .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
-    let plan = match &model.sparsity {
-        Some(sparsity) => plan.with_lossy(sparsity.cost),
-        None => plan,
-    };
+    let plan = plan(format, model, tokenizer.len(), placement.pages())?;
     let bytes = usize::try_from(plan.blocks().bytes())?;
     let mut image = vec![0u8; bytes];
 
@@ -98,6 +80,37 @@ pub fn pack_as(
         .collect();
     plan.emit(&info, &mut image);
     Ok(image)
+}
+
+/// Where everything of the image of `model` goes, in a `format`, with a tokenizer of so many bytes.
+///
+/// # Errors
+/// When the pages are not of this model, or it cannot be stored.
+pub fn plan(
+    format: Format<'_>,
+    model: &Model,
+    tokenizer_bytes: usize,
+    pages: Option<&Pages>,
+) -> Result<ImagePlan> {
+    let mut geometry = format.geometry(model);
+    if let Some(pages) = pages {
+        ensure!(
+            pages.tokens() <= model.config.vocab as usize,
+            "the placement has pages for {} tokens, the model `{}` has {}; place again with a trace \
+             of this model",
+            pages.tokens(),
+            model.name,
+            model.config.vocab
+        );
+        let blocks = pages.blocks(geometry.bundle_layout().stride());
+        geometry.page_blocks = BlockCount(u32::try_from(blocks).context("pages beyond 2 TiB")?);
+    }
+    let plan = ImagePlan::in_order(&geometry, u32::try_from(tokenizer_bytes)?, format.order)
+        .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
+    Ok(match &model.sparsity {
+        Some(sparsity) => plan.with_lossy(sparsity.cost),
+        None => plan,
+    })
 }
 
 /// Writes records of one table.

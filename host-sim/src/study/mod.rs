@@ -17,11 +17,10 @@ pub use orders::{BINS, OrderRuns, bin_name};
 pub use stages::{PresetTime, StageTime};
 
 use crate::bench::{Case, Row, Settings};
-use crate::machine::Machine;
+use crate::machine::{ImageBytes, Machine};
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// What is studied, besides the case.
 pub struct Scope<'a> {
@@ -96,7 +95,7 @@ impl Study {
     pub fn of(
         case: &Case<'_>,
         scope: &Scope<'_>,
-        image: Option<&Arc<[u8]>>,
+        image: Option<&ImageBytes>,
         generate: u32,
         done: &(dyn Fn() + Sync),
     ) -> Result<Self> {

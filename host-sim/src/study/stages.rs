@@ -2,7 +2,7 @@
 //!
 //! In: an image, a machine. Out: [`PresetTime`]. All times are simulated.
 
-use crate::machine::Machine;
+use crate::machine::{ImageBytes, Machine};
 use crate::run::generate::{Overflow, Request, generate};
 use crate::run::report::report;
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +11,6 @@ use ripple_kernel::image::Image;
 use ripple_kernel::text::sample::SamplerOptions;
 use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// A token on one card, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,7 +42,7 @@ pub struct StageTime {
 }
 
 /// Generates `tokens` tokens from the beginning of a text, greedily, without drafts.
-pub fn time(image: &Arc<[u8]>, machine: &Machine, tokens: u32) -> Result<PresetTime> {
+pub fn time(image: &ImageBytes, machine: &Machine, tokens: u32) -> Result<PresetTime> {
     let header = crate::machine::header(image)?;
     let mut memory = machine.memory(&header);
     let mut decoder = machine.open(image, &mut memory)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
-const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+pub const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
 
 /// A folder with every output of the pipeline for story-nano, made once by the command itself.
 fn pipeline() -> &'static Path {
@@ -39,14 +39,14 @@ fn pipeline() -> &'static Path {
 }
 
 /// An empty folder of that name.
-fn fresh(name: &str) -> PathBuf {
+pub fn fresh(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-fn ripple(folder: &Path, args: &[&str]) -> Command {
+pub fn ripple(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ripple"));
     command.current_dir(folder).args(args).env("RUST_BACKTRACE", "0");
     command
@@ -101,7 +101,7 @@ fn checkpoint(name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn says(error: &str, words: &[&str]) {
+pub fn says(error: &str, words: &[&str]) {
     for word in words {
         assert!(error.contains(word), "expected `{word}` in: {error}");
     }
@@ -232,7 +232,7 @@ fn what_is_no_image_is_refused() {
     std::fs::write(folder.join("empty"), "").unwrap();
     std::fs::write(folder.join("text"), "Once upon a time there was no image here.\n").unwrap();
     for command in ["run", "inspect"] {
-        says(&refused(&folder, &[command, "nosuch"]), &["nosuch: the image cannot be read"]);
+        says(&refused(&folder, &[command, "nosuch"]), &["nosuch: no such file"]);
         says(&refused(&folder, &[command, "empty"]), &["empty: ", "found 0", "ripple pack"]);
         says(&refused(&folder, &[command, "text"]), &["text: not a Ripple image", "ripple pack"]);
     }

@@ -3,7 +3,7 @@
 use ripple_hal::BlockCount;
 use ripple_host_sim::cost::Preset;
 use ripple_host_sim::import::demo;
-use ripple_host_sim::machine::{Core, Dense, Machine, Mapped, header};
+use ripple_host_sim::machine::{Core, Dense, ImageBytes, Machine, Mapped, header};
 use ripple_host_sim::model::Model;
 use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
@@ -15,7 +15,6 @@ use ripple_kernel::image::SectionKind::{self, *};
 use ripple_kernel::text::sample::SamplerOptions;
 use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::{Activation, Options};
-use std::sync::Arc;
 
 /// Staging that any table fits, so that each part of a section is one read.
 const WIDE: BlockCount = BlockCount(1 << 16);
@@ -100,7 +99,7 @@ fn where_nothing_is_sparse_dense_is_the_same() {
     model.config.activation = Activation::Silu;
     let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
     let placement = Placement::identity(&model.name, layers, neurons);
-    let image: Arc<[u8]> = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap().into();
+    let image: ImageBytes = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap().into();
     let mut machine = machine(Mapped::None, 0);
     machine.options.batch = 32;
     let header = header(&image).unwrap();

@@ -60,8 +60,8 @@ fn every_json_has_a_version_and_these_fields() {
             ripple(folder, &format!("perplexity {model} --text {held_out} --windows 1 --json")),
         ),
         (
-            "ripple plan --board BOARD --json",
-            ripple(folder, "plan --board raspi3b i.img -n 2 --json"),
+            "ripple plan --board BOARD --simulate --json",
+            ripple(folder, "plan --board raspi3b i.img --simulate -n 2 --json"),
         ),
         ("ripple card IMAGE -o FILE --json", ripple(folder, "card i.img -o c --json")),
         ("ripple doctor --json", ripple(folder, "doctor --json")),
@@ -69,7 +69,7 @@ fn every_json_has_a_version_and_these_fields() {
         ("ripple report MODEL -o PAGE --json FILE", read("report.json")),
     ] {
         let json: Value = serde_json::from_slice(&json).unwrap();
-        assert_eq!(json["version"], 2, "{name}");
+        assert_eq!(json["version"], 3, "{name}");
         let mut fields = BTreeSet::new();
         shape(&json, "", &mut fields);
         // What this machine has installed is no part of it.

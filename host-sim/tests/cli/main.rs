@@ -9,10 +9,12 @@ mod bench_output;
 mod card;
 mod commands;
 mod dense;
+mod gguf;
 mod json;
 #[cfg(unix)]
 mod outputs;
 mod place;
+mod plan;
 mod quality;
 mod report;
 mod run;

@@ -1,0 +1,110 @@
+//! `ripple plan` as its users meet it: on everything that its help names, at once, and honest about what
+//! does not fit.
+
+use crate::commands::{MODELS, fresh, ok, refused, ripple, says};
+use crate::gguf;
+use ripple_app::board;
+use serde_json::Value;
+use std::path::Path;
+
+/// A folder with story-nano in each form, under names that say nothing.
+fn forms(name: &str) -> std::path::PathBuf {
+    let folder = fresh(name);
+    std::fs::create_dir(folder.join("checkpoint")).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(format!("{MODELS}/story-nano/{file}"), folder.join("checkpoint").join(file))
+            .unwrap();
+    }
+    ok(&folder, &["import", "checkpoint", "-o", "imported.bin"]);
+    ok(&folder, &["place", "--method", "identity", &trace(&folder), "-o", "placed"]);
+    ok(&folder, &["pack", "imported.bin", "--placement", "placed", "-o", "image.gguf"]);
+    gguf::write(&folder.join("gguf.img"));
+    folder
+}
+
+fn trace(folder: &Path) -> String {
+    let text = format!("{MODELS}/story-nano/profile.txt");
+    ok(folder, &["trace", "checkpoint", "--text", &text, "--tokens", "64", "-o", "traced"]);
+    "traced".to_owned()
+}
+
+#[test]
+fn a_plan_of_each_form_is_the_same_plan() {
+    let folder = forms("plan-forms");
+    let plan = |what: &str| {
+        let out = ok(&folder, &["plan", what, "--board", "pico2"]);
+        out.split_once('\n').unwrap().1.to_owned()
+    };
+    let image = plan("image.gguf");
+    assert!(image.contains("RAM") && image.contains("of 532,480"), "{image}");
+    for what in ["imported.bin", "checkpoint", "story-nano"] {
+        assert_eq!(plan(what), image, "{what}");
+    }
+    // Of a model that would be refused for running as it is, the sizes are known all the same.
+    says(&plan("gguf.img"), &["flash", "of 4,194,304"]);
+    let error = refused(&folder, &["plan", "gguf.img", "--board", "pico2", "--simulate"]);
+    says(&error, &["tiny: its activation is Silu", "--threshold"]);
+    for (what, words) in [
+        ("traced", "found an activation trace"),
+        ("placed", "found a placement"),
+        ("nosuch", "nosuch: no such file; expected an image, a model or the name of a demo model"),
+    ] {
+        says(&refused(&folder, &["plan", what]), &[what, words]);
+        let code = ripple(&folder, &["plan", what]).assert().get_output().status.code();
+        assert_eq!(code, Some(3), "{what}");
+    }
+}
+
+#[test]
+fn without_a_board_all_are_listed_and_what_is_missing_is_said() {
+    let out = ok(Path::new("."), &["plan", "story-nano"]);
+    for board in board::ALL {
+        let row = out.lines().find(|line| line.trim_start().starts_with(board.name)).unwrap();
+        assert!(row.ends_with("fits"), "{row}");
+    }
+    let json: Value =
+        serde_json::from_str(&ok(Path::new("."), &["plan", "novel-small", "--json"])).unwrap();
+    let boards = json["boards"].as_array().unwrap();
+    assert_eq!(boards.len(), board::ALL.len());
+    let fits = |name: &str| {
+        let of = boards.iter().find(|board| board["board"] == name).unwrap();
+        assert_eq!(of["simulated"], Value::Null);
+        of["too_small"] == Value::Null
+    };
+    assert!(fits("pico2") && !fits("lm3s6965evb"));
+    // Every row agrees with the plan for that board.
+    for board in ["pico2", "lm3s6965evb"] {
+        let one = ripple(Path::new("."), &["plan", "novel-small", "--board", board, "--json"]);
+        let one = { one }.output().unwrap().stdout;
+        let one: Value = serde_json::from_slice(&one).unwrap();
+        let listed = boards.iter().find(|listed| listed["board"] == board).unwrap();
+        assert_eq!((&one["ram"], &one["flash"]), (&listed["ram"], &listed["flash"]));
+    }
+}
+
+#[test]
+fn seconds_are_simulated_only_where_asked_and_where_it_fits() {
+    let plan = ["plan", "story-nano", "--board", "lm3s6965evb"];
+    let quick = ok(Path::new("."), &plan);
+    assert!(!quick.contains("s a token;") && quick.contains("--simulate"), "{quick}");
+    let slow = ok(Path::new("."), &[&plan[..], &["--simulate", "-n", "2"]].concat());
+    says(&slow, &["simulated, spi card", "s a token; a dense engine", "of profile.txt"]);
+
+    let large = ["plan", "novel-small", "--board", "lm3s6965evb", "--simulate"];
+    let output = ripple(Path::new("."), &large).assert().code(1).get_output().clone();
+    let (out, error) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    assert!(!out.unwrap().contains("s a token"));
+    says(&error.unwrap(), &["ram of lm3s6965evb: needs", "no board runs it so: not simulated"]);
+}
+
+#[test]
+fn an_image_is_not_stored_in_another_way() {
+    let folder = forms("plan-rows");
+    let error = refused(&folder, &["plan", "image.gguf", "--ffn", "q4"]);
+    says(&error, &["image.gguf: an image, whose rows are as they are"]);
+    let sizes = |more: &[&str]| {
+        let out = ok(&folder, &[&["plan", "imported.bin", "--json"], more].concat());
+        serde_json::from_str::<Value>(&out).unwrap()["boards"][0]["flash"]["mapped"].as_u64()
+    };
+    assert!(sizes(&["--head", "q4"]) < sizes(&[]));
+}
