@@ -138,7 +138,7 @@ fn csv_and_json_give_the_rows_back() {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     assert_eq!(reader.deserialize().collect::<Result<Vec<Row>, _>>().unwrap(), rows);
     let read: serde_json::Value = serde_json::from_str(&json(&rows).unwrap()).unwrap();
-    assert_eq!(read["version"], 2);
+    assert_eq!(read["version"], 3);
     assert_eq!(serde_json::from_value::<Vec<Row>>(read["rows"].clone()).unwrap(), rows);
 }
 

@@ -258,7 +258,7 @@ fn model_files_are_told_from_other_files() {
     };
     assert!(message("model.safetensors").contains("give its directory"));
     assert!(message("config.json").contains("safetensors"));
-    assert!(message("nothing").contains("no such model"));
+    assert!(message("nothing").contains("nothing: no such file"));
     assert!(message("nothing").contains("story-nano"));
 
     let file = directory.file("model.ripple");
