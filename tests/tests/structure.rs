@@ -12,9 +12,37 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseTree};
 
 /// Each crate's rooms, from what knows nothing to what knows it all.
-const ORDERS: [(&str, &[&str]); 3] = [
+const ORDERS: [(&str, &[&str]); 4] = [
     ("hal", &["block", "clock", "device", "driver", "volume", "cost", "adapter"]),
     ("kernel", &["config", "slices", "math", "image", "memory", "read", "layer", "text", "decode"]),
+    (
+        "kernel/tune",
+        &[
+            "real",
+            "vector",
+            "options",
+            "error",
+            "check",
+            "optimise",
+            "activation",
+            "norm",
+            "shape",
+            "plan",
+            "tape",
+            "adapter",
+            "attention",
+            "select",
+            "model",
+            "neurons",
+            "space",
+            "embed",
+            "ffn",
+            "loss",
+            "attend",
+            "layer",
+            "tuner",
+        ],
+    ),
     (
         "host-sim",
         &[

@@ -75,11 +75,10 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         options: &Options,
         mut probe: P,
     ) -> Result<Self, OpenError<D::Error>> {
-        let header = read_header(&mut device, mapped, memory.staging)?;
-        let geometry = header.geometry;
+        let image = open_image(&mut device, mapped, memory.staging)?;
+        let geometry = image.header.geometry;
         let plan = MemoryPlan::for_model(&geometry, options);
         plan.check(&memory).map_err(OpenError::Memory)?;
-        let image = Image::new(header, mapped);
         if options.verify {
             image.verify_mapped().map_err(OpenError::Image)?;
         }
@@ -267,6 +266,22 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         }
         Ok(())
     }
+}
+
+/// Opens the image that starts at block 0 of `device`, of which `mapped` are the first bytes, or none: for
+/// a [`Decoder`], or for what else works on its records with a [`Reader`](crate::read::reader::Reader).
+///
+/// The header is read into the front of `staging`, and stays there until something else is. What is mapped
+/// is not checked: [`Image::verify_mapped`] does.
+///
+/// # Errors
+/// See [`OpenError`]: any but [`OpenError::Corrupt`].
+pub fn open_image<'m, D: BlockDevice>(
+    device: &mut D,
+    mapped: &'m [u8],
+    staging: &mut [Block],
+) -> Result<Image<'m>, OpenError<D::Error>> {
+    Ok(Image::new(read_header(device, mapped, staging)?, mapped))
 }
 
 /// Reads the header into the front of `staging`, where it stays until the first fetch.

@@ -90,3 +90,10 @@ impl<'a> Row<'a> {
         }
     }
 }
+
+impl Record<'_> {
+    /// Writes the numbers of row `i`, a row of weights, to `out`, `(cols,)`.
+    pub fn numbers(&self, i: usize, out: &mut [f32]) {
+        Row::of(self, i).for_each(out, |out, w| *out = w);
+    }
+}

@@ -7,5 +7,6 @@ pub(crate) mod fetch;
 pub(crate) mod misses;
 pub(crate) mod page;
 pub mod probe;
+pub mod reader;
 pub(crate) mod visit;
 pub(crate) mod visitor;

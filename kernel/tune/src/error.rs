@@ -1,0 +1,99 @@
+//! Why a tuner cannot be opened, and why a step did not happen.
+
+use ripple_kernel::image::ImageError;
+use ripple_kernel::read::reader::FetchError;
+use ripple_kernel::{OpenError, StepError};
+
+/// Why a tuner cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TuneOpenError<E> {
+    /// The image cannot be opened.
+    #[error("{0}")]
+    Image(OpenError<E>),
+    /// The arena is too small.
+    #[error(
+        "the arena needs {needed} bytes, was given {given}: fewer tokens, a lower rank or a leaner arm take less"
+    )]
+    Arena {
+        /// Bytes it must have.
+        needed: u64,
+        /// Bytes it has.
+        given: u64,
+    },
+    /// The staging buffer is too small.
+    #[error("staging needs {needed} bytes, was given {given}")]
+    Staging {
+        /// Bytes it must have.
+        needed: u64,
+        /// Bytes it has.
+        given: u64,
+    },
+    /// An option that cannot be.
+    #[error("`{option}` is {found}: expected {expected}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What it is.
+        found: u32,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+impl<E> From<OpenError<E>> for TuneOpenError<E> {
+    fn from(error: OpenError<E>) -> Self {
+        Self::Image(error)
+    }
+}
+
+impl<E> From<FetchError<E>> for TuneOpenError<E> {
+    fn from(error: FetchError<E>) -> Self {
+        Self::Image(error.into())
+    }
+}
+
+impl<E> From<ImageError> for TuneOpenError<E> {
+    fn from(error: ImageError) -> Self {
+        Self::Image(OpenError::Image(error))
+    }
+}
+
+/// Why a step did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TuneError<E> {
+    /// The device failed, or a record arrived damaged.
+    #[error("{0}")]
+    Read(StepError<E>),
+    /// A text that is too short or too long.
+    #[error("a text of {tokens} tokens: expected {least} to {most}, the last a label alone")]
+    Length {
+        /// Its tokens.
+        tokens: u32,
+        /// The fewest.
+        least: u32,
+        /// The most: [`TuneOptions::tokens`](crate::TuneOptions::tokens) and a label.
+        most: u32,
+    },
+    /// No such token.
+    #[error("token {token} of a vocabulary of {vocab}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Tokens the model has.
+        vocab: u32,
+    },
+    /// Gradients of one layer are held: a text a step.
+    #[error("{texts} texts before an update: gradients of a layer are held, expected 1")]
+    Texts {
+        /// How many.
+        texts: u32,
+    },
+}
+
+impl<E> From<FetchError<E>> for TuneError<E> {
+    fn from(error: FetchError<E>) -> Self {
+        Self::Read(error.into())
+    }
+}

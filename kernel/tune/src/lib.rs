@@ -1,0 +1,59 @@
+//! Trains low-rank adapters of models larger than RAM, in a static arena, without an allocator.
+//!
+//! The frozen base stays on its card, quantised as it was packed; gradients flow through the same rows. A step
+//! reads each row of attention once forward and once backward, each neuron that is active anywhere as often,
+//! and the head once in all. What is kept of the forward pass is chosen in [`Arms`]: more memory, more
+//! arithmetic, or, where that is said, a little loss.
+//!
+//! A crate, not a feature of the kernel: it needs of it only an image, its records
+//! ([`Reader`](ripple_kernel::read::reader::Reader)) and its arithmetic, and firmware that does not learn
+//! does not compile it.
+//!
+//! # Same bits everywhere
+//!
+//! Sums have one order, without fused operations, and exponentials, logarithms and roots are `libm`'s: the same
+//! image, text and seed give the same adapters to the last bit on every target, whatever is mapped, in
+//! whatever collapse gap it is read. With [`Arms::EXACT`] they are also those of [`Arms::TILED`], which keeps
+//! all and multiplies zeroes too.
+//!
+//! # Sources
+//!
+//! Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021; Wang et al., "LeMo: Enabling Less
+//! Token Involvement for More Context Fine-tuning", arXiv 2501.09767, for leaving tokens out. The exact arms
+//! are this project's: a ReLU network's backward pass needs only what was active.
+#![no_std]
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod activation;
+mod adapter;
+mod attend;
+mod attention;
+mod check;
+mod embed;
+mod error;
+mod ffn;
+mod layer;
+mod loss;
+mod model;
+mod neurons;
+mod norm;
+mod optimise;
+mod options;
+mod plan;
+mod real;
+mod select;
+mod shape;
+mod space;
+mod tape;
+mod tuner;
+mod vector;
+
+pub use error::{TuneError, TuneOpenError};
+pub use optimise::{Rate, Schedule};
+pub use options::{
+    Arms, AttentionTape, Choice, Elimination, FfnTape, Gradients, InputTape, LossTape, Optimiser,
+    Store, Target, Targets, TuneOptions,
+};
+pub use plan::{TuneMemory, TunePlan, TuneRegion};
+pub use real::Real;
+pub use tuner::{Step, Tuner};

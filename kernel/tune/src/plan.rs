@@ -1,0 +1,328 @@
+//! How much memory a step takes, region by region, to the byte.
+//!
+//! In: a model's geometry, the caller's options, the size of a number. Out: [`TunePlan`], as `const fn`, so
+//! that a board can size its statics with it; and the regions themselves, carved from one arena.
+
+use crate::options::{
+    Arms, AttentionTape, Choice, FfnTape, Gradients, InputTape, LossTape, Store, TuneOptions,
+};
+use crate::shape::{Shape, attention_bytes, first_stride, head_stride, most, product, stored};
+use ripple_kernel::image::Geometry;
+use ripple_kernel::{MemoryPlan, Options};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A part of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TuneRegion {
+    /// The adapters' numbers.
+    Adapters,
+    /// What the optimiser keeps.
+    Moments,
+    /// Gradients of the adapters.
+    Gradients,
+    /// `(tokens, dim)`: the residual stream, then its gradient.
+    Stream,
+    /// `(tokens, max(dim, query_dim))`: normalised inputs; gradients of attention's output.
+    Inputs,
+    /// `(tokens, dim)`: gradients of normalised inputs; where blocks of tokens are scored, `(tokens,
+    /// max(dim, query_dim))`.
+    Slopes,
+    /// Layers' inputs.
+    LayerInputs,
+    /// Queries, keys, values, outputs.
+    Attention,
+    /// The same of one layer, where the tape has them in fewer bits.
+    AttentionWork,
+    /// The residual stream behind attention.
+    Middle,
+    /// First-layer outputs of neurons.
+    Values,
+    /// Which neurons are active.
+    Masks,
+    /// All logits.
+    Logits,
+    /// Products of neurons' first rows; keys' and values' gradients of a head; rows of the labels.
+    Scratch,
+    /// Rows of the image, as numbers and as bytes.
+    Rows,
+    /// Norms, biases, the adapters' inner products, scores of a token.
+    Vectors,
+    /// Tokens that attention keeps.
+    Kept,
+}
+
+impl TuneRegion {
+    /// All, in the order in which they lie.
+    pub const ALL: [Self; 17] = [
+        Self::Adapters,
+        Self::Moments,
+        Self::Gradients,
+        Self::Stream,
+        Self::Inputs,
+        Self::Slopes,
+        Self::LayerInputs,
+        Self::Attention,
+        Self::AttentionWork,
+        Self::Middle,
+        Self::Values,
+        Self::Masks,
+        Self::Logits,
+        Self::Scratch,
+        Self::Rows,
+        Self::Vectors,
+        Self::Kept,
+    ];
+
+    /// Its name, for reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Adapters => "adapters",
+            Self::Moments => "moments",
+            Self::Gradients => "gradients",
+            Self::Stream => "residual stream",
+            Self::Inputs => "normalised inputs",
+            Self::Slopes => "their gradients",
+            Self::LayerInputs => "tape: layer inputs",
+            Self::Attention => "tape: attention",
+            Self::AttentionWork => "attention of a layer",
+            Self::Middle => "tape: behind attention",
+            Self::Values => "tape: neurons",
+            Self::Masks => "tape: active neurons",
+            Self::Logits => "logits",
+            Self::Scratch => "scratch",
+            Self::Rows => "rows",
+            Self::Vectors => "vectors",
+            Self::Kept => "kept tokens",
+        }
+    }
+
+    /// Whether it is the adapters' own, which no arm changes.
+    pub const fn is_of_adapters(self) -> bool {
+        matches!(self, Self::Adapters | Self::Moments | Self::Gradients)
+    }
+}
+
+/// Memory for one tuner. Any alignment the types have will do.
+pub struct TuneMemory<'m> {
+    /// Everything but what arrives: words of 8 bytes, [`TunePlan::arena`] of them.
+    pub arena: &'m mut [u64],
+    /// Where reads arrive: [`TunePlan::staging`] blocks.
+    pub staging: &'m mut [ripple_hal::Block],
+}
+
+/// How much memory a step takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunePlan {
+    /// Bytes of each region, a multiple of 8.
+    bytes: [u64; TuneRegion::ALL.len()],
+    /// Blocks of staging.
+    pub staging: usize,
+}
+
+impl TunePlan {
+    /// The exact need of `geometry` under `options`, in numbers of type `R`.
+    pub const fn for_model<R>(geometry: &Geometry, options: &TuneOptions) -> Self {
+        let s = Shape::of(geometry, options);
+        let real = size_of::<R>();
+        let mut bytes = [0; TuneRegion::ALL.len()];
+        let mut rest = TuneRegion::ALL.as_slice();
+        while let [region, more @ ..] = rest {
+            let at = *region as usize;
+            #[allow(clippy::indexing_slicing, reason = "const evaluation; there is one of each")]
+            {
+                bytes[at] = region_bytes(*region, &s, geometry, options, real).next_multiple_of(8);
+            }
+            rest = more;
+        }
+        let reads = Options { staging: options.staging, ..Options::DEFAULT };
+        Self { bytes, staging: MemoryPlan::for_model(geometry, &reads).staging }
+    }
+
+    /// Bytes of one region.
+    pub const fn region_bytes(&self, region: TuneRegion) -> u64 {
+        let at = region as usize;
+        #[allow(clippy::indexing_slicing, reason = "there is one of each")]
+        self.bytes[at]
+    }
+
+    /// Bytes of the arena; saturates.
+    pub const fn bytes(&self) -> u64 {
+        let mut sum: u64 = 0;
+        let mut rest = self.bytes.as_slice();
+        while let [bytes, more @ ..] = rest {
+            sum = sum.saturating_add(*bytes);
+            rest = more;
+        }
+        sum
+    }
+
+    /// Bytes of the arena without what is the adapters' own: what an arm changes.
+    pub const fn step_bytes(&self) -> u64 {
+        let mut sum: u64 = 0;
+        let mut rest = TuneRegion::ALL.as_slice();
+        while let [region, more @ ..] = rest {
+            if !region.is_of_adapters() {
+                sum = sum.saturating_add(self.region_bytes(*region));
+            }
+            rest = more;
+        }
+        sum
+    }
+
+    /// Words of the arena, of 8 bytes; saturates.
+    pub const fn arena(&self) -> usize {
+        let words = self.bytes() / 8;
+        if words > usize::MAX as u64 { usize::MAX } else { words as usize }
+    }
+
+    /// Bytes of all that is lent; saturates.
+    pub const fn lent_bytes(&self) -> u64 {
+        self.bytes().saturating_add(product(self.staging, ripple_hal::BLOCK_BYTES))
+    }
+
+    /// The most tokens with which all that is lent fits `bytes`; 0 where none does.
+    pub const fn most_tokens<R>(geometry: &Geometry, options: &TuneOptions, bytes: u64) -> u32 {
+        let (mut low, mut high) = (0, geometry.config.context);
+        while low < high {
+            let tokens = low + (high - low).div_ceil(2);
+            let options = TuneOptions { tokens, ..*options };
+            if Self::for_model::<R>(geometry, &options).lent_bytes() <= bytes {
+                low = tokens;
+            } else {
+                high = tokens - 1;
+            }
+        }
+        low
+    }
+}
+
+const fn region_bytes(
+    region: TuneRegion,
+    s: &Shape,
+    geometry: &Geometry,
+    options: &TuneOptions,
+    real: usize,
+) -> u64 {
+    let Arms { loss, ffn, attention, input, elimination } = options.arms;
+    let adapters = s.layer_numbers(options).saturating_mul(s.layers as u64);
+    let whole = Arms { elimination: None, ..options.arms };
+    let layers = s.layers as u64;
+    match region {
+        TuneRegion::Adapters => adapters.saturating_mul(real as u64),
+        TuneRegion::Moments => {
+            adapters.saturating_mul(options.optimiser.moments() as u64 * real as u64)
+        }
+        TuneRegion::Gradients => match options.gradients {
+            Gradients::Whole => adapters.saturating_mul(real as u64),
+            Gradients::Layer => s.layer_numbers(options).saturating_mul(real as u64),
+        },
+        TuneRegion::Stream => stored(Store::Full, s.tokens, s.dim, real),
+        TuneRegion::Inputs => stored(Store::Full, s.tokens, s.wide, real),
+        TuneRegion::Slopes => {
+            let columns = if is_scored(options) { s.wide } else { s.dim };
+            stored(Store::Full, s.tokens, columns, real)
+        }
+        TuneRegion::LayerInputs => match input {
+            InputTape::Kept(store) => {
+                stored(store, s.tokens, s.dim, real).next_multiple_of(8).saturating_mul(layers)
+            }
+            InputTape::Recovered => 0,
+        },
+        TuneRegion::Attention => match attention {
+            AttentionTape::Kept { values, .. } => {
+                let (mut sum, mut layer): (u64, usize) = (0, 0);
+                while layer < s.layers {
+                    let bytes = attention_bytes(s, &options.arms, values, layer, real);
+                    sum = sum.saturating_add(bytes);
+                    layer += 1;
+                }
+                sum
+            }
+            AttentionTape::Nothing => 0,
+        },
+        TuneRegion::AttentionWork => match attention {
+            AttentionTape::Kept { values: Store::Full, .. } => 0,
+            _ => attention_bytes(s, &whole, Store::Full, 0, real),
+        },
+        TuneRegion::Middle => match attention {
+            AttentionTape::Kept { middle, .. } => {
+                stored(middle, s.tokens, s.dim, real).next_multiple_of(8).saturating_mul(layers)
+            }
+            AttentionTape::Nothing => stored(Store::Full, s.tokens, s.dim, real),
+        },
+        TuneRegion::Values => match ffn {
+            FfnTape::Values => product(s.tokens, s.neurons)
+                .saturating_mul((s.values() * real) as u64)
+                .saturating_mul(layers),
+            FfnTape::Mask | FfnTape::Nothing => 0,
+        },
+        TuneRegion::Masks => {
+            let mask = product(s.neurons, s.mask_words()).saturating_mul(4);
+            match ffn {
+                FfnTape::Mask => mask.saturating_mul(layers),
+                // Of a layer: which records are needed.
+                FfnTape::Values | FfnTape::Nothing => mask,
+            }
+        }
+        TuneRegion::Logits => match loss {
+            LossTape::Logits => product(s.tokens, s.vocab).saturating_mul(real as u64),
+            LossTape::Online => 0,
+        },
+        TuneRegion::Scratch => {
+            let products = if s.whole { 0 } else { product(s.window, real) };
+            let heads = product(2 * s.head_dim, real);
+            let label = match loss {
+                LossTape::Online => product(head_stride(geometry), 1),
+                LossTape::Logits => 0,
+            };
+            let keys = if is_scored(options) { product(s.kv, real) } else { 0 };
+            most(most(products, heads), most(label, keys)).saturating_mul(s.tokens as u64)
+        }
+        TuneRegion::Rows => {
+            let rows = product(3 * s.wide, 4).next_multiple_of(8);
+            let held = if s.whole { 0 } else { product(first_stride(geometry), s.window) };
+            rows.saturating_add(held)
+        }
+        TuneRegion::Vectors => {
+            let floats = (geometry.layer_floats() + geometry.final_floats()) as u64 * 4;
+            // Inner products of four matrices; the largest logit, the sum, the label's logit; a row of
+            // scores; a vector of a token, its angles, the gradient of one inner product.
+            let reals = product(s.tokens, 4 * s.rank + 4)
+                .saturating_add((s.wide + s.head_dim + s.rank) as u64)
+                .saturating_mul(real as u64);
+            floats.next_multiple_of(8).saturating_add(reals)
+        }
+        TuneRegion::Kept => match elimination {
+            Some(_) => product(s.tokens, 2).saturating_mul(layers),
+            None => 0,
+        },
+    }
+}
+
+/// Whether blocks of tokens are scored: by all queries and keys of a layer.
+const fn is_scored(options: &TuneOptions) -> bool {
+    match options.arms.elimination {
+        Some(e) => matches!(e.choice, Choice::Oracle { .. }),
+        None => false,
+    }
+}
+
+/// Hands out typed slices from the front of an arena.
+pub(crate) struct Carver<'m> {
+    pub rest: &'m mut [u64],
+}
+
+impl<'m> Carver<'m> {
+    /// The next `bytes`, a multiple of 8, as numbers; none where there are fewer, which a check of the plan
+    /// excludes.
+    pub fn take<T: FromBytes + IntoBytes + Immutable>(&mut self, bytes: u64) -> &'m mut [T] {
+        let rest = core::mem::take(&mut self.rest);
+        let words = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
+        let (taken, rest) = rest.split_at_mut_checked(words).unwrap_or_default();
+        self.rest = rest;
+        let taken = taken.as_mut_bytes();
+        let whole = taken.len() / size_of::<T>() * size_of::<T>();
+        <[T]>::mut_from_bytes(taken.get_mut(..whole).unwrap_or_default()).unwrap_or_default()
+    }
+}

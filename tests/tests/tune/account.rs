@@ -1,0 +1,140 @@
+//! What a step takes, arm by arm: bytes of the arena, multiply-accumulates, bytes from the card. Measured
+//! on a real step, and compared with what frameworks keep and compute.
+
+use crate::common::{Lent, geometry, image_of};
+use ripple_hal::{BlockCount, Slice};
+use ripple_host_sim::model::text::tokens;
+use ripple_kernel::read::collapse::Extent;
+use ripple_kernel::{Probe, Stage};
+use ripple_tune::{
+    Arms, AttentionTape, Choice, Elimination, InputTape, Store, Targets, TuneOptions, TunePlan,
+    Tuner,
+};
+
+/// Counts what is computed and read.
+#[derive(Default)]
+struct Meter {
+    work: u64,
+    blocks: u64,
+}
+
+impl Probe for Meter {
+    fn extent(&mut self, _: Stage, extent: &Extent) {
+        self.blocks += u64::from(extent.blocks.0);
+    }
+
+    fn compute(&mut self, _: Stage, count: u32) {
+        self.work += u64::from(count);
+    }
+}
+
+/// Later layers but the last keep 40 % of their blocks of 8.
+fn eliminated(layers: u32, choice: Choice) -> Option<Elimination> {
+    let (first, end) = (layers / 2, layers - 1);
+    Some(Elimination { first, end, block: 8, keep_permille: 400, choice })
+}
+
+fn arms(layers: u32) -> Vec<(&'static str, Arms)> {
+    let again = |store| Arms {
+        attention: AttentionTape::Nothing,
+        input: InputTape::Kept(store),
+        ..Arms::EXACT
+    };
+    let half = AttentionTape::Kept { values: Store::Half, middle: Store::Half };
+    let eights = AttentionTape::Kept { values: Store::Half, middle: Store::Bytes };
+    let oracle = Choice::Oracle { causal: true, once: true };
+    vec![
+        ("plain", Arms::PLAIN),
+        ("one read of the head", Arms::TILED),
+        ("layer again", Arms::LAYER),
+        ("exact", Arms::EXACT),
+        ("exact, input recovered", Arms::RECOVERED),
+        (
+            "exact, 16 bits",
+            Arms { attention: half, input: InputTape::Kept(Store::Half), ..Arms::EXACT },
+        ),
+        (
+            "exact, 16 bits, both inputs 8",
+            Arms { attention: eights, input: InputTape::Kept(Store::Bytes), ..Arms::EXACT },
+        ),
+        ("exact, attention again", again(Store::Full)),
+        ("the same, input in 16 bits", again(Store::Half)),
+        ("the same, input in 8 bits", Arms::LEAN),
+        (
+            "exact, latest blocks",
+            Arms { elimination: eliminated(layers, Choice::Recency), ..Arms::EXACT },
+        ),
+        ("exact, scored blocks", Arms { elimination: eliminated(layers, oracle), ..Arms::EXACT }),
+    ]
+}
+
+fn table(name: &str, count: u32) -> String {
+    let (model, image) = image_of(name);
+    let text = tokens(&model, &std::fs::read_to_string(profile(name)).unwrap()).unwrap();
+    let text = &text[..=count as usize];
+    let mut table = format!(
+        "{name}, {count} tokens, rank 8 of q, k, v, o\n{:<31}{:>9}{:>7}{:>9}{:>7}{:>9}{:>7}{:>8}\n",
+        "", "arena KiB", "less", "M MAC", "fewer", "card KiB", "of", "loss"
+    );
+    let mut plain = None;
+    for (arm, arms) in arms(model.config.layers) {
+        let options = TuneOptions {
+            tokens: count,
+            rank: 8,
+            alpha: 16.0,
+            targets: Targets::ALL,
+            arms,
+            window: 32,
+            staging: BlockCount(64),
+            ..TuneOptions::DEFAULT
+        };
+        let geometry = geometry(&image);
+        let bytes = TunePlan::for_model::<f32>(&geometry, &options).step_bytes();
+        let mut lent = Lent::of::<f32>(&geometry, &options);
+        let mut tuner = Tuner::<_, _, f32>::open(
+            Slice::new(&image),
+            &[],
+            lent.lend(),
+            &options,
+            Meter::default(),
+        )
+        .unwrap();
+        tuner.begin(1);
+        *tuner.probe_mut() = Meter::default();
+        let loss = tuner.accumulate(text).unwrap();
+        let Meter { work, blocks } = *tuner.probe_mut();
+        let (all, most, read) = *plain.get_or_insert((bytes, work, blocks));
+        let ratio = |a: u64, b: u64| a as f64 / b as f64;
+        table += &format!(
+            "{arm:<31}{:>9}{:>6.2}x{:>9}{:>6.2}x{:>9}{:>6.2}x{loss:>8.4}\n",
+            bytes.div_ceil(1024),
+            ratio(all, bytes),
+            work / 1_000_000,
+            ratio(most, work),
+            blocks / 2,
+            ratio(blocks, read),
+        );
+    }
+    table
+}
+
+fn profile(name: &str) -> std::path::PathBuf {
+    ripple_host_sim::import::demo::path(name).unwrap().join("held-out.txt")
+}
+
+#[test]
+fn story_nano() {
+    insta::assert_snapshot!(table("story-nano", 256));
+}
+
+#[test]
+#[ignore = "slow"]
+fn novel_small() {
+    insta::assert_snapshot!(table("novel-small", 256));
+}
+
+#[test]
+#[ignore = "slow"]
+fn novel_opt_and_novel_wide() {
+    insta::assert_snapshot!(table("novel-opt", 256) + "\n" + &table("novel-wide", 256));
+}

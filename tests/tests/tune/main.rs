@@ -1,0 +1,8 @@
+//! Learning: gradients, the memory and the reads of a step, and that it learns.
+
+mod account;
+mod common;
+mod exact;
+mod gradients;
+mod memory;
+mod reads;
