@@ -1,9 +1,15 @@
 //! What a step takes, arm by arm: bytes of the arena, multiply-accumulates, bytes from the card. Measured
 //! on a real step, and compared with what frameworks keep and compute.
 
-use crate::common::{Lent, geometry, image_of};
+use crate::common::{Lent, geometry};
 use ripple_hal::{BlockCount, Slice};
+use ripple_host_sim::import::demo;
+use ripple_host_sim::model::Model;
 use ripple_host_sim::model::text::tokens;
+use ripple_host_sim::pack::pack;
+use ripple_host_sim::placement::{Method, PlaceOptions, place};
+use ripple_host_sim::predictor::PredictorChoice;
+use ripple_host_sim::profile::record::record;
 use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use ripple_tune::{
@@ -69,8 +75,15 @@ fn arms(layers: u32) -> Vec<(&'static str, Arms)> {
 }
 
 fn table(name: &str, count: u32) -> String {
-    let (model, image) = image_of(name);
-    let text = tokens(&model, &std::fs::read_to_string(profile(name)).unwrap()).unwrap();
+    let folder = demo::path(name).unwrap();
+    let model = Model::load(&folder).unwrap();
+    let read = |file| tokens(&model, &std::fs::read_to_string(folder.join(file)).unwrap()).unwrap();
+    // Frequent neurons first, on another text: those that are silent lie together.
+    let trace = record(&model, "profile", &read("profile.txt")[..2048], &|_| ());
+    let options = PlaceOptions { hot: vec![0; trace.layers()], ..PlaceOptions::default() };
+    let placement = place(&trace, Method::Frequency, &options, &|_| ()).unwrap();
+    let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+    let text = read("held-out.txt");
     let text = &text[..=count as usize];
     let mut table = format!(
         "{name}, {count} tokens, rank 8 of q, k, v, o\n{:<31}{:>9}{:>7}{:>9}{:>7}{:>9}{:>7}{:>8}\n",
@@ -84,7 +97,7 @@ fn table(name: &str, count: u32) -> String {
             alpha: 16.0,
             targets: Targets::ALL,
             arms,
-            window: 32,
+            window: 64,
             staging: BlockCount(64),
             ..TuneOptions::DEFAULT
         };
@@ -116,10 +129,6 @@ fn table(name: &str, count: u32) -> String {
         );
     }
     table
-}
-
-fn profile(name: &str) -> std::path::PathBuf {
-    ripple_host_sim::import::demo::path(name).unwrap().join("held-out.txt")
 }
 
 #[test]

@@ -170,15 +170,6 @@ pub fn geometry(image: &[u8]) -> Geometry {
     Header::parse(image).unwrap().geometry
 }
 
-/// A demo model, and its image, packed as it is.
-pub fn image_of(name: &str) -> (Model, Vec<u8>) {
-    let model = Model::load(&ripple_host_sim::import::demo::path(name).unwrap()).unwrap();
-    let c = &model.config;
-    let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
-    let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
-    (model, image)
-}
-
 /// Bytes of an image before its bundles.
 pub fn before_bundles(image: &[u8]) -> usize {
     Header::parse(image).unwrap().section(SectionKind::Ffn).start.0 as usize * 512
