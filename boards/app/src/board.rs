@@ -58,9 +58,10 @@ const HALF_MIB: Options = Options {
     ..Options::DEFAULT
 };
 
-/// What boards with many MiB give.
+/// What boards with many MiB give: 128 positions stay in memory, what is older goes to the card.
 const LARGE: Options = Options {
-    context: 256,
+    context: 128,
+    spill: 128,
     kv: KvKind::F16,
     staging: BlockCount(256),
     cache_bytes: 180 * KIB,
@@ -125,7 +126,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware { code: 198_672, drivers: 316, stack: 14_224 },
+    firmware: Firmware { code: 219_248, drivers: 332, stack: 14_944 },
     line: 1024,
     options: LARGE,
 };
@@ -137,7 +138,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
-    firmware: Firmware { code: 174_072, drivers: 296, stack: 8_340 },
+    firmware: Firmware { code: 182_748, drivers: 264, stack: 8_768 },
     ..RASPI3B
 };
 

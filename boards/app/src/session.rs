@@ -24,9 +24,9 @@ const CALIBRATION: Micros = Micros(100_000);
 const POLL: Micros = Micros(500_000);
 
 /// What a board is, to the main loop.
-pub struct Port<C, T> {
+pub struct Port<'b, C, T> {
     /// Its description.
-    pub board: &'static Board,
+    pub board: &'b Board,
     /// Where prompts come from and text goes.
     pub console: C,
     /// A clock.
@@ -115,7 +115,7 @@ enum Closed {
 ///
 /// A missing card is waited for; what else is wrong is said, and tried again on the next line.
 pub fn run<C: Console, T: Clock, S: Storage>(
-    port: Port<C, T>,
+    port: Port<'_, C, T>,
     mut storage: S,
     mapped: &[u8],
     memory: Memory<'_>,

@@ -4,7 +4,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ripple_app::board::AST2600_EVB as BOARD;
-use ripple_app::{Partition, Port, Ram};
+use ripple_app::{Partition, Port, Ram, Spilling};
 use ripple_ast2600_evb::Board;
 use ripple_bare_a::{MemoryFigures, StartedIn, exit};
 
@@ -16,7 +16,8 @@ extern "C" fn board_main(_: StartedIn) -> ! {
     let Some(Board { card, clock, console }) = Board::take() else { exit(1) };
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let port = Port { board: &BOARD, console, clock, ram };
-    ripple_app::run(port, Partition::new(card), MAPPED, memory, desk, &BOARD.options);
+    let storage = Spilling(Partition::new(card));
+    ripple_app::run(port, storage, MAPPED, memory, desk, &BOARD.options);
     exit(0)
 }
 

@@ -6,15 +6,15 @@ use core::future::poll_fn;
 use core::task::Poll;
 use embedded_io::{ErrorType, Read, Seek, SeekFrom};
 use ripple_hal::{
-    AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Faults, Faulty, Polled,
-    Retry, Slice, Stream,
+    AsyncBlockDevice, AsyncWriteDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Faults,
+    Faulty, Polled, RawPartition, Retry, Slice, Stream, WriteDevice,
 };
 
 /// All of them.
 #[inline(never)]
 pub fn run() {
     let mut retry = Retry::new(Device, word());
-    io::device(&mut retry);
+    io::written(&mut retry);
     give(retry.retries() as u32);
     io::device(retry.into_inner());
 
@@ -32,9 +32,15 @@ pub fn run() {
     io::device(&mut faulty);
     give(faulty.reads() as u32 + faulty.injected() as u32);
 
-    io::device(Polled::new(Driver));
-    io::device(Polled::with_idle(Driver, || give(0)));
+    io::written(Polled::new(Driver));
+    io::written(Polled::with_idle(Driver, || give(0)));
     io::device(Slice::new(io::bytes()));
+
+    if let Ok(mut partition) = RawPartition::find(Device, &mut [Block::ZERO]) {
+        io::written(&mut partition);
+        give(partition.place().start.0);
+        io::written(partition.into_inner());
+    }
 
     let mut stream = Stream::new(File);
     io::device(&mut stream);
@@ -57,6 +63,17 @@ impl AsyncBlockDevice for Driver {
         dst: &mut [Block],
     ) -> impl Future<Output = Result<(), ErrorKind>> {
         poll_fn(move |_| poll(|| Device.read(start, dst)))
+    }
+}
+
+#[allow(refining_impl_trait, reason = "as `async fn` does")]
+impl AsyncWriteDevice for Driver {
+    fn write(
+        &mut self,
+        start: BlockIdx,
+        src: &[Block],
+    ) -> impl Future<Output = Result<(), ErrorKind>> {
+        poll_fn(move |_| poll(|| Device.write(start, src)))
     }
 }
 

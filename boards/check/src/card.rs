@@ -40,9 +40,9 @@ fn outcome() -> Result<(), SdCardError> {
 /// All of the card.
 #[inline(never)]
 pub fn run() {
-    io::device(Card::new(Driver));
+    io::written(Card::new(Driver));
     let mut card = Card::with_recovery(Driver, |_| io::give(1));
-    io::device(&mut card);
+    io::written(&mut card);
     let _ = card.get_ref().write(&[], BlockIdx(0));
     let _ = card.into_inner();
 }

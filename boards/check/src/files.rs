@@ -19,7 +19,7 @@ pub fn fat() {
     file.extents().as_slice().iter().for_each(|extent| give(extent.count.0));
     give(file.bytes() as u32 + file.blocks().0 + file.extents().blocks().0);
     let mut device = ExtentDevice::new(Device, file);
-    io::device(&mut device);
+    io::written(&mut device);
     give(device.file().blocks().0);
     io::device(device.into_inner());
 }

@@ -88,6 +88,13 @@ pub fn device<D: BlockDevice>(mut device: D) {
     result(device.read_while(BlockIdx(word()), blocks(), word), give);
 }
 
+/// Calls all of a device that is written.
+#[inline(never)]
+pub fn written<D: WriteDevice>(mut card: D) {
+    result(card.write(BlockIdx(word()), blocks()), |()| {});
+    device(card);
+}
+
 /// Some device.
 pub struct Device;
 

@@ -1,4 +1,4 @@
-//! A firmware that calls all of `ripple-kernel` and `ripple-hal` that a board can: it is linked to be
+//! A firmware that calls all of `ripple-kernel`, `ripple-hal` and `ripple-sdhci` that a board can: it is linked to be
 //! looked at, never run. `boards/x check` fails when a panic is in it, and says how large what is.
 //!
 //! Every value comes out of one volatile word and every result goes into it, so that the compiler
@@ -22,6 +22,8 @@ mod files;
 mod io;
 #[cfg(feature = "rest")]
 mod rest;
+#[cfg(feature = "sdhci")]
+mod sdhci;
 #[cfg(any(feature = "tokenizer", feature = "sampler"))]
 mod text;
 
@@ -60,6 +62,8 @@ pub extern "C" fn _start() -> ! {
             6 => rest::run(),
             #[cfg(feature = "card")]
             7 => card::run(),
+            #[cfg(feature = "sdhci")]
+            10 => sdhci::run(),
             #[cfg(feature = "board")]
             8 => io::give(board::run().is_none().into()),
             #[cfg(feature = "self-test")]

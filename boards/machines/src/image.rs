@@ -68,7 +68,7 @@ pub fn image(
         };
     };
     let mut write = Command::new(ripple);
-    write.arg("card").arg(&image).arg("-o").arg(&card);
+    write.arg("card").arg(&image).args(["--board", machine.board, "-o"]).arg(&card);
     run(write.args(["--layout", layout, "--yes"]))?;
     Ok(folder)
 }

@@ -4,7 +4,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ripple_app::board::RASPI3B as BOARD;
-use ripple_app::{Fat, Port, Ram};
+use ripple_app::{Fat, Port, Ram, Spilling};
 use ripple_bare_a::{MemoryFigures, StartedIn, exit};
 use ripple_kernel::image::FILE_NAME;
 use ripple_raspi3b::Board;
@@ -17,7 +17,8 @@ extern "C" fn board_main(_: StartedIn) -> ! {
     let Some(Board { card, clock, console }) = Board::take() else { exit(1) };
     let (memory, desk) = ripple_app::lend!(PLAN, BOARD.line);
     let port = Port { board: &BOARD, console, clock, ram };
-    ripple_app::run(port, Fat::new(card, FILE_NAME), MAPPED, memory, desk, &BOARD.options);
+    let storage = Spilling(Fat::new(card, FILE_NAME));
+    ripple_app::run(port, storage, MAPPED, memory, desk, &BOARD.options);
     exit(0)
 }
 

@@ -3,14 +3,15 @@
 //! Every line must be that of `tests/qemu/BOARD.txt`: token by token, the CRC of the logits of every
 //! step, reads and bytes. Lines that begin with `# ` tell what depends on the machine and are not
 //! compared. The files are what the same main loop says on this machine (`ripple console`), which is
-//! compared too. RAM and flash must be what `ripple plan` says. Boards without a file are built only.
+//! compared too; the steps of a board that writes keys and values to its card are those of one that
+//! keeps all in memory. RAM and flash must be what `ripple plan` says. Boards without a file are built only.
 
 use crate::count::{count_into, counted, number_before, row};
 use crate::firmware::{build, image, machine, number, plan, qemu, ripple};
 use crate::shell::{command, root, run, said};
 use crate::size::Size;
 use crate::talk::{Talk, like};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use ripple_machines::{MACHINES, Machine};
 use std::fs::{self, File};
 use std::path::Path;
@@ -91,9 +92,17 @@ fn board(name: &str, options: &Options) -> Result<Option<String>> {
         return Ok(None);
     }
 
-    let mut console = ripple()?;
-    console.arg("console").arg(folder.join("model.img")).args(["--board", machine.board]);
-    let host = compared(&said(console.stdin(File::open(&input)?))?);
+    let console = |more: &[&str]| {
+        let mut console = ripple()?;
+        console.arg("console").arg(folder.join("model.img")).args(["--board", machine.board]);
+        Ok::<_, Error>(compared(&said(console.args(more).stdin(File::open(&input)?))?))
+    };
+    let host = console(&[])?;
+    if number(&plan(&machine, &folder)?, "/room")? > 0 {
+        let steps = |said: &str| said.lines().filter_map(step).collect::<Vec<_>>();
+        let (here, all) = (steps(&host), steps(&console(&["--in-memory"])?));
+        ensure!(!all.is_empty() && here == all, "a step differs from that of a text all in memory");
+    }
     if options.update {
         fs::write(&expected, &host)?;
     }

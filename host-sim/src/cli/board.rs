@@ -5,7 +5,7 @@ use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
 use super::source::{Found, open_image, open_model};
 use crate::cost::Preset;
 use crate::machine::memory::HostMemory;
-use crate::machine::{Mapped, header};
+use crate::machine::{ImageBytes, Mapped, VirtualClock, card, header};
 use crate::model::Model;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output::{check_path, note, write_whole};
@@ -13,8 +13,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use embedded_io::{ErrorType, Read, Write};
-use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, board};
-use ripple_hal::{Block, Clock, Micros, Slice};
+use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, Spilling, board};
+use ripple_hal::{Block, Clock, Micros};
 use ripple_kernel::image::Quants;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -97,6 +97,9 @@ pub struct ConsoleArgs {
     /// Board whose memory, options and name are used.
     #[arg(long, value_parser = board_parser())]
     board: &'static Board,
+    /// Keep all keys and values in memory, also those that the board moves to its card.
+    #[arg(long)]
+    in_memory: bool,
 }
 
 impl ConsoleArgs {
@@ -104,18 +107,25 @@ impl ConsoleArgs {
         let image = open_image(&self.image)?;
         let name = || self.image.display().to_string();
         let console = StdConsole(std::io::stdin(), std::io::stdout());
-        console_on(self.board, &image, console, HostClock(Instant::now())).with_context(name)
+        let mut board = *self.board;
+        if self.in_memory {
+            board.options.context += std::mem::take(&mut board.options.spill);
+        }
+        console_on(&board, &image, console, HostClock(Instant::now())).with_context(name)
     }
 }
 
-/// Runs the main loop of `board` on `image`, all but the FFN mapped.
+/// Runs the main loop of `board` on `image`, all but the FFN mapped, with the room behind it that the
+/// board writes.
 pub fn console_on(
-    board: &'static Board,
-    image: &[u8],
+    board: &Board,
+    image: &ImageBytes,
     console: impl ripple_app::Console,
     clock: impl Clock,
 ) -> Result<()> {
     let header = header(image)?;
+    let preset = Preset::by_name(board.card)?;
+    let card = card(image, &header, &board.options, preset, VirtualClock::new())?;
     let budget = Budget::of(board, &header);
     let mut memory = HostMemory::new(&budget.plan);
     let (mut line, mut ids) = (vec![0; board.line], vec![0; board.line + 1]);
@@ -123,7 +133,7 @@ pub fn console_on(
     let desk = Desk { line: &mut line, ids: &mut ids, block: &mut block };
     let mapped = Mapped::Dense.of(&header, image);
     let port = Port { board, console, clock, ram: Ram::default };
-    ripple_app::run(port, Raw(Slice::new(image)), mapped, memory.lend(), desk, &board.options);
+    ripple_app::run(port, Spilling(Raw(card)), mapped, memory.lend(), desk, &board.options);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `ripple card`: puts an image on a card, or into a file that is one.
 
+use super::board::board_parser;
 use super::inspect::{Check, check};
 use super::source::open_image;
 use super::summary::bytes;
@@ -10,6 +11,7 @@ use crate::medium::{
 use crate::process::output::{self, check_path, note, progress, replace_file};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, value_parser};
+use ripple_app::Board;
 use ripple_hal::BlockCount;
 use ripple_kernel::image::{FILE_NAME, SectionKind};
 use serde::Serialize;
@@ -25,6 +27,7 @@ Examples:
   ripple card my.image -o /dev/sdb --dry-run     show what is on a card, write nothing
   ripple card my.image -o /dev/sdb               the same, ask, write, verify
   ripple card my.image -o card.img --layout raw  without a file system
+  ripple card my.image -o card.img --board raspi3b  with the room that this board writes
 
 A file becomes as long as the smallest power of two that the image fits in, because QEMU asks that of
 an SD card (a FAT32 card is 64 MiB at least). It is replaced at the end, in one step.
@@ -55,6 +58,9 @@ pub struct Card {
     /// Room behind the image that firmware may write, in KiB: for keys and values that leave its memory.
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(..=2 << 20))]
     room_kib: u32,
+    /// Board that the card is for: leaves the room that its firmware writes.
+    #[arg(long, value_parser = board_parser(), conflicts_with = "room_kib")]
+    board: Option<&'static Board>,
     /// Overwrite the target whatever it is; do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -141,7 +147,10 @@ impl Card {
     }
 
     fn card<'i>(&self, image: &'i [u8], blocks: Option<BlockCount>) -> Result<CardBlocks<'i>> {
-        let room = BlockCount::for_bytes(u64::from(self.room_kib) << 10);
+        let room = match self.board {
+            Some(board) => board.options.spill_blocks(&header(image)?.geometry.config),
+            None => BlockCount::for_bytes(u64::from(self.room_kib) << 10),
+        };
         let layout = match self.layout {
             LayoutArg::Fat32 => Layout::Fat32(&self.name),
             LayoutArg::Raw => Layout::Raw,

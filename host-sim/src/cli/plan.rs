@@ -89,6 +89,8 @@ struct Json {
     card: &'static str,
     ram: Ram,
     flash: Flash,
+    /// Room behind the image on the card, for keys and values that leave RAM.
+    room: u64,
     /// What does not fit.
     too_small: Option<String>,
     /// Nothing unless it was asked for, and where it does not fit.
@@ -322,7 +324,7 @@ impl Plan {
             speculate: 0,
             chat: false,
             stop: Vec::new(),
-            overflow: Overflow::Stop,
+            overflow: Overflow::Spill,
         };
         Ok(stream(image, &machine, &request, Stream::Nothing)?.report)
     }
@@ -358,6 +360,7 @@ impl Subject {
                 used: budget.flash(),
                 has: board.flash,
             },
+            room: board.options.spill_blocks(&self.geometry.config).bytes(),
             too_small,
             simulated: None,
         }
@@ -398,6 +401,10 @@ fn text(board: &Board, json: &Json) -> String {
         row("code", flash.code, measured),
         row("mapped", flash.mapped, "the image up to the FFN"),
         row("flash", flash.used, &of(flash.has)),
+        match json.room {
+            0 => String::new(),
+            room => row("card", room as usize, "behind the image: older keys and values"),
+        },
     ]
     .concat();
     format!("{} on {}: {}\n\n{sizes}", json.model, board.name, board.about)

@@ -199,6 +199,26 @@ pub fn collapse_gap(preset: &Preset, staging: BlockCount) -> BlockCount {
     found.map_or_else(|| exact_gap(preset), |calibration| calibration.collapse_gap())
 }
 
+/// A card with `image` on it, and behind it the room that a decoder with `options` may write.
+///
+/// # Errors
+/// When the image is cut short.
+pub fn card(
+    image: &ImageBytes,
+    header: &Header,
+    options: &Options,
+    preset: &Preset,
+    clock: VirtualClock,
+) -> Result<SimCard<WithSpare<ImageBytes>>> {
+    let found = BlockCount::for_bytes(image.len() as u64);
+    if found < header.blocks {
+        let error = ImageError::Truncated { needed: header.blocks, found };
+        return Err(bad_input(anyhow!("{error}")));
+    }
+    let room = options.spill_blocks(&header.geometry.config);
+    Ok(SimCard::new(WithSpare::new(image.clone(), room), preset.timing(), clock))
+}
+
 impl Machine {
     /// Memory of exactly the planned size.
     pub fn memory(&self, header: &Header) -> HostMemory {
@@ -216,14 +236,7 @@ impl Machine {
     ) -> Result<SimDecoder<'m>> {
         let clock = VirtualClock::new();
         let header = header(image)?;
-        let spare = self.options.spill_blocks(&header.geometry.config);
-        let image_and_spare = WithSpare::new(image.clone(), spare);
-        let card = SimCard::new(image_and_spare, self.preset.timing(), clock.clone());
-        let found = BlockCount::for_bytes(image.len() as u64);
-        if found < header.blocks {
-            let error = ImageError::Truncated { needed: header.blocks, found };
-            return Err(bad_input(anyhow!("{error}")));
-        }
+        let card = self::card(image, &header, &self.options, self.preset, clock.clone())?;
         let mapped = self.mapped.of(&header, image);
         // The kernel checks what is mapped. The host reads the tokenizer in place even where it is not.
         let tokenizer_end =

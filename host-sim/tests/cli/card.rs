@@ -4,6 +4,7 @@ use assert_cmd::Command;
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, ExtentDevice, FatFile, RawPartition, Slice,
 };
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -183,5 +184,22 @@ fn help_shows_examples() {
     let help = String::from_utf8(output.stdout).unwrap();
     for words in ["ripple card my.image -o /dev/sdb --dry-run", "--layout raw", "power of two"] {
         assert!(help.contains(words), "no `{words}` in: {help}");
+    }
+}
+
+#[test]
+fn a_card_for_a_board_has_the_room_that_the_board_writes() {
+    let folder = folder(|_| ());
+    for board in ["raspi3b", "lm3s6965evb"] {
+        let plan = ["plan", "--board", board, "my.image", "--json"];
+        let plan = ripple(folder.path(), &plan).success().get_output().stdout.clone();
+        let plan: Value = serde_json::from_slice(&plan).unwrap();
+        let room = plan["room"].as_u64().unwrap();
+        assert_eq!(room > 0, board == "raspi3b", "{plan}");
+        card(folder.path(), &["my.image", "-o", "c", "--board", board]);
+        let bytes = std::fs::read(folder.path().join("c")).unwrap();
+        let mut scratch = [Block::ZERO; 8];
+        let file = FatFile::<1>::resolve(&mut Slice::new(&bytes), "RIPPLE.IMG", &mut scratch);
+        assert_eq!(u64::from(file.unwrap().bytes()), image().len() as u64 + room, "{board}");
     }
 }

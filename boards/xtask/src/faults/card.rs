@@ -15,6 +15,7 @@ const ENTRY: &[u8] = b"RIPPLE  IMG";
 const ENTRY_BYTES: usize = 28;
 /// The first partition in the table of block 0: its type, its first block, its blocks.
 const PARTITION_TYPE: usize = 446 + 4;
+const RAW: u8 = 0xDA;
 const PARTITION_START: usize = 446 + 8;
 const PARTITION_BLOCKS: usize = 446 + 12;
 
@@ -65,6 +66,12 @@ impl Cards {
             // It ends within the image: the greatest power of two.
             "half" => card.truncate(self.end.next_power_of_two() / 2),
             "no-partition" => card[PARTITION_TYPE] = 0,
+            // The image and nothing behind it.
+            "no-room" if card[PARTITION_TYPE] == RAW => {
+                let blocks = ((self.end - self.image) / BLOCK) as u32;
+                card[PARTITION_BLOCKS..PARTITION_BLOCKS + 4].copy_from_slice(&blocks.to_le_bytes());
+            }
+            "no-room" => on_volume(&mut card, |volume| cut(volume, self.end - self.image))?,
             "partition-cut-short" => {
                 card[PARTITION_BLOCKS..PARTITION_BLOCKS + 4]
                     .copy_from_slice(&2000u32.to_le_bytes());

@@ -13,6 +13,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 const PROMPT: &str = "The captain looked at the sea, and\n";
+/// Tokens of a long story: with those of the prompt more than fit in memory, on a board that spills.
+const LONG: u32 = 140;
 /// Seconds that a line may take.
 const PATIENCE: u64 = 60;
 const OTHER_CARD: &str = "the card holds something else now";
@@ -61,8 +63,9 @@ impl<'c> Operator<'c> {
             "write" => self.cards.write(rest),
             "insert" => {
                 self.cards.write(rest)?;
-                self.command(&format!("change {} card.img raw", self.drive))
+                self.follow("back")
             }
+            "back" => self.command(&format!("change {} card.img raw", self.drive)),
             "pull" => {
                 self.follow("eject")?;
                 let failed = "error   step: the device failed at block [...]: ";
@@ -73,11 +76,18 @@ impl<'c> Operator<'c> {
                 self.talk.wait("waiting for the card")
             }
             "story" => self.at_the_prompt(&format!("/gap 8\n/tokens 12\n/trace\n{PROMPT}")),
+            "long" => self.at_the_prompt(&format!("/gap 8\n/tokens {LONG}\n/trace\n{PROMPT}")),
             "again" => self.at_the_prompt(PROMPT),
             "steps" => (0..rest.parse()?).try_for_each(|_| {
                 let step = |line: &str, ended| ended && step(line).is_some();
                 self.talk.wait_for(&step).map(drop)
             }),
+            "position" => {
+                let at = |line: &str, ended| {
+                    ended && step(line).is_some_and(|step| step.split(' ').next() == Some(rest))
+                };
+                self.talk.wait_for(&at).map(drop)
+            }
             "retries" => {
                 let damaged =
                     "< error   step: record [...] of the table at block [...] arrived damaged";
