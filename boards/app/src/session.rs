@@ -98,6 +98,7 @@ impl Probe for Regions {
             Stage::Predictor => mark::region::<4>(),
             Stage::Ffn => mark::region::<5>(),
             Stage::Head => mark::region::<6>(),
+            _ => mark::region::<7>(),
         }
     }
 }
@@ -208,6 +209,7 @@ fn open<D: BlockDevice>(
         }
         Err(CalibrateError::TooSmall { .. }) => Err("# card  too small to be timed"),
         Err(CalibrateError::NoTime { .. }) => Err("# card  faster than the clock can tell"),
+        Err(_) => Err("# card  not timed"),
     };
     let mut identity = Identity::of(&mut device, block).map_err(|error| {
         let kind = error.kind();

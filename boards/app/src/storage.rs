@@ -181,15 +181,7 @@ impl<D: BlockDevice> Storage for Partition<D> {
     fn mount(&mut self, scratch: &mut [Block]) -> Result<Mounted<Self::Device<'_>>, MountError> {
         let first = scratch.first_chunk_mut().ok_or(MountError::Device(ErrorKind::Other))?;
         let found = RawPartition::find(&mut self.0, first);
-        let device = found.map_err(|error| {
-            MountError::Partition(match error {
-                PartitionError::NoTable => PartitionError::NoTable,
-                PartitionError::NotFound => PartitionError::NotFound,
-                PartitionError::Gpt => PartitionError::Gpt,
-                PartitionError::OutOfRange(e) => PartitionError::OutOfRange(e),
-                PartitionError::Device(e) => PartitionError::Device(e.kind()),
-            })
-        })?;
+        let device = found.map_err(|error| MountError::Partition(error.kinds()))?;
         Ok(Mounted { device, pieces: 1 })
     }
 }

@@ -15,6 +15,7 @@ const MOST_READS: usize = 96;
 /// Why a device was not calibrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum CalibrateError<E> {
     /// The device failed.
     Device {

@@ -24,6 +24,7 @@ pub struct ExtentDevice<D, const N: usize> {
 /// Why a file could not be read or written through its extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ExtentError<E> {
     /// The blocks are not all in the file.
     OutOfRange(OutOfRange),

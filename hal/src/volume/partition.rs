@@ -20,6 +20,7 @@ pub struct RawPartition<D> {
 /// Why a raw partition could not be found or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum PartitionError<E> {
     /// Block 0 holds no partition table.
     NoTable,
@@ -31,6 +32,19 @@ pub enum PartitionError<E> {
     OutOfRange(OutOfRange),
     /// The device failed.
     Device(E),
+}
+
+impl<E: DeviceError> PartitionError<E> {
+    /// The same with the kind of the device's error: a type that does not depend on the device.
+    pub fn kinds(self) -> PartitionError<ErrorKind> {
+        match self {
+            Self::NoTable => PartitionError::NoTable,
+            Self::NotFound => PartitionError::NotFound,
+            Self::Gpt => PartitionError::Gpt,
+            Self::OutOfRange(e) => PartitionError::OutOfRange(e),
+            Self::Device(e) => PartitionError::Device(e.kind()),
+        }
+    }
 }
 
 impl<E: DeviceError> DeviceError for PartitionError<E> {

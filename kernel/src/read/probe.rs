@@ -8,6 +8,7 @@ use crate::read::collapse::Extent;
 /// What the kernel is working on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Stage {
     /// Filling the hot prefix, once, when a decoder is opened.
     Open,

@@ -9,6 +9,7 @@ use super::tokenizer::{Tokenizer, Utf8Decoder};
 /// Why a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum End {
     /// By the token that ends a text.
     EndOfText,

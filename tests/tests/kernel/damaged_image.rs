@@ -351,6 +351,7 @@ fn memory_that_is_too_small_is_named() {
             Region::Cache => small.cache -= 1,
             Region::Index => small.index -= 1,
             Region::Kv => small.kv -= 1,
+            _ => panic!("a region of which memory lends nothing: {region}"),
         }
         let mut memory = HostMemory::new(&small);
         let lent: Memory<'_> = memory.lend();

@@ -23,6 +23,7 @@ pub struct FatFile<const N: usize> {
 /// Why a file could not be found, or its blocks not be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum FatError<E> {
     /// No primary partition, or where there are none not the card itself, holds a FAT volume with blocks
     /// of 512 bytes.

@@ -28,6 +28,7 @@ pub struct TokenizerRepr<'a> {
 
 /// What a tokenizer merges, and where text is cut before it does.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Split<'a> {
     /// Bytes, within GPT-2's words.
     Words {
