@@ -11,7 +11,7 @@ use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::machine::{Core, Mapped, exact_gap, header};
 use ripple_host_sim::machine::{SimCard, VirtualClock};
 use ripple_host_sim::pack::pack;
-use ripple_host_sim::placement::ReadCost;
+use ripple_host_sim::placement::{ReadCost, place_for_card};
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_host_sim::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use ripple_kernel::decode::replay::Bundles;
@@ -82,6 +82,23 @@ fn structured(layers: usize, neurons: usize, tokens: usize, seed: u64) -> Trace 
         (id, sets.collect())
     });
     trace(layers, neurons, sets.collect::<Vec<_>>())
+}
+
+#[test]
+fn ours_is_the_recipe_of_every_image() {
+    let profile = structured(2, 100, 80, 1);
+    let preset = Preset::by_name("sdio-hs").unwrap();
+    let cost = ReadCost::on(preset, 136, 100, None);
+    let placer = Placer::new(&profile, 0.1, &cost, u64::MAX);
+    let recipe = |page_blocks| place_for_card(&profile, &cost, 0.1, page_blocks, &|| ()).unwrap();
+    let ours = placer.placement(&Policy::OURS).unwrap();
+    assert!(ours.pages().is_some_and(|pages| pages.bundles() > 0));
+    assert!(ours == recipe(u64::MAX));
+    // Of what has pages, they are left out; placed anew, it is the same.
+    let bare = Policy::by_name("no pages").unwrap();
+    assert!(placer.placement(&bare).unwrap() == recipe(0));
+    let anew = Placer::new(&profile, 0.1, &cost, u64::MAX);
+    assert!(anew.placement(&bare).unwrap() == recipe(0));
 }
 
 #[test]
