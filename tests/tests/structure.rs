@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseTree};
 
 /// Each crate's rooms, from what knows nothing to what knows it all.
-const ORDERS: [(&str, &[&str]); 4] = [
+const ORDERS: [(&str, &[&str]); 5] = [
     ("hal", &["block", "clock", "device", "driver", "volume", "cost", "adapter"]),
     ("kernel", &["config", "slices", "math", "image", "memory", "read", "layer", "text", "decode"]),
     (
@@ -41,6 +41,22 @@ const ORDERS: [(&str, &[&str]); 4] = [
             "attend",
             "layer",
             "tuner",
+        ],
+    ),
+    (
+        "host-sim/derive",
+        &[
+            "index",
+            "expr",
+            "interpret",
+            "rules",
+            "terms",
+            "library",
+            "search",
+            "machine",
+            "plan",
+            "textbook",
+            "fixed",
         ],
     ),
     (

@@ -1,0 +1,124 @@
+//! A board as far as costs are concerned: commands and bytes from a card, RAM, instructions of the core.
+//!
+//! In: figures. Out: what a read, a dot product, a copied number cost. Knows nothing of expressions.
+
+/// Instructions of one pass of a loop over a row: `call + number * length`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    /// Whatever the length.
+    pub call: f64,
+    /// For each number.
+    pub number: f64,
+}
+
+impl Line {
+    /// Through the instructions a number takes in rows of 64 and of 1,024.
+    pub const fn through(at_64: f64, at_1024: f64) -> Self {
+        let number = (1024.0 * at_1024 - 64.0 * at_64) / 960.0;
+        Self { call: 64.0 * (at_64 - number), number }
+    }
+
+    /// Instructions for `rows` rows of `length` numbers.
+    pub fn instructions(&self, rows: i64, length: i64) -> f64 {
+        rows as f64 * (self.call + self.number * length as f64)
+    }
+}
+
+/// The loops of a core. The figures are those of `boards/kernels/measured.csv`: guest instructions counted
+/// in QEMU, by the core's own loops.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Core {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// A dot product of 8-bit numbers, in a matrix.
+    pub dot: Line,
+    /// Loading, scaling and adding a row: taken for every number that a generated operator moves or adds,
+    /// which no loop was counted for.
+    pub moved: Line,
+}
+
+impl Core {
+    /// Cortex-M3.
+    pub const M3: Self =
+        Self { name: "M3", dot: Line::through(2.142, 1.651), moved: Line::through(2.877, 2.582) };
+    /// Cortex-M4; its loop is that of all cores with the DSP instructions.
+    pub const M4: Self =
+        Self { name: "M4", dot: Line::through(1.486, 1.222), moved: Line::through(2.376, 2.111) };
+    /// Cortex-M55.
+    pub const M55: Self =
+        Self { name: "M55", dot: Line::through(0.299, 0.121), moved: Line::through(0.836, 0.697) };
+    /// Every core.
+    pub const ALL: [Self; 3] = [Self::M3, Self::M4, Self::M55];
+}
+
+/// A board with its card.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// What it is called.
+    pub name: String,
+    /// Its loops.
+    pub core: Core,
+    /// Its clock, one instruction a cycle.
+    pub megahertz: f64,
+    /// Nanoseconds of a read command before its first byte.
+    pub command_ns: f64,
+    /// Bytes a second after it.
+    pub bytes_per_second: f64,
+    /// Bytes of RAM for what a network computes with, staging among them.
+    pub ram: i64,
+    /// Bytes of both halves of staging: a read is no longer than one.
+    pub staging: i64,
+}
+
+/// Bytes before the numbers of a record: its check and its scale.
+pub const RECORD_HEADER: i64 = 4;
+
+/// What a plan costs, or a part of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Read commands.
+    pub commands: i64,
+    /// Bytes from the card.
+    pub bytes: i64,
+    /// Most bytes of RAM at any time, staging among them.
+    pub ram: i64,
+    /// Instructions.
+    pub instructions: f64,
+    /// Modelled time: the longer of reading and computing what can overlap.
+    pub nanoseconds: f64,
+}
+
+impl Machine {
+    /// `rows` records of `numbers` 8-bit numbers each, streamed in order: commands, bytes, nanoseconds.
+    pub fn stream(&self, rows: i64, numbers: i64) -> (i64, i64, f64) {
+        if rows * numbers == 0 {
+            return (0, 0, 0.0);
+        }
+        let record = RECORD_HEADER + (numbers + 3) / 4 * 4;
+        let half = (self.staging / 2).max(record);
+        // Whole blocks, read from the first to the last.
+        let bytes = (rows * record + 511) / 512 * 512;
+        let commands = (bytes + half - 1) / half;
+        let time = commands as f64 * self.command_ns + bytes as f64 * 1e9 / self.bytes_per_second;
+        (commands, bytes, time)
+    }
+
+    /// Nanoseconds of so many instructions.
+    pub fn compute(&self, instructions: f64) -> f64 {
+        instructions * 1e3 / self.megahertz
+    }
+}
+
+impl Cost {
+    /// One after the other: times add up, RAM is the larger.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        Self {
+            commands: self.commands + next.commands,
+            bytes: self.bytes + next.bytes,
+            ram: self.ram.max(next.ram),
+            instructions: self.instructions + next.instructions,
+            nanoseconds: self.nanoseconds + next.nanoseconds,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What the free search finds from textbook expressions: the four case studies of OLLIE (Zheng et al.,
+//! arXiv 2208.02025), and the same at other sizes, strides and dilations. No rule is told which.
+//!
+//! `cargo test -p ripple-derive --test cases -- --nocapture` prints the table.
+
+mod common;
+
+use common::{Random, assert_same};
+use ripple_derive::library::{Call, Operator};
+use ripple_derive::machine::{Core, Machine};
+use ripple_derive::plan::OnMachine;
+use ripple_derive::search::moves::Move;
+use ripple_derive::search::walk::{Outcome, Settings, paths, search};
+use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose, window_scores};
+use std::time::Instant;
+
+/// A Cortex-M4 at 64 MHz with an SD card at High Speed, and as much RAM as it takes.
+fn machine() -> Machine {
+    Machine {
+        name: "M4".to_owned(),
+        core: Core::M4,
+        megahertz: 64.0,
+        command_ns: 400_000.0,
+        bytes_per_second: 20e6,
+        ram: i64::MAX / 4,
+        staging: 64 << 10,
+    }
+}
+
+const CONV: Conv = Conv {
+    input: (7, 7),
+    channels: 512,
+    filters: 512,
+    kernel: (3, 3),
+    stride: 1,
+    dilation: 1,
+    padding: (1, 1),
+};
+
+/// Operators of the library, and a kernel of 3 x 3 that needs `work` of the multiply-accumulates.
+fn library(work: Option<f64>) -> Vec<Operator> {
+    let mut all = Operator::standard();
+    all.extend(work.map(|work| Operator::conv(3, 3, work)));
+    all
+}
+
+/// Everything to `depth`, whatever it costs.
+fn derive(name: &str, of: &Expression, operators: &[Operator], depth: u8) -> Outcome {
+    let settings = Settings { verify: true, bound: false, ..Settings::of_depth(depth) };
+    searched(name, of, operators, settings)
+}
+
+fn searched(name: &str, of: &Expression, operators: &[Operator], settings: Settings) -> Outcome {
+    of.scope.check(&of.tensors).unwrap();
+    let machine = machine();
+    let least_work = operators.iter().map(|operator| operator.work).fold(1.0, f64::min);
+    let judge = OnMachine { machine: &machine, tensors: &of.tensors, least_work };
+    let start = Instant::now();
+    let outcome = search(&of.scope, &of.tensors, operators, &judge, settings, &mut |_| {});
+    assert_eq!(outcome.collisions, 0, "{name}");
+    println!(
+        "{name}: depth {}, {} states, {} cut, {:.2} s",
+        settings.depth,
+        outcome.states,
+        outcome.cut,
+        start.elapsed().as_secs_f64()
+    );
+    outcome
+}
+
+/// How many rules lead to `call`; panics where it was not found.
+fn rules_to(outcome: &Outcome, call: &Call) -> usize {
+    let found = outcome.found.iter().find(|found| found.bound.call == *call);
+    let found = found.unwrap_or_else(|| {
+        let all: Vec<_> = outcome.found.iter().take(8).map(|found| &found.bound.call).collect();
+        panic!("{call:?} is not among {all:?} ..")
+    });
+    let rules: Vec<&str> = found.steps.iter().map(Move::rule).collect();
+    println!("  {call:?} by {} rules: {}", rules.len(), rules.join(", "));
+    found.steps.len()
+}
+
+/// Convolution as a product of all pixels of the input with every tap of every filter.
+fn pixels_by_taps(shape: Conv) -> Call {
+    let Conv { input, channels, filters, kernel, .. } = shape;
+    Call::Matmul {
+        batch: 1,
+        rows: input.0 * input.1,
+        columns: kernel.0 * kernel.1 * filters,
+        depth: channels,
+    }
+}
+
+#[test]
+fn conv3x3_is_a_product_and_shifted_sums() {
+    let outcome = derive("conv3x3", &conv(CONV), &library(None), 4);
+    assert!(rules_to(&outcome, &pixels_by_taps(CONV)) <= 4);
+}
+
+#[test]
+#[ignore = "slow"]
+fn conv_transpose_is_a_product_and_a_selection() {
+    let shape =
+        Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
+    let of = conv_transpose(shape);
+    let outcome =
+        searched("conv-transpose 4x4, stride 2", &of, &library(None), Settings::of_depth(6));
+    assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= 6);
+}
+
+const CONV5: Conv =
+    Conv { input: (224, 224), channels: 32, filters: 1, kernel: (5, 5), padding: (2, 2), ..CONV };
+
+/// A convolution of 3 x 3 with four filters in the place of each: the kernel padded to 6 x 6.
+fn four_of_three(outcome: &Outcome) -> usize {
+    let is = |call: &&Call| {
+        matches!(
+            call,
+            Call::Conv { filters: 4, kernel: (3, 3), stride: (1, 1), dilation: (1, 1), .. }
+        )
+    };
+    let call = outcome.found.iter().map(|found| &found.bound.call).find(is);
+    rules_to(outcome, call.expect("a convolution of 3 x 3 with four filters"))
+}
+
+#[test]
+fn conv5x5_is_four_of_3x3_and_shifted_sums() {
+    let outcome = derive("conv5x5", &conv(CONV5), &library(None), 5);
+    assert!(four_of_three(&outcome) <= 5);
+}
+
+#[test]
+fn a_dilated_window_is_a_dense_one() {
+    let of = window_scores(8, 10_000, 1000, 64, 4);
+    let outcome = derive("window, dilation 4", &of, &library(None), 4);
+    let dense = Call::Window { batch: 32, positions: 2500, window: 2001, depth: 64 };
+    assert!(rules_to(&outcome, &dense) <= 4);
+}
+
+#[test]
+fn so_are_other_sizes_strides_and_dilations() {
+    let shapes = [
+        ("conv 1x5", Conv { kernel: (1, 5), padding: (0, 2), ..CONV }, 3),
+        (
+            "conv 7x7",
+            Conv { kernel: (7, 7), padding: (3, 3), channels: 24, filters: 16, ..CONV },
+            4,
+        ),
+        ("conv3x3, dilation 2", Conv { dilation: 2, padding: (2, 2), ..CONV }, 4),
+    ];
+    for (name, shape, rules) in shapes {
+        let outcome = derive(name, &conv(shape), &library(None), rules);
+        assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= rules.into());
+    }
+    let shape =
+        Conv { input: (3, 3), stride: 3, padding: (0, 0), channels: 64, filters: 32, ..CONV };
+    let of = conv_transpose(shape);
+    let outcome =
+        searched("conv-transpose 3x3, stride 3", &of, &library(None), Settings::of_depth(6));
+    assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= 6);
+    // Every second row and column: the taps apart too, so that they are neighbours again.
+    let of = conv(Conv { input: (8, 8), stride: 2, ..CONV });
+    let outcome = derive("conv3x3, stride 2", &of, &library(None), 5);
+    let phases = Call::Matmul { batch: 1, rows: 25, columns: 4 * 512, depth: 4 * 512 };
+    assert!(rules_to(&outcome, &phases) <= 5);
+    for (dilation, positions) in [(2, 600), (3, 900)] {
+        let of = window_scores(2, positions, 16, 32, dilation);
+        let outcome = derive("window", &of, &library(None), 4);
+        let positions = positions / dilation;
+        let dense = Call::Window { batch: 2 * dilation, positions, window: 33, depth: 32 };
+        assert!(rules_to(&outcome, &dense) <= 4);
+    }
+}
+
+#[test]
+fn the_cost_decides_on_four_convolutions_of_3x3() {
+    // 36 taps in the place of 25: no kernel of 3 x 3 as fast as the others is worth that.
+    let settings = Settings::of_depth(5);
+    let of = conv(CONV5);
+    let declined = searched("conv5x5, no better kernel", &of, &library(Some(1.0)), settings);
+    let best = &declined.found[0];
+    assert!(best.steps.is_empty() && best.bound.operator == "conv", "{:?}", best.bound.call);
+    // One that needs 4 multiplications for 9, as Winograd's does, is.
+    let accepted = searched("conv5x5, 4 for 9", &of, &library(Some(4.0 / 9.0)), settings);
+    assert!(accepted.found[0].bound.operator == "conv3x3", "{:?}", accepted.found[0].bound.call);
+    assert!(four_of_three(&accepted) <= 5);
+}
+
+/// A million different states, each kept and compared: no two have one fingerprint.
+#[test]
+#[ignore = "slow"]
+fn a_million_states_have_a_million_fingerprints() {
+    let shape =
+        Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
+    let settings =
+        Settings { verify: true, bound: false, most_states: 1_000_000, ..Settings::of_depth(7) };
+    let outcome = searched("a million states", &conv_transpose(shape), &[], settings);
+    assert_eq!((outcome.states, outcome.collisions), (1_000_000, 0));
+}
+
+/// The time of a whole search, to depth 7 and with the bound, and how many states fingerprints save: those
+/// without are the paths of rules, of the same depth as can be counted.
+#[test]
+#[ignore = "slow"]
+fn searches_to_depth_7() {
+    let tconv =
+        Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
+    let cases = [
+        ("conv3x3", conv(CONV), library(None), 6),
+        ("conv-transpose 4x4, stride 2", conv_transpose(tconv), library(None), 5),
+        ("conv5x5, 4 for 9", conv(CONV5), library(Some(4.0 / 9.0)), 5),
+        ("window, dilation 4", window_scores(8, 10_000, 1000, 64, 4), library(None), 6),
+    ];
+    for (name, of, operators, depth) in cases {
+        let outcome = searched(name, &of, &operators, Settings::of_depth(7));
+        println!("  best: {:?}", outcome.found[0].bound.call);
+        let start = Instant::now();
+        let settings = Settings { verify: true, bound: false, ..Settings::of_depth(depth) };
+        let all = searched(name, &of, &[], settings);
+        let paths = paths(&of.scope, &of.tensors, depth);
+        println!(
+            "  depth {depth}: {paths} paths, {} times the states, {:.1} s",
+            paths / u128::from(all.states),
+            start.elapsed().as_secs_f64()
+        );
+    }
+}
+
+#[test]
+fn every_derivation_has_the_numbers_of_the_textbook() {
+    let small = Conv { input: (4, 3), channels: 2, filters: 2, ..CONV };
+    let cases = [
+        ("conv3x3", conv(small)),
+        ("conv5x5", conv(Conv { kernel: (5, 5), padding: (2, 2), filters: 1, ..small })),
+        ("conv3x3, stride 2", conv(Conv { stride: 2, ..small })),
+        (
+            "conv-transpose",
+            conv_transpose(Conv { input: (2, 2), kernel: (4, 4), stride: 2, ..small }),
+        ),
+        ("window", window_scores(2, 6, 1, 2, 2)),
+    ];
+    for (name, of) in cases {
+        let outcome = derive(name, &of, &library(Some(0.5)), 4);
+        assert!(outcome.found.len() > 8, "{name}: {}", outcome.found.len());
+        let mut random = Random(11);
+        for found in &outcome.found {
+            let what = format!("{name}: {:?} by {:?}", found.bound.call, found.steps);
+            assert_same(&of.tensors, &of.scope, &found.program(), &mut random, &what);
+        }
+    }
+}
