@@ -69,6 +69,7 @@ pub mod index;
 pub mod interpret;
 pub mod library;
 pub mod machine;
+pub mod notation;
 pub mod plan;
 pub mod rules;
 pub mod search;
