@@ -282,14 +282,15 @@ impl Access {
         }
     }
 
-    /// The tensor that it reads, through copies if need be.
-    pub fn tensor(&self) -> Option<u32> {
+    /// Whether it reads tensor `id`, itself or within the scope that it reads.
+    pub fn reads(&self, id: u32) -> bool {
         match &self.target {
-            Target::Tensor(id) => Some(*id),
-            Target::Scope(scope) => match &scope.body {
-                Expr::Access(inner) if scope.sums.is_empty() => inner.tensor(),
-                _ => None,
-            },
+            Target::Tensor(own) => *own == id,
+            Target::Scope(scope) => {
+                let mut found = false;
+                scope.body.accesses(&mut |access| found |= access.reads(id));
+                found
+            }
         }
     }
 }

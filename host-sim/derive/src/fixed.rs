@@ -59,7 +59,6 @@ pub fn conv(shape: Conv, machine: &Machine) -> Vec<Fixed> {
     let (patch, given) = (kh * kw * c, input.0 * input.1 * c);
     // A row of the kernel lies together where its columns are neighbours.
     let run = if dilation == 1 || kw == 1 { kw * c } else { c };
-    let padded = (input.0 + 2 * p) * (input.1 + 2 * q) * c;
     let results = pixels * f + 4 * pixels;
     let all = vec![
         Fixed {
@@ -68,9 +67,10 @@ pub fn conv(shape: Conv, machine: &Machine) -> Vec<Fixed> {
                 &Work {
                     dots: pixels * f * (patch / run),
                     length: run,
-                    moved: if p + q > 0 { (given, input.1 * c) } else { (0, 1) },
+                    // Rows that reach over an edge are shorter: nothing is copied.
+                    moved: (0, 1),
                     weights: (f, patch, 1),
-                    ram: results + if p + q > 0 { given + padded } else { given },
+                    ram: results + given,
                 },
                 machine,
             ),

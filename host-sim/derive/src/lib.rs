@@ -63,12 +63,14 @@
 //! "OLLIE: Derivation-based Tensor Program Optimizer" (Zheng et al., arXiv 2208.02025), for what rules,
 //! matching and hybrid search are; costs, the library and the bound are of this project.
 
+pub mod derive;
 pub mod expr;
 pub mod fixed;
 pub mod index;
 pub mod interpret;
 pub mod library;
 pub mod machine;
+pub mod network;
 pub mod notation;
 pub mod plan;
 pub mod rules;

@@ -133,7 +133,7 @@ pub fn unlimited(
 }
 
 /// Moving `numbers`, `last` of them in a row.
-fn moved(numbers: i64, last: i64, machine: &Machine) -> Cost {
+pub(crate) fn moved(numbers: i64, last: i64, machine: &Machine) -> Cost {
     let rows = numbers / last.max(1);
     let instructions = machine.core.moved.instructions(rows, last);
     Cost { instructions, nanoseconds: machine.compute(instructions), ..Cost::default() }

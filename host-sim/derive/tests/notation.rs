@@ -5,7 +5,8 @@ mod common;
 use common::Random;
 use ripple_derive::expr::{Scope, Tensor};
 use ripple_derive::interpret::Modular;
-use ripple_derive::notation::{Network, parse, print, print_network};
+use ripple_derive::network::Network;
+use ripple_derive::notation::{parse, print, print_network};
 use ripple_derive::textbook::{Conv, conv};
 
 const TEXT: &str = "

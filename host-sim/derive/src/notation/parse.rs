@@ -1,8 +1,8 @@
 //! Reading the notation.
 
-use super::Network;
 use crate::expr::{Access, Expr, ExprError, Function, Kind, MOST_ITERATORS, Scope, Target, Tensor};
 use crate::index::{Index, Range};
+use crate::network::Network;
 
 /// Why a text is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

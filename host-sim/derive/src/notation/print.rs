@@ -1,8 +1,8 @@
 //! Writing the notation.
 
-use super::Network;
 use crate::expr::{Access, Expr, Kind, Scope, Target, Tensor, Tensors};
 use crate::index::{Atom, Index, Range};
+use crate::network::Network;
 use crate::search::state::State;
 use std::fmt::Write;
 

@@ -5,6 +5,7 @@
 //! shape or a case: what they look at are ranges, factors and what lies outside of a target.
 
 pub mod boundary;
+pub mod program;
 pub mod relayout;
 pub mod sums;
 pub mod traversal;

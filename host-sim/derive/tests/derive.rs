@@ -1,0 +1,140 @@
+//! Whole networks: never dearer than as they are given, the same numbers, and refused where they do not fit.
+
+mod common;
+
+use common::Random;
+use ripple_derive::derive::{DeriveError, Part, Program, derive};
+use ripple_derive::expr::{Access, Expr, Target, Tensor};
+use ripple_derive::interpret::Modular;
+use ripple_derive::library::Operator;
+use ripple_derive::machine::{Core, Machine};
+use ripple_derive::network::Network;
+use ripple_derive::notation::parse;
+use ripple_derive::search::walk::Settings;
+use std::sync::Arc;
+
+fn board(ram: i64) -> Machine {
+    Machine {
+        name: "a board".to_owned(),
+        core: Core::M4,
+        megahertz: 64.0,
+        command_ns: 400_000.0,
+        bytes_per_second: 20e6,
+        ram,
+        staging: 4 << 10,
+    }
+}
+
+fn derived(network: &Network, ram: i64, depth: u8) -> Result<Program, DeriveError> {
+    let operators = Operator::standard();
+    derive(network, &board(ram), &operators, Settings::of_depth(depth), &mut |_, _, _, _| {})
+}
+
+/// The network in which every derivation is put in the place of what it was derived from.
+fn carried_out(program: &Program) -> Network {
+    let mut network = program.network.clone();
+    for (at, part) in program.parts.iter().enumerate() {
+        let Part::Derived(derivation) = part else { continue };
+        // Tensors of a derivation are numbered in the order in which its expression reads them.
+        let mut used = Vec::new();
+        network.definitions[at].scope.body.accesses(&mut |access| {
+            if let Target::Tensor(id) = access.target
+                && !used.contains(&id)
+            {
+                used.push(id);
+            }
+        });
+        let mut scope = derivation.found.program();
+        scope.body = numbered(&scope.body, &used);
+        network.definitions[at].scope = scope;
+    }
+    network
+}
+
+fn numbered(body: &Expr, used: &[u32]) -> Expr {
+    body.mapped(&mut |access| {
+        let target = match &access.target {
+            Target::Tensor(id) => Target::Tensor(used[*id as usize]),
+            Target::Scope(scope) => {
+                let mut inner = (**scope).clone();
+                inner.body = numbered(&inner.body, used);
+                Target::Scope(Arc::new(inner))
+            }
+        };
+        Expr::Access(Access { target, index: access.index.clone() })
+    })
+}
+
+fn result(network: &Network, seed: u64) -> Vec<Modular> {
+    let mut random = Random(seed);
+    let mut numbers =
+        |tensor: &Tensor| random.numbers::<Modular>(std::slice::from_ref(tensor), 1000).remove(0);
+    let given = network.tensors.iter().enumerate().map(|(id, tensor)| {
+        if network.definition_of(id as u32).is_some() { Vec::new() } else { numbers(tensor) }
+    });
+    let given = given.collect();
+    network
+        .interpret(given)
+        .unwrap()
+        .swap_remove(network.definitions.last().unwrap().tensor as usize)
+}
+
+const ATTENTION: &str = "
+input  X[6, 16]
+weight Q[16, 16]
+weight K[16, 16]
+weight V[16, 16]
+q[p: 6, i: 16] = sum c: 16 . X[p, c] * Q[i, c]
+k[p: 6, i: 16] = sum c: 16 . X[p, c] * K[i, c]
+v[p: 6, i: 16] = sum c: 16 . X[p, c] * V[i, c]
+S[p: 6, o: 6] = sum i: 16 . q[p, i] * k[o, i]
+R[p: 6, o: 6] = relu(S[p, o])
+O[p: 6, i: 16] = sum o: 6 . R[p, o] * v[o, i]
+";
+
+#[test]
+fn projections_of_one_input_are_merged() {
+    let network = parse(ATTENTION).unwrap();
+    let program = derived(&network, 64 << 10, 2).unwrap();
+    let merged = program.rules.iter().filter(|rule| rule.starts_with("expression merging")).count();
+    assert_eq!(merged, 2, "{:?}", program.rules);
+    // One stream in the place of three.
+    let streamed = |part: &&Part| matches!(part, Part::Derived(d) if d.plan.cost.commands > 0);
+    assert_eq!(program.parts.iter().filter(streamed).count(), 1);
+    assert_eq!((program.given.commands, program.cost.commands), (3, 1));
+    assert!(program.cost.nanoseconds < program.given.nanoseconds);
+    assert_eq!(result(&network, 5), result(&carried_out(&program), 5));
+}
+
+const CONVOLUTIONS: &str = "
+input  A[6, 6, 4] pad 1, 1, 0
+weight K[3, 3, 8, 4]
+weight L[3, 3, 4, 8]
+T[h: 6, w: 6, f: 8] = sum c: 4, r: 3, s: 3 . A[h + r - 1, w + s - 1, c] * K[r, s, f, c]
+U[h: 6, w: 6, f: 8] pad 1, 1, 0 = relu(T[h, w, f])
+V[h: 6, w: 6, f: 4] = sum c: 8, r: 3, s: 3 . U[h + r - 1, w + s - 1, c] * L[r, s, f, c]
+O[h: 6, w: 6, f: 4] = V[h, w, f] + A[h, w, f]
+";
+
+#[test]
+fn a_derived_network_has_the_same_numbers_and_is_never_dearer() {
+    let network = parse(CONVOLUTIONS).unwrap();
+    for depth in 0..=4 {
+        let program = derived(&network, 64 << 10, depth).unwrap();
+        assert!(program.cost.nanoseconds <= program.given.nanoseconds, "depth {depth}");
+        assert_eq!(result(&network, 9), result(&carried_out(&program), 9), "depth {depth}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_it_needs() {
+    let network = parse(CONVOLUTIONS).unwrap();
+    let most = derived(&network, 64 << 10, 4).unwrap().cost.ram;
+    assert!(derived(&network, most, 4).is_ok());
+    let error = derived(&network, 4500, 4).unwrap_err();
+    let DeriveError::Ram { name, needed, given, .. } = &error else { panic!("{error}") };
+    assert!(["T", "V"].contains(&name.as_str()) && needed > given, "{error}");
+    assert!(
+        error.to_string().contains("bytes of RAM with all that is alive, and a board has 4500")
+    );
+}
