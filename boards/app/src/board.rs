@@ -126,7 +126,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware { code: 219_248, drivers: 332, stack: 14_944 },
+    firmware: Firmware { code: 220_608, drivers: 332, stack: 15_200 },
     line: 1024,
     options: LARGE,
 };
@@ -138,7 +138,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
-    firmware: Firmware { code: 182_748, drivers: 264, stack: 8_768 },
+    firmware: Firmware { code: 184_172, drivers: 264, stack: 8_952 },
     ..RASPI3B
 };
 

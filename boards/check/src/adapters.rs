@@ -6,8 +6,8 @@ use core::future::poll_fn;
 use core::task::Poll;
 use embedded_io::{ErrorType, Read, Seek, SeekFrom};
 use ripple_hal::{
-    AsyncBlockDevice, AsyncWriteDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind, Faults,
-    Faulty, Polled, RawPartition, Retry, Slice, Stream, WriteDevice,
+    AsyncBlockDevice, AsyncWriteDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind,
+    Faults, Faulty, Polled, RawPartition, Retry, Slice, Stream, WriteDevice,
 };
 
 /// All of them.

@@ -24,6 +24,8 @@ mod io;
 mod rest;
 #[cfg(feature = "sdhci")]
 mod sdhci;
+#[cfg(feature = "spi")]
+mod spi;
 #[cfg(any(feature = "tokenizer", feature = "sampler"))]
 mod text;
 
@@ -64,6 +66,8 @@ pub extern "C" fn _start() -> ! {
             7 => card::run(),
             #[cfg(feature = "sdhci")]
             10 => sdhci::run(),
+            #[cfg(feature = "spi")]
+            11 => spi::run(),
             #[cfg(feature = "board")]
             8 => io::give(board::run().is_none().into()),
             #[cfg(feature = "self-test")]

@@ -62,8 +62,12 @@ impl Frames {
                 },
                 Next::Data { left } => {
                     let here = left.min(rest.len());
-                    // `to` is never beyond `from`.
-                    bytes.copy_within(from..from + here, to);
+                    // `to` is never beyond `from`: what is between goes to the end.
+                    if let Some(moved) = bytes.get_mut(to..from + here)
+                        && let Some(gap) = moved.len().checked_sub(here)
+                    {
+                        moved.copy_within(gap.., 0);
+                    }
                     from += here;
                     to += here;
                     let left = left - here;
