@@ -57,7 +57,7 @@ impl<'a> Placer<'a> {
         }
         let page_blocks = if policy.pages { self.page_blocks } else { 0 };
         let placement = if policy.method == Method::Card {
-            place_for_card(self.profile, self.cost, share, page_blocks, &|| ())?
+            place_for_card(self.profile, self.cost, share, page_blocks, &|_| ())?
         } else {
             self.by(policy.method, hot.clone(), page_blocks)?
         };
@@ -72,7 +72,7 @@ impl<'a> Placer<'a> {
         if page_blocks == 0 || self.profile.ids().is_empty() {
             return Ok(placement);
         }
-        let pages = pages(self.profile, &placement, self.cost, page_blocks, &|| ())?;
+        let pages = pages(self.profile, &placement, self.cost, page_blocks, &|_| ())?;
         Ok(placement.with_pages(Some(pages)))
     }
 }

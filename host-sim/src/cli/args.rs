@@ -2,8 +2,9 @@
 
 use crate::cost::Preset;
 use crate::machine::{Core, Machine, Mapped, calibrated_gap, staging};
+use crate::process::failure::{bad_input, bad_usage};
 use crate::run::generate::{Overflow, Request};
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::{BLOCK_BYTES, BlockCount};
@@ -13,6 +14,12 @@ use ripple_kernel::{
     KvKind, Options,
     memory::cache::{Admission, Eviction},
 };
+#[cfg(unix)]
+use std::fs::File;
+#[cfg(not(unix))]
+use std::io::IsTerminal;
+use std::io::Read;
+use std::path::PathBuf;
 
 /// Room on the card that pages may take in a comparison of policies, in MiB: 3 % of a small card.
 pub const PAGE_MIB: u32 = 1024;
@@ -45,6 +52,11 @@ impl PageArgs {
         Self { page_mib }
     }
 
+    /// The same; `mib` where nobody says.
+    pub fn or(self, mib: u32) -> Self {
+        Self::new(self.page_mib.or(Some(mib)))
+    }
+
     /// Blocks of it, for a model whose FFN takes `ffn_bytes` on the card.
     pub fn blocks(self, ffn_bytes: u64) -> u64 {
         let proportion = || {
@@ -67,14 +79,16 @@ pub struct MachineArgs {
     /// What is mapped: none, dense (all but the FFN), all, or a number of bytes.
     #[arg(long, default_value = "dense", allow_negative_numbers = true)]
     pub map: Mapped,
-    /// Neuron cache: a share of the FFN's bytes up to 1, or a number of bytes.
-    #[arg(long, default_value = "0.1", value_parser = cache, allow_negative_numbers = true)]
-    pub cache: f64,
-    /// Most of the cache that the hot prefix may take, in thousandths.
+    /// Neuron cache, in RAM: a share of the FFN's bytes from 0 to 1, or bytes with a unit (512B, 64KiB, 2MiB).
+    #[arg(long, default_value = "0.1", value_name = "SHARE|BYTES", allow_negative_numbers = true)]
+    pub cache: Cache,
+    /// Most of the cache that may be filled for good with the neurons that fire most often (the hot prefix
+    /// of each layer), in thousandths; what is left holds what was read last.
     #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(..=1000))]
     pub hot_permille: u32,
-    /// Collapse gap in blocks; without it, the one that calibrating the card gives.
-    #[arg(long)]
+    /// Most unwanted blocks of 512 bytes that a read goes through to reach the next wanted one instead of
+    /// starting another read (the collapse gap); without it, what calibrating the card gives.
+    #[arg(long, value_name = "BLOCKS")]
     pub gap: Option<u32>,
     /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs. Without
     /// it, eight collapse gaps of the card: 64 to 256 blocks, no more than two layers.
@@ -116,19 +130,19 @@ impl From<Kv> for KvKind {
 impl MachineArgs {
     /// The share of the FFN's bytes that the cache can hold.
     pub fn cache_share(&self, geometry: &Geometry) -> f64 {
-        if self.cache <= 1.0 { self.cache } else { self.cache / ffn_bytes(geometry) as f64 }
+        self.cache.share_of(ffn_bytes(geometry))
     }
 
     /// The board, for an image with this header.
     pub fn machine(&self, header: &Header) -> Result<Machine> {
         let config = &header.geometry.config;
         let context = self.context.unwrap_or(config.context);
-        ensure!(
-            context <= config.context,
-            "--context {context}: expected at most {}, the model's context",
-            config.context
-        );
-        let cache = self.cache_share(&header.geometry) * ffn_bytes(&header.geometry) as f64;
+        if context > config.context {
+            let most = config.context;
+            return Err(bad_usage(anyhow!(
+                "--context {context}: expected at most {most}, the model's context"
+            )));
+        }
         let mut options = Options {
             context,
             spill: 0,
@@ -137,7 +151,7 @@ impl MachineArgs {
                 || staging(self.card, header.geometry.table_blocks(SectionKind::Ffn)),
                 BlockCount,
             ),
-            cache_bytes: (cache as u64).min(u32::MAX.into()) as u32,
+            cache_bytes: self.cache.bytes_of(ffn_bytes(&header.geometry)),
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,
             eviction: Eviction::S3Fifo,
@@ -196,13 +210,54 @@ impl RowArgs {
     }
 }
 
-/// A share up to 1, or whole bytes.
-fn cache(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(n) if (0.0..=1.0).contains(&n) || (n > 1.0 && n.is_finite() && n.fract() == 0.0) => {
-            Ok(n)
+/// The size of the neuron cache on the command line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cache {
+    /// A share of the FFN's bytes, 0 to 1.
+    Share(f64),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl Cache {
+    /// The share of an FFN of `ffn_bytes` that it can hold.
+    pub fn share_of(self, ffn_bytes: u64) -> f64 {
+        match self {
+            Self::Share(share) => share,
+            Self::Bytes(bytes) => bytes as f64 / ffn_bytes.max(1) as f64,
         }
-        _ => Err("expected a share from 0 to 1, or a whole number of bytes".to_owned()),
+    }
+
+    /// The bytes it takes, beside an FFN of `ffn_bytes`.
+    fn bytes_of(self, ffn_bytes: u64) -> u32 {
+        let bytes = match self {
+            Self::Share(share) => (share * ffn_bytes as f64) as u64,
+            Self::Bytes(bytes) => bytes,
+        };
+        bytes.min(u32::MAX.into()) as u32
+    }
+}
+
+impl std::str::FromStr for Cache {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || {
+            "expected a share of the FFN from 0 to 1, or bytes with a unit: 512B, 64KiB, 2MiB"
+                .to_owned()
+        };
+        if let Ok(share) = text.parse::<f64>() {
+            return match (0.0..=1.0).contains(&share) {
+                true => Ok(Self::Share(share)),
+                false => Err(expected()),
+            };
+        }
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0)];
+        let bytes = units.into_iter().find_map(|(unit, shift)| {
+            let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+            number.checked_mul(1 << shift)
+        });
+        bytes.map(Self::Bytes).ok_or_else(expected)
     }
 }
 
@@ -215,9 +270,12 @@ pub fn ffn_bytes(geometry: &Geometry) -> u64 {
 /// What to generate.
 #[derive(Args, Clone)]
 pub struct RequestArgs {
-    /// Text to go on from.
-    #[arg(short, long, default_value = "", allow_hyphen_values = true)]
-    pub prompt: String,
+    /// Text to go on from; `-` reads it from standard input.
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// The same, from a file.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub file: Option<PathBuf>,
     /// Most tokens to generate.
     #[arg(short = 'n', long, default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
     pub tokens: u32,
@@ -243,6 +301,9 @@ pub struct RequestArgs {
     /// temperature 0 the text is the same, in fewer passes where it repeats itself. 0 drafts none.
     #[arg(long, default_value_t = 8)]
     pub speculate: u32,
+    /// Never choose the token that ends a text: the text goes on to the most tokens.
+    #[arg(long)]
+    pub ignore_eos: bool,
     /// Ends the text where it says this, which is not printed; can be given more than once.
     #[arg(long, value_name = "STRING", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
@@ -264,11 +325,40 @@ pub enum OverflowArg {
 }
 
 impl RequestArgs {
-    /// The request.
+    /// The text to go on from: what `--prompt` or `--file` says, or, where `piped`, what a program sends to
+    /// standard input; nothing where nobody says anything.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not UTF-8.
+    pub fn text(&self, piped: bool) -> Result<String> {
+        let input = || {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("standard input")?;
+            anyhow::Ok(text)
+        };
+        let mut text = match (&self.prompt, &self.file) {
+            (Some(prompt), _) if prompt != "-" => return Ok(prompt.clone()),
+            (None, Some(path)) => {
+                let shown = path.display();
+                let read = std::fs::read_to_string(path);
+                read.with_context(|| format!("--file {shown}: cannot be read"))
+                    .map_err(bad_input)?
+            }
+            (None, None) if !(piped && input_is_sent()) => return Ok(String::new()),
+            _ => input()?,
+        };
+        // Editors and `echo` end a text with a line's end that is no part of it.
+        if text.ends_with('\n') {
+            text.pop();
+        }
+        Ok(text)
+    }
+
+    /// The request, to go on from `prompt`.
     ///
     /// # Errors
     /// The first option of the sampler that is out of range.
-    pub fn request(&self) -> Result<Request> {
+    pub fn request(&self, prompt: String) -> Result<Request> {
         let sampler = SamplerOptions {
             temperature: self.temperature,
             top_k: self.top_k,
@@ -282,14 +372,29 @@ impl RequestArgs {
                 "repetition_penalty" => "repeat-penalty".to_owned(),
                 field => field.replace('_', "-"),
             };
-            anyhow!("--{option} {}: expected {}", error.found, error.expected)
+            bad_usage(anyhow!("--{option} {}: expected {}", error.found, error.expected))
         })?;
         let overflow = match self.overflow {
             OverflowArg::Stop => Overflow::Stop,
             OverflowArg::Window => Overflow::Window { sinks: self.sinks },
         };
-        let (prompt, tokens, speculate) = (self.prompt.clone(), self.tokens, self.speculate);
+        let Self { tokens, speculate, ignore_eos, .. } = *self;
         let stop = self.stop.clone();
-        Ok(Request { prompt, chat: false, tokens, sampler, speculate, stop, overflow })
+        Ok(Request { prompt, chat: false, tokens, sampler, speculate, stop, overflow, ignore_eos })
     }
+}
+
+/// Whether standard input is a file or a pipe: neither a terminal, nor closed, nor `/dev/null`.
+#[cfg(unix)]
+fn input_is_sent() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let kind = input.and_then(|input| input.metadata()).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_file())
+}
+
+#[cfg(not(unix))]
+fn input_is_sent() -> bool {
+    !std::io::stdin().is_terminal()
 }

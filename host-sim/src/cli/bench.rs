@@ -8,10 +8,10 @@ use super::texts::{Texts, Traced};
 use crate::bench::{Case, Row, Settings, chart, csv, json, markdown, table};
 use crate::cost::Preset;
 use crate::machine::Core;
-use crate::process::failure::Interrupted;
+use crate::process::failure::{Interrupted, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress, write_whole};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
@@ -151,7 +151,7 @@ impl Bench {
 
     fn settings(&self, known: &[&str]) -> Result<Settings> {
         for name in &self.policies {
-            ensure!(
+            ensure_usage!(
                 known.contains(&name.as_str()),
                 "--policies: no policy is called `{name}`; there are: {}",
                 known.join(", ")
@@ -200,7 +200,7 @@ impl Files {
         let far = |ratio: &f64| (ratio - CHARTED).abs();
         let nearest = ratios.iter().copied().min_by(|a, b| far(a).total_cmp(&far(b)));
         let wanted = self.svg_cache.or(nearest).unwrap_or(CHARTED);
-        ensure!(
+        ensure_usage!(
             self.svg_cache.is_none() || ratios.contains(&wanted),
             "--svg-cache {wanted}: expected one of --cache, found {ratios:?}; add it there"
         );

@@ -1,15 +1,11 @@
 //! Images for boards, and the boards' main loop on this machine.
 
-use super::args::{PageArgs, RowArgs};
-use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
-use super::source::{Found, open_image, open_model};
-use crate::cost::Preset;
+use super::source::open_image;
 use crate::machine::memory::HostMemory;
 use crate::machine::{ImageBytes, Mapped, VirtualClock, card, header};
 use crate::model::Model;
 use crate::predictor::{Format, PredictorChoice};
-use crate::process::output::{check_path, note, write_whole};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use embedded_io::{ErrorType, Read, Write};
@@ -31,57 +27,6 @@ pub fn cache_share(model: &Model, quants: Quants, board: &Board) -> f64 {
     let c = &geometry.config;
     let ffn = f64::from(c.neurons * c.layers) * f64::from(geometry.bundle_layout().stride());
     (f64::from(board.options.cache_bytes) / ffn).min(1.0)
-}
-
-/// Trace, place and pack a model for a board, in one go.
-#[derive(Args)]
-#[command(after_help = "Example:\n  ripple image story-nano --board lm3s6965evb -o story-nano.img")]
-pub struct Image {
-    /// Model file, Hugging Face directory, or the name of a demo model; without it, the board's own.
-    model: Option<PathBuf>,
-    /// Board whose card and cache it is placed for.
-    #[arg(long, value_parser = board_parser())]
-    board: &'static Board,
-    /// Text to trace; without it, `profile.txt` in the model's directory.
-    #[arg(long)]
-    text: Option<PathBuf>,
-    #[command(flatten)]
-    rows: RowArgs,
-    /// Most room on the card for pages, in MiB; 0 for none.
-    #[arg(long, default_value_t = 0)]
-    page_mib: u32,
-    /// Image to write.
-    #[arg(short, long)]
-    output: PathBuf,
-}
-
-impl Image {
-    pub fn run(&self) -> Result<()> {
-        check_path(&self.output)?;
-        let own = || self.board.models.first().map(PathBuf::from);
-        let model = self.model.clone().or_else(own).context("expected a model")?;
-        let Found { model, folder } = open_model(&model)?;
-        let text = self.text.clone().unwrap_or_else(|| folder.join("profile.txt"));
-        let target = Target {
-            card: Preset::by_name(self.board.card)?,
-            staging: Some(self.board.options.staging),
-            cache_share: cache_share(&model, self.rows.quants(), self.board),
-            pages: PageArgs::new(Some(self.page_mib)),
-            quants: self.rows.quants(),
-        };
-        let Prepared { image, tokens } = prepare(&model, &text, PROFILE_TOKENS, &target)?;
-        let budget = Budget::of(self.board, &header(&image)?);
-        budget.check(self.board).map_err(|error| anyhow!("{}: {error}", model.name))?;
-        write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
-        note(&format!(
-            "{}: {} bytes, placed for {} by {tokens} tokens -> {}",
-            model.name,
-            image.len(),
-            self.board.name,
-            self.output.display()
-        ));
-        Ok(())
-    }
 }
 
 /// Run a board's main loop on this machine: prompts from standard input, text to standard output.

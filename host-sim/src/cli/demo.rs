@@ -36,7 +36,7 @@ pub struct Demo {
 
 impl Demo {
     pub fn run(&self) -> Result<()> {
-        let mut request = self.request.request()?;
+        let mut request = self.request.request(self.request.text(false)?)?;
         if request.prompt.is_empty() && self.model == "story-nano" {
             request.prompt = "One day,".to_owned();
         }

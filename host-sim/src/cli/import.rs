@@ -8,9 +8,9 @@ use crate::import::{self, import_with, refuse_lossy};
 use crate::model::text::read_tokens;
 use crate::model::threshold::sparsify;
 use crate::model::{Model, Sparsity};
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, ensure_usage};
 use crate::process::output::{check_path, note, progress};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{Args, value_parser};
 use ripple_kernel::config::Activation;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,11 @@ pub struct CheckpointArgs {
 }
 
 impl CheckpointArgs {
+    /// Whether nothing is said.
+    fn is_plain(&self) -> bool {
+        self.tokenizer.is_none() && self.activation.is_none() && self.allow_key.is_empty()
+    }
+
     /// The same, and that the model is to be kept within so many positions.
     pub fn options(&self, context: Option<u32>) -> import::Options<'_> {
         import::Options {
@@ -117,23 +122,39 @@ pub fn about(model: &Model) -> String {
 }
 
 impl ImportArgs {
+    /// Whether nothing is asked of an import.
+    pub fn is_plain(&self) -> bool {
+        self.checkpoint.is_plain() && self.context.is_none() && self.threshold.is_none()
+    }
+
+    /// Whether thresholds are calibrated on a text.
+    pub fn calibrates(&self) -> bool {
+        self.threshold.is_some_and(|activity| activity < 1.0)
+    }
+
     /// Reads `checkpoint`, whose thresholds, if it has any, are calibrated on the first `tokens` of `text`.
     pub fn read(&self, checkpoint: &Path, text: Option<&Path>, tokens: u32) -> Result<Model> {
-        let name = checkpoint.display();
+        let mut model = self.open(checkpoint)?;
+        self.sparsify(&mut model, text, tokens)
+            .with_context(|| checkpoint.display().to_string())?;
+        Ok(model)
+    }
+
+    /// The same, without thresholds.
+    pub fn open(&self, checkpoint: &Path) -> Result<Model> {
         let options = self.checkpoint.options(self.context);
-        let mut model = import_with(checkpoint, &options).map_err(bad_input)?;
+        let model = import_with(checkpoint, &options).map_err(bad_input)?;
         if self.threshold.is_none() {
             refuse_lossy(checkpoint, &model).map_err(bad_input)?;
         }
-        self.sparsify(&mut model, text, tokens).with_context(|| name.to_string())?;
         Ok(model)
     }
 
     /// Sets thresholds where the activation has no zeros, and says what they cost.
-    fn sparsify(&self, model: &mut Model, text: Option<&Path>, most: u32) -> Result<()> {
+    pub fn sparsify(&self, model: &mut Model, text: Option<&Path>, most: u32) -> Result<()> {
         let activation = model.config.activation;
         if !activation.lossy() {
-            ensure!(
+            ensure_usage!(
                 self.threshold.is_none(),
                 "--threshold: the activation is {activation:?}, whose inactive neurons add nothing; expected \
                  without it"
@@ -144,7 +165,7 @@ impl ImportArgs {
         let tokens = match text {
             Some(text) => read_tokens(model, text)?,
             None => {
-                ensure!(
+                ensure_usage!(
                     activity >= 1.0,
                     "--threshold {activity}: expected --text FILE to calibrate on"
                 );

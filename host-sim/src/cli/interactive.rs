@@ -3,15 +3,16 @@
 //! In: lines of standard input. Out: what the model makes of them, on standard output; all else goes to
 //! standard error. Where standard input is not a terminal, nothing is asked and an error ends it.
 
+use super::lines::{Line, Lines};
 use crate::machine::SimDecoder;
-use crate::process::output;
+use crate::process::failure::Interrupted;
+use crate::process::{interrupt, output};
 use crate::run::chat::Chat;
 use crate::run::generate::{End, Request, go_on};
 use crate::run::session;
 use anyhow::{Context, Result, bail};
 use ripple_kernel::KvKind;
 use ripple_kernel::text::tokenizer::Tokenizer;
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
 const HELP: &str = "\
@@ -21,8 +22,17 @@ in a chat it is the user's next message. An empty line lets the text go on.
   /save FILE   write the text, with its keys and values, to a file
   /load FILE   go back to what was saved; the same image only
   /help        this
+  /quit        end; so does Ctrl-D
   //...        a line that begins with one slash
-Ctrl-D ends.";
+Ctrl-C ends the turn; what was said stays. Arrow keys edit the line and bring back earlier ones.";
+
+/// Whether a session goes on after a line.
+enum Then {
+    /// The turn ended like this.
+    Next(End),
+    /// The session is over.
+    Quit,
+}
 
 /// A text that is gone on with.
 pub struct Conversation<'m> {
@@ -41,38 +51,66 @@ pub struct Conversation<'m> {
 }
 
 impl Conversation<'_> {
-    /// Reads lines to the end of standard input.
+    /// Begins with the request's prompt, if it has one, then reads lines to the end of standard input.
     ///
     /// # Errors
     /// When output fails, or, where nobody is there to try again, any turn.
     pub fn run(&mut self) -> Result<()> {
-        let mut lines = std::io::stdin().lock();
-        let terminal = std::io::stdin().is_terminal();
-        let mut line = String::new();
+        let mut lines = Lines::of_input()?;
+        if lines.typed() {
+            output::note(
+                "a line is gone on with; /help says more, Ctrl-C ends a turn, /quit the session",
+            );
+        }
+        let prompt = std::mem::take(&mut self.request.prompt);
+        if !prompt.is_empty() {
+            // The text is whole only with what it begins with.
+            match self.chat {
+                None => output::print(&prompt)?,
+                Some(_) => output::note(&format!("> {prompt}")),
+            }
+            let done = interrupt::turn(|| self.turn(&prompt));
+            self.ended(&lines, done.map(Then::Next))?;
+        }
         loop {
-            if terminal {
-                let _ = write!(std::io::stderr(), "> ");
-            }
-            line.clear();
-            if lines.read_line(&mut line).context("standard input")? == 0 {
+            let done = match lines.next("> ")? {
+                Line::End => return Ok(()),
+                Line::Cancelled => {
+                    output::note("/quit or Ctrl-D ends");
+                    continue;
+                }
+                Line::Text(line) => interrupt::turn(|| self.line(&line)),
+            };
+            if let Then::Quit = self.ended(&lines, done)? {
                 return Ok(());
-            }
-            match self.line(line.trim_end_matches(['\n', '\r'])) {
-                Ok(End::Context) => output::note("the context is full: /reset"),
-                Ok(_) => {}
-                Err(error) if terminal => output::note(&format!("error: {error:#}")),
-                Err(error) => return Err(error),
             }
         }
     }
 
-    fn line(&mut self, line: &str) -> Result<End> {
-        let Some(command) = line.strip_prefix('/') else { return self.turn(line) };
+    /// Says how a turn ended, where that is not seen; gives whether the session goes on.
+    fn ended(&self, lines: &Lines, done: Result<Then>) -> Result<Then> {
+        match done {
+            Ok(Then::Next(End::Context)) => output::note("the context is full: /reset"),
+            Ok(Then::Next(End::Interrupted)) if lines.typed() => {
+                output::note("interrupted; an empty line lets the text go on");
+            }
+            Ok(Then::Next(End::Interrupted)) => return Err(Interrupted.into()),
+            Ok(Then::Next(_)) => {}
+            Ok(Then::Quit) => return Ok(Then::Quit),
+            Err(error) if lines.typed() => output::note(&format!("error: {error:#}")),
+            Err(error) => return Err(error),
+        }
+        Ok(Then::Next(End::Tokens))
+    }
+
+    fn line(&mut self, line: &str) -> Result<Then> {
+        let Some(command) = line.strip_prefix('/') else { return self.turn(line).map(Then::Next) };
         if command.starts_with('/') {
-            return self.turn(command);
+            return self.turn(command).map(Then::Next);
         }
         match command.split_once(' ').map_or((command, ""), |(name, file)| (name, file.trim())) {
             ("help", _) => output::note(HELP),
+            ("quit" | "exit", _) => return Ok(Then::Quit),
             ("reset", _) => {
                 self.text.clear();
                 self.decoder.rewind(0);
@@ -85,7 +123,7 @@ impl Conversation<'_> {
             ("save" | "load", _) => bail!("/{command}: expected the name of a file behind it"),
             (name, _) => bail!("/{name}: no such command; /help lists them"),
         }
-        Ok(End::Tokens)
+        Ok(Then::Next(End::Tokens))
     }
 
     fn save(&self, path: &Path) -> Result<()> {
@@ -97,7 +135,9 @@ impl Conversation<'_> {
             self.decoder.spilled()
         );
         let bytes = session::save(&self.decoder, self.kv, self.image, &self.text);
-        output::write_whole(path, |out| Ok(out.write_all(&bytes)?))
+        output::write_whole(path, |out| Ok(out.write_all(&bytes)?))?;
+        output::note(&format!("saved {} tokens -> {}", self.text.len(), path.display()));
+        Ok(())
     }
 
     fn load(&mut self, path: &Path) -> Result<()> {
@@ -107,6 +147,11 @@ impl Conversation<'_> {
         let bytes = std::fs::read(path).with_context(name)?;
         self.text =
             session::restore(&mut self.decoder, self.kv, self.image, &bytes).with_context(name)?;
+        output::note(&format!(
+            "{} tokens from {}; the text goes on behind them",
+            self.text.len(),
+            name()
+        ));
         Ok(())
     }
 

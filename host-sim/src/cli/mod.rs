@@ -9,6 +9,9 @@ mod doctor;
 mod import;
 mod inspect;
 mod interactive;
+mod lines;
+mod made;
+mod make;
 mod perplexity;
 mod place;
 mod plan;
@@ -50,6 +53,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(visible_alias = "image")]
+    Make(make::Make),
     Import(import::Import),
     Trace(stages::TraceArgs),
     Place(place::Place),
@@ -62,7 +67,6 @@ enum Command {
     Bench(bench::Bench),
     Report(report::ReportArgs),
     Perplexity(perplexity::Perplexity),
-    Image(board::Image),
     Console(board::ConsoleArgs),
     Plan(plan::Plan),
     Doctor(doctor::Doctor),
@@ -79,6 +83,7 @@ pub fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.command {
         None => cli.demo.run(),
+        Some(Command::Make(c)) => c.run(),
         Some(Command::Import(c)) => c.run(),
         Some(Command::Trace(c)) => c.run(),
         Some(Command::Place(c)) => c.run(),
@@ -94,7 +99,6 @@ pub fn main() -> Result<()> {
         }
         Some(Command::Report(c)) => c.run(),
         Some(Command::Perplexity(c)) => c.run(),
-        Some(Command::Image(c)) => c.run(),
         Some(Command::Console(c)) => c.run(),
         Some(Command::Plan(c)) => c.run(),
         Some(Command::Doctor(c)) => c.run(),

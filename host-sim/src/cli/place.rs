@@ -4,6 +4,7 @@ use super::args::{CARD, PageArgs};
 use crate::cost::Preset;
 use crate::placement::admission::hot_prefix;
 use crate::placement::{self, Method, PartialPlacement, PlaceOptions, Placement, ReadCost, steps};
+use crate::process::failure::ensure_usage;
 use crate::process::output::{check_path, note, progress};
 use crate::profile::trace::Trace;
 use anyhow::{Context, Result, ensure};
@@ -64,7 +65,7 @@ pub struct Place {
 
 impl Place {
     pub fn run(&self) -> Result<()> {
-        ensure!((0.0..=1.0).contains(&self.hot), "--hot {}: expected 0 to 1", self.hot);
+        ensure_usage!((0.0..=1.0).contains(&self.hot), "--hot {}: expected 0 to 1", self.hot);
         check_path(&self.output)?;
         match &self.trace {
             Some(trace) => self.place(trace),
@@ -80,7 +81,7 @@ impl Place {
             path.display()
         );
         let layers = self.layers.clone().unwrap_or(0..trace.layers());
-        ensure!(
+        ensure_usage!(
             layers.end <= trace.layers(),
             "--layers {}..{}: expected at most 0..{}, the layers of {}",
             layers.start,
@@ -150,7 +151,8 @@ pub fn place_for_card(
     let stride = trace.bundle_bytes().next_multiple_of(4).max(8);
     let cost = ReadCost::on(card, stride, trace.neurons(), staging);
     let bar = progress(steps(trace, page_blocks), "place");
-    let placed = placement::place_for_card(trace, &cost, cache_share, page_blocks, &|| bar.inc(1))?;
+    let placed =
+        placement::place_for_card(trace, &cost, cache_share, page_blocks, &|n| bar.inc(n))?;
     bar.finish_and_clear();
     Ok(placed)
 }

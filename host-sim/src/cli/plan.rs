@@ -325,6 +325,7 @@ impl Plan {
             chat: false,
             stop: Vec::new(),
             overflow: Overflow::Spill,
+            ignore_eos: false,
         };
         Ok(stream(image, &machine, &request, Stream::Nothing)?.report)
     }

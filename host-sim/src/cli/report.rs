@@ -10,9 +10,10 @@ use crate::html::page;
 use crate::machine::{ImageBytes, Machine, Mapped, header};
 use crate::pack::pack;
 use crate::predictor::PredictorChoice;
+use crate::process::failure::ensure_usage;
 use crate::process::output::{self, check_path, note, progress, write_whole};
 use crate::study::{Scope, Study};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Args, value_parser};
 use ripple_hal::BlockCount;
 use ripple_kernel::Options;
@@ -82,15 +83,14 @@ impl ReportArgs {
         let case = traced.case();
         let layers = case.test.layers();
         let layer = self.layer.unwrap_or(layers / 2);
-        ensure!(
+        ensure_usage!(
             layer < layers,
             "--layer {layer}: expected less than {layers}, the layers of `{}`",
             case.name
         );
         let ffn = case.test.layers() * case.test.neurons();
         let bytes = ffn as f64 * f64::from(bundles(&case)?.stride);
-        let asked = self.machine.cache;
-        let cache = if asked <= 1.0 { asked } else { (asked / bytes).min(1.0) };
+        let cache = self.machine.cache.share_of(bytes as u64).min(1.0);
         let mut caches = CACHES.to_vec();
         if !caches.contains(&cache) {
             caches.push(cache);

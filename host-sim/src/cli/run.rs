@@ -1,18 +1,20 @@
 //! `ripple run`: generates text from an image on a simulated card.
 
 use super::args::{MachineArgs, RequestArgs};
+use super::import::CheckpointArgs;
 use super::interactive::Conversation;
-use super::source::open_image;
-use super::summary::{Phases, summary};
+use super::made::made;
+use super::source::{Source, open_shape};
+use super::summary::{Host, Phases, summary};
 use crate::machine::{ImageBytes, Machine, header};
-use crate::process::failure::Interrupted;
+use crate::process::failure::{Interrupted, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output;
 use crate::run::chat::{Chat, read_template};
 use crate::run::generate::{End, Generated, Overflow, Request, generate};
 use crate::run::report::{Report, report};
 use crate::run::session::identity;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use ripple_kernel::Position;
 use ripple_kernel::image::{Header, Image};
@@ -20,6 +22,7 @@ use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Instant;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,8 +36,15 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
-    /// Image, as `ripple pack` writes it.
+    /// Image, as `ripple make` or `ripple pack` writes it; or a model, or the name of a demo model, whose
+    /// image is then made for this run.
     image: PathBuf,
+    /// Text that a model's neurons are placed by; without it, profile.txt beside the model, and without that
+    /// they lie as in the checkpoint. An image is placed already.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
     #[command(flatten)]
     request: RequestArgs,
     #[command(flatten)]
@@ -42,8 +52,9 @@ pub struct Run {
     /// Print the report as JSON on standard output (the text then goes to standard error).
     #[arg(long)]
     json: bool,
-    /// Read lines from standard input and go on with the same text, turn by turn; /help there.
-    #[arg(short, long, conflicts_with_all = ["json", "prompt"])]
+    /// Read lines from standard input and go on with the same text, turn by turn; /help there. The
+    /// prompt is the first of them.
+    #[arg(short, long, conflicts_with = "json")]
     interactive: bool,
     /// Keep no more than this many positions of the KV cache in memory: older ones go to the card, behind
     /// the image. The text is the same.
@@ -63,19 +74,23 @@ pub struct Run {
 impl Run {
     pub fn run(&self) -> Result<()> {
         interrupt::listen();
+        ensure_usage!(
+            !(self.interactive && self.request.prompt.as_deref() == Some("-")),
+            "--prompt -: it takes all of standard input, where --interactive reads lines; expected one of them"
+        );
         let name = self.image.display();
-        let image = open_image(&self.image)?;
+        let image = self.image()?;
         let header = header(&image).with_context(|| name.to_string())?;
         let mut machine = self.machine.machine(&header)?;
-        let mut request = self.request.request()?;
+        let mut request = self.request.request(self.request.text(!self.interactive)?)?;
         if let Some(kept) = self.kv_spill {
-            ensure!(
+            ensure_usage!(
                 request.overflow == Overflow::Stop,
                 "--kv-spill and --overflow window: expected one of them"
             );
             let options = &mut machine.options;
             let unit = options.spill_unit(&header.geometry.config);
-            ensure!(
+            ensure_usage!(
                 kept >= unit,
                 "--kv-spill {kept}: expected at least {unit}, the positions whose keys fill whole blocks"
             );
@@ -98,6 +113,21 @@ impl Run {
 }
 
 impl Run {
+    /// The image, mapped, or made of a model.
+    fn image(&self) -> Result<ImageBytes> {
+        match open_shape(&self.image, &self.checkpoint.options(self.machine.context))? {
+            Source::Image(image) => {
+                ensure_usage!(
+                    self.text.is_none(),
+                    "--text: {} is placed already",
+                    self.image.display()
+                );
+                Ok(image)
+            }
+            Source::Model(found) => made(*found, self.text.as_deref(), &self.machine),
+        }
+    }
+
     fn chat(&self, header: &Header, image: &[u8]) -> Result<Option<Chat>> {
         let Some(path) = &self.template else { return Ok(None) };
         let tokenizer = tokenizer(header, image)?;
@@ -129,12 +159,12 @@ impl Run {
 fn check_window(request: &Request, machine: &Machine, header: &Header) -> Result<()> {
     let Overflow::Window { sinks } = request.overflow else { return Ok(()) };
     let context = machine.options.context;
-    ensure!(
+    ensure_usage!(
         header.geometry.config.position != Position::Learned,
         "--overflow window: the positions of this model are learned, a window cannot slide over \
          them; use --overflow stop"
     );
-    ensure!(
+    ensure_usage!(
         sinks < context,
         "--sinks {sinks}: expected fewer than the {context} positions of the context"
     );
@@ -155,6 +185,7 @@ pub struct Outcome {
     /// What was read and computed for it.
     pub report: Report,
     prompt_bytes: u64,
+    host: Host,
 }
 
 /// Where generated text goes as it comes.
@@ -202,7 +233,7 @@ impl Outcome {
     }
 }
 
-/// A run as JSON; every time in it is simulated.
+/// A run as JSON; every time in it is simulated, but for `host`.
 #[derive(Serialize)]
 struct Json<'a> {
     image: &'a str,
@@ -211,6 +242,7 @@ struct Json<'a> {
     generated_tokens: usize,
     end: End,
     phases: Phases,
+    host: Host,
     simulated: &'a Report,
 }
 
@@ -218,7 +250,7 @@ impl Outcome {
     /// Prints the report, after the text or, with `json`, with it.
     pub fn print(&self, image: &str, machine: &Machine, json: bool) -> Result<()> {
         if !json {
-            let text = summary(&self.report, machine, &self.generated, &self.phases());
+            let text = summary(&self.report, machine, &self.generated, &self.phases(), &self.host);
             output::print(&format!("\n{text}"))?;
             return self.whole();
         }
@@ -229,6 +261,7 @@ impl Outcome {
             generated_tokens: self.generated.tokens.len(),
             end: self.generated.end,
             phases: self.phases(),
+            host: self.host,
             simulated: &self.report,
         })?;
         self.whole()
@@ -257,6 +290,8 @@ pub fn stream(
     let mut text = String::new();
     let mut printed = Ok(());
     let mut prompt_bytes = 0;
+    let begun = Instant::now();
+    let mut prompt_seconds = 0.0;
     let generated = generate(
         &mut decoder,
         &tokenizer,
@@ -269,6 +304,7 @@ pub fn stream(
         },
         |decoder, done, all| {
             prompt_bytes = decoder.device_mut().stats().bytes();
+            prompt_seconds = begun.elapsed().as_secs_f64();
             if terminal && all > 16 {
                 let end = if done == all { "\r\x1b[K" } else { "" };
                 let _ = write!(std::io::stderr(), "\rprompt {done}/{all}{end}");
@@ -281,6 +317,12 @@ pub fn stream(
     }
     printed?;
     let generated = generated?;
+    let seconds = begun.elapsed().as_secs_f64() - prompt_seconds;
+    let tokens_per_second = match generated.tokens.len() {
+        0 => 0.0,
+        tokens => tokens as f64 / seconds,
+    };
+    let host = Host { prompt_seconds, seconds, tokens_per_second };
     let report = report(&mut decoder, machine, image, generated.fed())?;
-    Ok(Outcome { generated, text, report, prompt_bytes })
+    Ok(Outcome { generated, text, report, prompt_bytes, host })
 }

@@ -114,7 +114,7 @@ fn read(path: PathBuf) -> Result<Found> {
 }
 
 /// Where the texts of a model at `path` would be.
-fn folder_of(path: &Path) -> PathBuf {
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.is_dir() {
         true => path.to_owned(),
         false => path.parent().unwrap_or(Path::new("")).to_owned(),

@@ -23,12 +23,24 @@ pub struct Phases {
     pub accepted: u32,
 }
 
-/// A few lines that say it all; every time in them is simulated, and says so.
+/// What a run took on this machine, by its clock: the only times of a run that are measured.
+#[derive(Clone, Copy, Serialize)]
+pub struct Host {
+    /// Until the prompt was read.
+    pub prompt_seconds: f64,
+    /// From there to the end.
+    pub seconds: f64,
+    /// Tokens generated a second of these; 0 where none was.
+    pub tokens_per_second: f64,
+}
+
+/// A few lines that say it all; every time in them is simulated or measured, and says which.
 pub fn summary(
     report: &Report,
     machine: &Machine,
     generated: &Generated,
     phases: &Phases,
+    host: &Host,
 ) -> String {
     let timing = machine.preset.timing();
     let speed = match timing.table {
@@ -124,6 +136,10 @@ pub fn summary(
     });
     let regions = regions.collect::<Vec<_>>().join(" + ");
     lines.push(format!("  RAM      {} KiB = {regions}", kib(total)));
+    lines.push(format!(
+        "measured   on this machine: {:.1} tokens a second after the prompt, {:.2} s for the prompt",
+        host.tokens_per_second, host.prompt_seconds
+    ));
     lines.join("\n") + "\n"
 }
 

@@ -7,6 +7,7 @@ use crate::predictor::low_rank::{LowRankOptions, train};
 use crate::predictor::signs::{SignOptions, calibrate};
 use crate::predictor::{Goal, Quality, Trained, judge, masked_perplexity, scores};
 use crate::predictor::{PredictorChoice, geometry};
+use crate::process::failure::ensure_usage;
 use crate::process::output::{self, check_path, note, progress};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, value_parser};
@@ -97,7 +98,10 @@ impl TrainPredictor {
         let choice = match self.rank {
             Some(rank) => {
                 let dim = model.config.dim;
-                ensure!(rank <= dim, "--rank {rank}: expected at most {dim}, the model's width");
+                ensure_usage!(
+                    rank <= dim,
+                    "--rank {rank}: expected at most {dim}, the model's width"
+                );
                 PredictorChoice::LowRank(train(
                     &model,
                     tokens,

@@ -13,7 +13,7 @@ use anyhow::Result;
 ///
 /// The most frequent `cache_share` of all bundles are hot. The others lie in the better of the orders
 /// by frequency and by co-activation, improved for what reads cost. Tokens have pages, `page_blocks`
-/// in all; 0 for none. `done` is called [`steps`] times.
+/// in all; 0 for none. `done` is told how many of the [`steps`] more are done.
 ///
 /// # Errors
 /// When the trace is empty.
@@ -22,11 +22,13 @@ pub fn place_for_card(
     cost: &ReadCost,
     cache_share: f64,
     page_blocks: u64,
-    done: &(dyn Fn() + Sync),
+    done: &(dyn Fn(u64) + Sync),
 ) -> Result<Placement> {
     let options = PlaceOptions { hot: hot_prefix(trace, cache_share), ..PlaceOptions::default() };
-    let by = |method| place(trace, method, &options, &|_| ());
-    let starts = [by(Method::Frequency)?, by(Method::Coactivation)?];
+    let starts = [
+        place(trace, Method::Frequency, &options, &|_| ())?,
+        place(trace, Method::Coactivation, &options, done)?,
+    ];
     let placement = refine(trace, &starts.each_ref(), cost, done)?;
     if !has_pages(trace, page_blocks) {
         return Ok(placement);
@@ -35,9 +37,10 @@ pub fn place_for_card(
     Ok(placement.with_pages(Some(pages)))
 }
 
-/// Steps that [`place_for_card`] takes.
+/// Steps that [`place_for_card`] takes: one for each neuron and pass over it.
 pub fn steps(trace: &Trace, page_blocks: u64) -> u64 {
-    (trace.layers() * if has_pages(trace, page_blocks) { 2 } else { 1 }) as u64
+    let passes = if has_pages(trace, page_blocks) { 3 } else { 2 };
+    (passes * trace.layers() * trace.neurons()) as u64
 }
 
 fn has_pages(trace: &Trace, page_blocks: u64) -> bool {

@@ -15,6 +15,7 @@ use crate::profile::trace::Trace;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use ripple_kernel::image::Page;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Positions of a token that its lengths are chosen by.
 const MOST_JUDGED: usize = 48;
@@ -102,8 +103,8 @@ impl LayerPage {
 /// Makes the pages of every token that `trace` names, for reads that cost `cost`.
 ///
 /// `trace` should be the one `placement` was made from. Where the pages would take more than
-/// `most_blocks` of the card, those are kept that save most time for each block. `done` is called
-/// after each layer.
+/// `most_blocks` of the card, those are kept that save most time for each block. `done` is told
+/// how many neurons more are done, in all layers together.
 ///
 /// # Errors
 /// When the trace does not name its tokens, or is not of the placement's shape.
@@ -112,7 +113,7 @@ pub fn pages(
     placement: &Placement,
     cost: &ReadCost,
     most_blocks: u64,
-    done: &(dyn Fn() + Sync),
+    done: &(dyn Fn(u64) + Sync),
 ) -> Result<Pages> {
     placement.check_shape(trace.layers(), trace.neurons())?;
     ensure!(
@@ -130,15 +131,24 @@ pub fn pages(
     let mut saved = vec![0; vocab * layers];
     for layer in 0..layers {
         let order = LayerMisses::new(trace, placement, layer);
+        let judged = AtomicUsize::new(0);
+        let neurons = |tokens: usize| (tokens * trace.neurons() / vocab) as u64;
         let made: Vec<_> = positions
             .par_iter()
-            .map_init(|| Judge::new(&order, cost), |judge, positions| judge.page(positions))
+            .map_init(
+                || Judge::new(&order, cost),
+                |judge, positions| {
+                    let page = judge.page(positions);
+                    let before = judged.fetch_add(1, Ordering::Relaxed);
+                    done(neurons(before + 1) - neurons(before));
+                    page
+                },
+            )
             .collect();
         for (token, (page, saves)) in made.into_iter().enumerate() {
             layer_pages[token * layers + layer] = page;
             saved[token * layers + layer] = saves;
         }
-        done();
     }
     keep_the_best(&mut layer_pages, &saved, cost.stride(), most_blocks);
     Pages::new(layers, trace.neurons(), layer_pages)

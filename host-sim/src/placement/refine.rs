@@ -27,7 +27,7 @@ const NEAR: usize = 3;
 
 /// The cheapest of `starts`, layer by layer, improved by local search; all of one hot prefix.
 ///
-/// `done` is called after each layer.
+/// `done` is told how many neurons more are done.
 ///
 /// # Errors
 /// When there is nothing to start from, or a placement is not of the trace's shape.
@@ -35,7 +35,7 @@ pub fn refine(
     trace: &Trace,
     starts: &[&Placement],
     cost: &ReadCost,
-    done: &(dyn Fn() + Sync),
+    done: &(dyn Fn(u64) + Sync),
 ) -> Result<Placement> {
     let first = *starts.first().context("no placement to refine")?;
     for start in starts {
@@ -45,9 +45,7 @@ pub fn refine(
         .into_par_iter()
         .map(|layer| {
             let orders: Vec<_> = starts.iter().map(|start| &start.layers()[layer]).collect();
-            let order = refine_layer(trace, layer, first.hot()[layer], &orders, cost);
-            done();
-            order
+            refine_layer(trace, layer, first.hot()[layer], &orders, cost, done)
         })
         .collect();
     Ok(first.clone().with_layers(Method::Card, layers))
@@ -59,6 +57,7 @@ fn refine_layer(
     hot: usize,
     starts: &[&Order],
     cost: &ReadCost,
+    done: &(dyn Fn(u64) + Sync),
 ) -> Order {
     // Even and odd positions of the profile, thinned out.
     let missed: usize = trace.frequency(layer).iter().map(|&count| count as usize).sum();
@@ -77,7 +76,7 @@ fn refine_layer(
     let start = starts.iter().min_by_key(|order| searched(order) + judged(order));
     let Some(start) = start else { return starts[0].clone() };
     let mut search = sample(0, start);
-    let moved = search.improve(cost, &mut Xoshiro256PlusPlus::seed_from_u64(layer as u64));
+    let moved = search.improve(cost, &mut Xoshiro256PlusPlus::seed_from_u64(layer as u64), done);
     let refined = Order::of_permutation(
         moved.iter().map(|&slot| start.neurons()[usize::from(slot)]).collect(),
     );
@@ -120,15 +119,25 @@ impl Sample {
     }
 
     /// Gives, for each slot, the slot whose neuron it should hold.
-    fn improve(&mut self, cost: &ReadCost, random: &mut Xoshiro256PlusPlus) -> Vec<u16> {
+    fn improve(
+        &mut self,
+        cost: &ReadCost,
+        random: &mut Xoshiro256PlusPlus,
+        done: &(dyn Fn(u64) + Sync),
+    ) -> Vec<u16> {
         let mut holds: Vec<u16> = (0..self.neurons).map(|slot| slot as u16).collect();
         let mut costs: Vec<u64> =
             self.misses.iter().map(|slots| cost.extents(slots.iter().copied())).collect();
         if self.neurons < self.hot + 2 {
+            done(self.neurons as u64);
             return holds;
         }
+        done(self.hot as u64);
         let mut changed: Vec<(u32, Vec<u16>, u64)> = Vec::new();
-        for _ in 0..TRIES * (self.neurons - self.hot) {
+        for tried in 0..TRIES * (self.neurons - self.hot) {
+            if tried % TRIES == 0 {
+                done(1);
+            }
             let a = random.random_range(self.hot..self.neurons);
             let Some(b) = self.partner(a, random) else { continue };
             changed.clear();

@@ -13,6 +13,8 @@ Exit codes:
   3    a file that was to be read is not there, not what was expected, or damaged
   130  interrupted; what was done so far was printed, no file was half written";
 
+/// Exit code of a wrong command line: that of clap.
+pub const USAGE: u8 = 2;
 /// Exit code of a wrong input file.
 pub const BAD_INPUT: u8 = 3;
 /// Exit code after an interrupt: 128 + SIGINT.
@@ -28,6 +30,26 @@ pub fn bad_input(error: anyhow::Error) -> anyhow::Error {
     if error.is::<BadInput>() { error } else { BadInput(error).into() }
 }
 
+/// A value on the command line that is wrong: it says what its cause says.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BadUsage(#[from] anyhow::Error);
+
+/// Marks an error as one of the command line.
+pub fn bad_usage(error: anyhow::Error) -> anyhow::Error {
+    BadUsage(error).into()
+}
+
+/// As [`anyhow::ensure`], of what stands on the command line.
+macro_rules! ensure_usage {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err($crate::process::failure::bad_usage(anyhow::anyhow!($($words)*)));
+        }
+    };
+}
+pub(crate) use ensure_usage;
+
 /// The user stopped the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted")]
@@ -38,6 +60,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let any = |is: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
     if any(|cause| cause.is::<Interrupted>()) {
         ExitCode::from(INTERRUPTED)
+    } else if any(|cause| cause.is::<BadUsage>()) {
+        ExitCode::from(USAGE)
     } else if any(|cause| cause.is::<BadInput>()) {
         ExitCode::from(BAD_INPUT)
     } else {

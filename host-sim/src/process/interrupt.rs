@@ -1,33 +1,52 @@
-//! Ctrl-C: long commands stop at their next step, others at once.
+//! Ctrl-C: long commands stop at their next step, a turn of a session ends, others end at once.
 //!
-//! In: SIGINT, or what stands for it. Out: [`requested`], for commands that [`listen`]. Knows
+//! In: SIGINT, or what stands for it. Out: [`requested`], for commands that [`listen`] and for turns. Knows
 //! nothing of what they do.
 
 use crate::process::failure::INTERRUPTED;
 use crate::process::output::{note, remove_unfinished_and_exit};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Whether the command stops by itself when it is asked to.
-static LISTENS: AtomicBool = AtomicBool::new(false);
+/// The process ends at once.
+const ENDS: u8 = 0;
+/// The command stops by itself when it is asked to; asked again, the process ends.
+const LISTENS: u8 = 1;
+/// A turn stops by itself, and the process goes on.
+const TURN: u8 = 2;
+
+static MODE: AtomicU8 = AtomicU8::new(ENDS);
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Sets the process up. The second Ctrl-C ends every command.
+/// Sets the process up.
 pub fn install() {
     // Where it cannot be set up, Ctrl-C ends the process as it always did.
     let _ = ctrlc::set_handler(|| {
-        if !LISTENS.load(Ordering::Relaxed) || REQUESTED.swap(true, Ordering::Relaxed) {
+        let mode = MODE.load(Ordering::Relaxed);
+        let again = REQUESTED.swap(true, Ordering::Relaxed);
+        if mode == ENDS || (mode == LISTENS && again) {
             note("error: interrupted; no file was half written");
             remove_unfinished_and_exit(INTERRUPTED.into());
         }
     });
 }
 
-/// From now on, the command looks at [`requested`] by itself.
+/// From now on, the command looks at [`requested`] by itself. The second Ctrl-C ends it all the same.
 pub fn listen() {
-    LISTENS.store(true, Ordering::Relaxed);
+    MODE.store(LISTENS, Ordering::Relaxed);
 }
 
-/// Whether the command is to stop at its next step.
+/// Does one turn of a session, which looks at [`requested`]. What was asked for during it is forgotten at
+/// its end; between turns, an interrupt ends the process.
+pub fn turn<T>(work: impl FnOnce() -> T) -> T {
+    REQUESTED.store(false, Ordering::Relaxed);
+    MODE.store(TURN, Ordering::Relaxed);
+    let done = work();
+    MODE.store(ENDS, Ordering::Relaxed);
+    REQUESTED.store(false, Ordering::Relaxed);
+    done
+}
+
+/// Whether the command or the turn is to stop at its next step.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }

@@ -6,12 +6,15 @@
 
 use super::target::{Target, folder};
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Files that are being written.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -169,21 +172,74 @@ fn is_full(error: &anyhow::Error) -> bool {
     causes.any(|cause| full.contains(&cause.kind()))
 }
 
-/// A progress bar over `total` steps of `what`: drawn on standard error, only on a terminal, and
-/// five times a second.
+/// How often a progress bar is drawn, whatever is done meanwhile: its clock goes on.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A progress bar over `total` steps of `what`: drawn on standard error, only on a terminal.
 pub fn progress(total: u64, what: &str) -> ProgressBar {
     use std::io::IsTerminal;
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr_with_hz(5)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(total), target);
-    if let Ok(style) = ProgressStyle::with_template(
-        "{msg:>12} [{bar:32}] {human_pos}/{human_len} {per_sec} {elapsed} eta {eta}",
-    ) {
-        bar.set_style(style.progress_chars("=> "));
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+    let template = "{msg:>10} [{bar:32}] {human_pos}/{human_len}{pace}  {elapsed}{left}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        let left = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&left(state.pos(), total, state.elapsed(), state.eta()));
+        };
+        let pace = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&pace(state.per_sec()));
+        };
+        bar.set_style(style.with_key("left", left).with_key("pace", pace).progress_chars("=> "));
     }
     bar.set_message(what.to_owned());
+    bar.enable_steady_tick(TICK);
     bar
+}
+
+/// How fast it goes, to two or three digits; nothing before it goes at all.
+fn pace(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 10.0 => format!(", {}/s", HumanCount(rate as u64)),
+        rate if rate >= 1.0 => format!(", {rate:.1}/s"),
+        rate if rate > 0.0 => format!(", {:.1} s each", 1.0 / rate),
+        _ => String::new(),
+    }
+}
+
+/// What is to be said behind the time that has passed: how long it will take, as soon as that is more
+/// than a guess.
+fn left(done: u64, total: u64, elapsed: Duration, eta: Duration) -> String {
+    if done == 0 || done >= total || elapsed < Duration::from_secs(1) {
+        return String::new();
+    }
+    format!(", {} left", HumanDuration(eta))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{left, pace};
+    use std::time::Duration;
+
+    #[test]
+    fn rates_have_few_digits() {
+        for (rate, said) in [
+            (0.0, ""),
+            (0.16, ", 6.2 s each"),
+            (1.6108, ", 1.6/s"),
+            (161.0782, ", 161/s"),
+            (1_610_782.3, ", 1,610,782/s"),
+        ] {
+            assert_eq!(pace(rate), said);
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_said_once_it_is_known() {
+        let (one, ten) = (Duration::from_secs(1), Duration::from_secs(10));
+        assert_eq!(left(0, 10, ten, one), "");
+        assert_eq!(left(5, 10, Duration::from_millis(10), one), "");
+        assert_eq!(left(5, 10, one, ten), ", 10 seconds left");
+        assert_eq!(left(10, 10, ten, one), "");
+    }
 }

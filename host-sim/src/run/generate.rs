@@ -34,6 +34,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// What is done when the KV cache is full.
     pub overflow: Overflow,
+    /// Whether the token that ends a text is never chosen.
+    pub ignore_eos: bool,
 }
 
 /// What is done when the KV cache is full.
@@ -55,7 +57,8 @@ impl Request {
     /// Whether tokens are drafted: the likeliest token must be the one that is chosen.
     pub fn speculates(&self) -> bool {
         let SamplerOptions { temperature, repetition_penalty, .. } = self.sampler;
-        self.speculate > 0 && temperature == 0.0 && repetition_penalty == 1.0
+        // What is drafted is verified by the likeliest token of all.
+        self.speculate > 0 && temperature == 0.0 && repetition_penalty == 1.0 && !self.ignore_eos
     }
 
     /// The tokens of the prompt at the beginning of a text.
@@ -173,8 +176,16 @@ pub fn go_on<D: WriteDevice, P: Probe>(
         .map_err(|e| anyhow!("{}: expected {}, found {}", e.field, e.expected, e.found))?;
     text.iter().for_each(|&token| sampler.accept(token));
     let prompt = text.get(decoder.position() as usize..).unwrap_or(&[]).to_vec();
-    let first =
-        feed(decoder, text, request.overflow, prompt_progress, |logits| sampler.sample(logits));
+    let banned = request.ignore_eos.then_some(config.eos as usize);
+    let choose = |sampler: &mut Sampler<'_>, logits: &mut [f32]| {
+        if let Some(logit) = banned.and_then(|eos| logits.get_mut(eos)) {
+            *logit = f32::NEG_INFINITY;
+        }
+        sampler.sample(logits)
+    };
+    let first = feed(decoder, text, request.overflow, prompt_progress, |logits| {
+        choose(&mut sampler, logits)
+    });
     let Some(first) = first? else {
         let fed = prompt.len().saturating_sub(text.len() - decoder.position() as usize);
         let prompt = prompt.get(..fed).unwrap_or(&[]).to_vec();
@@ -226,7 +237,7 @@ pub fn go_on<D: WriteDevice, P: Probe>(
         let last = text.last().copied().unwrap_or(config.bos);
         let wanted = request.tokens - out.tokens.len() as u32;
         let step = match most {
-            0 => decoder.step(last).map(|logits| vec![sampler.sample(logits)]),
+            0 => decoder.step(last).map(|logits| vec![choose(&mut sampler, logits)]),
             _ => speculation.step(decoder, wanted).map(<[u32]>::to_vec),
         };
         new = step.map_err(|error| failed(decoder.header(), at, error))?;

@@ -45,7 +45,7 @@ pub fn placements(profile: &Trace, card: &Preset, stride: u32) -> Result<Vec<Pla
     let made = methods.into_par_iter().map(by).collect::<Result<Vec<_>>>()?;
     let cost = ReadCost::on(card, stride, profile.neurons(), None);
     let [identity, frequency, coactivation] = [0, 1, 2].map(|at: usize| made[at].clone());
-    let refined = refine(profile, &[&frequency, &coactivation], &cost, &|| ())?;
+    let refined = refine(profile, &[&frequency, &coactivation], &cost, &|_| ())?;
     let named = [
         ("checkpoint", identity),
         (FREQUENCY, frequency),

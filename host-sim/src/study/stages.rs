@@ -60,6 +60,7 @@ pub fn time(image: &ImageBytes, machine: &Machine, tokens: u32) -> Result<Preset
         speculate: 0,
         stop: Vec::new(),
         overflow: Overflow::Stop,
+        ignore_eos: false,
     };
     let generated = generate(&mut decoder, &tokenizer, &request, |_| (), |_, _, _| ())?;
     let fed = generated.fed().max(1) as f64;

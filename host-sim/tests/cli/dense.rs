@@ -116,6 +116,7 @@ fn where_nothing_is_sparse_dense_is_the_same() {
         speculate: 0,
         stop: Vec::new(),
         overflow: Overflow::Stop,
+        ignore_eos: false,
     };
     let generated = generate(&mut decoder, &tokenizer, &request, |_| (), |_, _, _| ()).unwrap();
     assert!(

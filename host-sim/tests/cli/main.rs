@@ -11,6 +11,7 @@ mod commands;
 mod dense;
 mod gguf;
 mod json;
+mod make;
 #[cfg(unix)]
 mod outputs;
 mod place;
@@ -18,5 +19,7 @@ mod plan;
 mod quality;
 mod report;
 mod run;
+#[cfg(target_os = "linux")]
+mod terminal;
 #[cfg(unix)]
 mod wrong_uses;

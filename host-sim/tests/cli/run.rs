@@ -54,7 +54,9 @@ fn run(args: &[&str]) -> (String, String) {
 fn interactive(lines: &str, more: &[&str]) -> String {
     let mut command = ripple(&[&["story-nano", "--interactive"], more].concat());
     let output = command.write_stdin(lines).assert().success().get_output().clone();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stderr).unwrap();
+    let answers = |line: &str| line.starts_with("saved ") || line.contains(" tokens from ");
+    assert!(told.lines().all(answers), "{told}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -206,4 +208,58 @@ fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
     assert!(error.contains("--template <PATH>"), "{error}");
     let error = refused(&["story-nano", "--interactive", "--chat", "--template", "."], "");
     assert!(error.contains("no chat_template.jinja and no tokenizer_config.json"), "{error}");
+}
+
+#[test]
+fn a_prompt_comes_from_the_command_a_file_or_standard_input() {
+    let options = ["-n", "12"];
+    let (text, _) = run(&[&["story-nano", "-p", "One day,"], &options[..]].concat());
+    std::fs::write(folder().join("prompt"), "One day,\n").unwrap();
+    let sent = |args: &[&str], input: &str| {
+        let mut command = ripple(&[args, &options].concat());
+        let output = command.write_stdin(input).assert().success().get_output().clone();
+        let out = String::from_utf8(output.stdout).unwrap();
+        out.split_once("\n\nsimulated").unwrap().0.to_owned()
+    };
+    for (args, input) in [
+        (&["story-nano", "-f", "prompt"][..], "not this"),
+        (&["story-nano", "--file", "prompt"], "not this"),
+        (&["story-nano", "-p", "-"], "One day,\n"),
+        (&["story-nano"], "One day,"),
+        (&["story-nano", "-p", "One day,"], "not this"),
+    ] {
+        assert_eq!(sent(args, input), text, "{args:?}");
+    }
+    for (args, words) in [
+        (&["story-nano", "-f", "nosuch"][..], "--file nosuch: cannot be read"),
+        (&["story-nano", "-f", "prompt", "-p", "x"], "cannot be used with"),
+        (&["story-nano", "-i", "-p", "-"], "--prompt -: it takes all of standard input"),
+    ] {
+        let error = refused(args, "");
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_session_begins_with_the_prompt_and_ends_with_quit() {
+    let (first, _) = run(&["story-nano", "-p", "One day,", "-n", "12"]);
+    let turns = interactive("\n/quit\nnever read", &["-p", "One day,", "-n", "12"]);
+    let (longer, _) = run(&["story-nano", "-p", "One day,", "-n", "24"]);
+    let lines: Vec<_> = turns.lines().collect();
+    assert_eq!((lines[0], lines.len()), (&*first, 2));
+    assert_eq!(format!("{}{}", lines[0], lines[1]), longer);
+}
+
+#[test]
+fn a_text_that_may_not_end_goes_on() {
+    let args = ["story-nano", "-p", "One day,", "-n", "230"];
+    let (text, report) = run(&args);
+    assert!(report.contains("; the text ended"), "{report}");
+    let (longer, report) = run(&[&args[..], &["--ignore-eos"]].concat());
+    assert!(report.contains("230 generated\n"), "{report}");
+    assert!(longer.starts_with(&text) && longer.len() > text.len(), "{longer}");
+    let json = ok(&[&args[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["host"]["tokens_per_second"].as_f64().unwrap() > 0.0);
+    assert!(report.contains("\nmeasured   on this machine: "), "{report}");
 }

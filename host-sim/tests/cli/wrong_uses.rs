@@ -215,6 +215,7 @@ impl Waiting {
         let path = folder.join(file);
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         let mut command = ripple(folder, line);
+        command.stdin(Stdio::null());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // Opens when the command has opened the other end.
         let pipe = File::options().write(true).open(path).unwrap();

@@ -79,8 +79,8 @@ proptest! {
     ) {
         let placement = start(&trace, Method::Frequency, hot);
         let cost = cost("spi");
-        let all = pages(&trace, &placement, &cost, u64::MAX, &|| ()).unwrap();
-        let few = pages(&trace, &placement, &cost, most, &|| ()).unwrap();
+        let all = pages(&trace, &placement, &cost, u64::MAX, &|_| ()).unwrap();
+        let few = pages(&trace, &placement, &cost, most, &|_| ()).unwrap();
         prop_assert!(few.blocks(64) <= most && few.blocks(64) <= all.blocks(64));
         for token in 0..all.tokens() {
             for (layer, (plan, kept)) in all.of(token).iter().zip(few.of(token)).enumerate() {
@@ -102,7 +102,7 @@ proptest! {
     fn refining_keeps_the_hot_prefix_and_costs_no_more(trace in traces(), hot in 0..20usize) {
         let cost = cost("sdio-hs");
         let starts = [Method::Frequency, Method::Coactivation].map(|m| start(&trace, m, hot));
-        let refined = refine(&trace, &starts.each_ref(), &cost, &|| ()).unwrap();
+        let refined = refine(&trace, &starts.each_ref(), &cost, &|_| ()).unwrap();
         for layer in 0..LAYERS {
             prop_assert_eq!(
                 &refined.layers()[layer].neurons()[..hot],
@@ -111,7 +111,7 @@ proptest! {
             let best = starts.iter().map(|s| total(&trace, s, &cost, layer)).min().unwrap();
             prop_assert!(total(&trace, &refined, &cost, layer) <= best);
         }
-        prop_assert_eq!(refine(&trace, &starts.each_ref(), &cost, &|| ()).unwrap(), refined);
+        prop_assert_eq!(refine(&trace, &starts.each_ref(), &cost, &|_| ()).unwrap(), refined);
     }
 
     #[test]
@@ -137,7 +137,7 @@ fn pages_need_a_trace_that_names_its_tokens() {
     bare.push(0, 0, &[1, 2]);
     let bare = bare.finish();
     let placement = start(&bare, Method::Identity, 0);
-    let error = pages(&bare, &placement, &cost("spi"), 9, &|| ()).unwrap_err().to_string();
+    let error = pages(&bare, &placement, &cost("spi"), 9, &|_| ()).unwrap_err().to_string();
     assert!(error.contains("does not say which tokens it read; trace the text again"), "{error}");
 }
 

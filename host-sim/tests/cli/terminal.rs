@@ -1,0 +1,178 @@
+//! The command at a terminal: what is typed, what Ctrl-C does, what is drawn.
+//!
+//! The terminal is a pseudo-terminal; `setsid` of util-linux makes it the one that Ctrl-C comes from.
+
+use crate::commands::{MODELS, fresh, ok};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder with an image of story-nano.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = fresh("terminal");
+        let model = format!("{MODELS}/story-nano");
+        let text = format!("{model}/profile.txt");
+        ok(&folder, &["make", &model, "--text", &text, "--tokens", "256", "-o", "story"]);
+        folder
+    })
+}
+
+/// The command, on a terminal of its own.
+struct Terminal {
+    child: Child,
+    keys: File,
+    shown: Receiver<Vec<u8>>,
+    /// All that was shown.
+    screen: String,
+    /// How much of it was waited for.
+    seen: usize,
+}
+
+impl Terminal {
+    fn start(args: &[&str]) -> Self {
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap();
+        let flags = OpenptFlags::NOCTTY.bits().cast_signed();
+        let mut open = File::options();
+        let open = open.read(true).write(true).custom_flags(flags);
+        let there = open.open(name.to_str().unwrap()).unwrap();
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_ripple")])
+            .args(args)
+            .current_dir(folder())
+            .env("TERM", "xterm")
+            .stdin(there.try_clone().unwrap())
+            .stdout(there.try_clone().unwrap())
+            .stderr(there)
+            .spawn()
+            .unwrap();
+        let keys = File::from(keys);
+        let (send, shown) = channel();
+        let mut screen = keys.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // It fails when the last one who had the terminal is gone.
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                if send.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, keys, shown, screen: String::new(), seen: 0 }
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until what was shown since the last time `holds`; gives it.
+    #[track_caller]
+    fn waits(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let new = &self.screen[self.seen..];
+            if holds(new) {
+                let new = new.to_owned();
+                self.seen = self.screen.len();
+                return new;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match self.shown.recv_timeout(left) {
+                Ok(bytes) => self.screen += &String::from_utf8_lossy(&bytes),
+                Err(_) => panic!("no {what} in: {:?}", self.screen),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn says(&mut self, words: &str) -> String {
+        self.waits(words, |new| new.contains(words))
+    }
+
+    /// Waits for the end; gives how it ended.
+    fn ends(mut self) -> ExitStatus {
+        while let Ok(bytes) = self.shown.recv_timeout(PATIENCE) {
+            self.screen += &String::from_utf8_lossy(&bytes);
+        }
+        self.child.wait().unwrap()
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_turn_and_the_next_one_is_whole() {
+    let endless = ["-n", "1000000", "--overflow", "window", "--ignore-eos"];
+    let mut terminal = Terminal::start(&[&["run", "story", "-i"], &endless[..]].concat());
+    terminal.says("> ");
+    for line in ["One day,", "Then", ""] {
+        terminal.types(&format!("{line}\r"));
+        // Far more than a token, and Ctrl-C alone ends it.
+        terminal.waits("text", |new| new.len() > 400);
+        terminal.types("\x03");
+        terminal.says("interrupted; an empty line lets the text go on");
+        terminal.waits("prompt", |new| new.contains("> "));
+    }
+    // Where nothing runs it forgets the line, and ends nothing.
+    terminal.types("half a li\x03");
+    terminal.says("/quit or Ctrl-D ends");
+    terminal.types("/quit\r");
+    assert!(terminal.ends().success());
+}
+
+#[test]
+fn lines_are_edited_and_come_back() {
+    let mut terminal = Terminal::start(&["run", "story", "-i", "-n", "8"]);
+    terminal.says("/help says more");
+    terminal.says("> ");
+    // Two letters too many, taken back; one forgotten, put in.
+    let left = "\x1b[D".repeat(5);
+    terminal.types(&format!("/save nowher/filexx\x7f\x7f{left}e\r"));
+    terminal.says("there is no folder `nowhere`");
+    terminal.types("/save kept\r");
+    terminal.says("saved 0 tokens -> kept");
+    terminal.types("/help\r");
+    terminal.says("Ctrl-C ends the turn");
+    terminal.types("\x1b[A\x1b[A\r");
+    terminal.says("saved 0 tokens -> kept");
+    terminal.types("\x04");
+    assert!(terminal.ends().success());
+}
+
+#[test]
+fn a_prompt_is_the_first_turn() {
+    let mut terminal = Terminal::start(&["run", "story", "-i", "-n", "12", "-p", "One day,"]);
+    let first = terminal.says("> ");
+    assert!(first.contains("One day, a little girl"), "{first}");
+    terminal.types("/save turn\r");
+    terminal.says("saved ");
+    terminal.types("/load turn\r");
+    terminal.says("tokens from turn; the text goes on behind them");
+    terminal.types("/lode\r");
+    terminal.says("error: /lode: no such command");
+    terminal.types("/quit\r");
+    assert!(terminal.ends().success());
+}
+
+#[test]
+fn a_bar_is_drawn_while_something_is_done() {
+    let model = format!("{MODELS}/novel-small");
+    let text = format!("{model}/profile.txt");
+    let more = ["--text", &text, "--tokens", "512", "-o", "bar.trace"];
+    let mut terminal = Terminal::start(&[&["trace", &model][..], &more].concat());
+    let bar = terminal.says("/512");
+    assert!(bar.contains("trace [") && bar.contains(']'), "{bar}");
+    terminal.says("512 tokens, active");
+    assert!(terminal.ends().success());
+}
