@@ -16,8 +16,19 @@ use ripple_kernel::{Decoder, Memory, MemoryPlan, Options};
 use std::error::Error;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::process::ExitCode;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(image), Some(prompt)) = (arguments.next(), arguments.next()) else {
         return Err("usage: decode IMAGE TEXT".into());

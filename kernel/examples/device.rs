@@ -10,6 +10,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::process::ExitCode;
 use std::thread;
 
 /// A file, and how often it was read.
@@ -80,7 +81,17 @@ impl BlockDevice for Threaded<'_> {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let image = std::env::args().nth(1).ok_or("usage: device IMAGE")?;
     let (reads, overlapped) = (Cell::new(0), Cell::new(0));
     let card = Threaded { file: File::open(&image)?, reads: &reads, overlapped: &overlapped };

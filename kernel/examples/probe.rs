@@ -8,6 +8,7 @@ use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use std::error::Error;
 use std::fs::File;
+use std::process::ExitCode;
 
 /// Counts of one stage.
 #[derive(Clone, Copy, Default)]
@@ -53,7 +54,17 @@ impl Probe for Counts {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let image = std::env::args().nth(1).ok_or("usage: probe IMAGE")?;
     let mut counts = Counts::default();
     let card = Stream::new(FromStd::new(File::open(&image)?));

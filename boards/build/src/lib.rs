@@ -85,6 +85,11 @@ fn image(board: &Board, folder: &Path) -> Result<PathBuf, String> {
         None => root.join("target/boards").join(board.name).join("model.img"),
     };
     println!("cargo:rerun-if-changed={}", image.display());
+    if card.is_some() {
+        // It may be set for another board, and still fit this one.
+        let shown = image.display();
+        println!("cargo:warning={}: the image is {shown}, as RIPPLE_CARD says", board.name);
+    }
     if card.is_none() && !image.exists() {
         let (machine, _) = ripple_machines::by_name(board.name).ok_or("no such machine")?;
         ripple_machines::image(root, &ripple_machines::ripple(root)?, &machine, None)?;

@@ -72,6 +72,8 @@ pub fn needs(boards: &[Machine]) -> Vec<Need> {
     };
     let rust = Source::Other("install Rust: https://rustup.rs");
     add("cargo", "builds firmware", rust, true, &|_| true);
+    let linker = Source::Package("gcc");
+    add("cc", "links what cargo builds for this machine", linker, true, &|_| true);
     let mut targets: Vec<&str> = boards.iter().map(|machine| machine.target).collect();
     targets.sort_unstable();
     targets.dedup();
@@ -87,6 +89,8 @@ pub fn needs(boards: &[Machine]) -> Vec<Need> {
     }
     let (gcc, package) = ("arm-none-eabi-gcc", Source::Package("gcc-arm-none-eabi"));
     add(gcc, "builds firmware in C, optional", package, false, &|m| m.board == "mps2-an386");
+    let (python, package) = ("python3", Source::Package("python3"));
+    add(python, "checks against transformers, optional", package, false, &|_| true);
     let probe = Source::Other("cargo install probe-rs-tools --locked");
     add("probe-rs", "flashes real boards", probe, true, &|machine| machine.qemu.is_none());
     needs

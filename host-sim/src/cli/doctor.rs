@@ -1,6 +1,6 @@
 //! `ripple doctor`: what boards need on this machine, what is there, and how to install the rest.
 
-use super::summary::table;
+use super::summary::table_of_words;
 use crate::process::output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -89,14 +89,19 @@ fn text(checks: &[Check]) -> String {
             check.boards.len().to_string(),
         ]
     });
-    let mut text = table(&["", "version", "state", "purpose", "boards"], rows.collect());
-    let installs: Vec<&str> = checks.iter().filter_map(|check| check.install.as_deref()).collect();
-    text += match installs.is_empty() {
-        true => "\nNothing is missing.\n",
-        false => "\nTo install what is missing:\n",
-    };
+    let mut text = table_of_words(&["", "version", "state", "purpose", "boards"], rows.collect());
+    let mut installs: Vec<&str> = Vec::new();
+    for install in checks.iter().filter_map(|check| check.install.as_deref()) {
+        if !installs.contains(&install) {
+            installs.push(install);
+        }
+    }
+    if installs.is_empty() {
+        return text + "\nNothing is missing.\n";
+    }
+    text += "\nTo install what is missing:\n";
     installs.iter().for_each(|install| text += &format!("  {install}\n"));
-    text
+    text + "On Debian, `boards/x setup` does it all, but for Rust and probe-rs.\n"
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ pub const CALIBRATION_TOKENS: u32 = 4096;
 
 const EXAMPLES: &str = "Examples:
   ripple import ./my-relu-llama -o my.model
-  ripple import stories260K.bin --tokenizer tok512.bin --threshold 0.7 --text stories.txt -o s.model
-  ripple import SmolLM2-135M.Q4_1.gguf --activation silu --context 1024 --threshold 0.7 --text some.txt -o smol.model
+  ripple import stories260K.bin --tokenizer tok512.bin --threshold 0.8 --text stories.txt -o s.model
+  ripple import SmolLM2-135M.Q4_1.gguf --activation silu --context 1024 --threshold 0.8 --text some.txt -o smol.model
   ripple import some.gguf --activation silu --threshold 1 -o dense.model      # all neurons, nothing lost";
 
 /// A share above 0, at most 1.

@@ -34,7 +34,7 @@ const SAMPLE: usize = 16;
 const EXAMPLES: &str = "\
 Examples:
   ripple make ./my-relu-llama --text stories.txt -o my.image
-  ripple make my.gguf --context 1024 --threshold 0.7 --text some.txt -o my.image       SiLU: lossy
+  ripple make my.gguf --context 1024 --threshold 0.8 --text some.txt -o my.image       SiLU: lossy
   ripple make my.gguf --context 1024 --threshold 1 --text some.txt -o my.image         nothing lost
   ripple make story-nano --board lm3s6965evb -o model.img                              for a board
   ripple run my.image --prompt 'Once'

@@ -35,15 +35,29 @@ use clap::{CommandFactory, Parser, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   ripple                                  a demo model tells a story from a simulated card
+  ripple make my-model --text t.txt -o i  an image of a model of your own
+  ripple run i --prompt 'Once'            a text from it
   ripple report story-nano -o story.html  what there is to see of a model, as a page
   ripple bench story-nano                 every policy on every card
   ripple doctor                           what the boards need on this machine";
+
+/// What the other helps say without explaining it.
+const WORDS: &str = "\
+Words:
+  neuron       one unit of a layer's FFN; for a token few are active, and the others add nothing
+  bundle       the weights of a neuron, side by side on the card: what one read fetches at least
+  image        the file that a card holds: a model, its neurons in an order that makes reads few
+  hot prefix   the most frequent neurons of a layer, in front of it, that a board holds in RAM for good
+  collapse gap unwanted blocks that a read goes through to reach the next wanted one: cheaper, up to so
+               many, than starting another read
+  page         a copy of the bundles that a token is likely to need, side by side, for one read
+  staging      the RAM that reads arrive in, in two halves: one is computed with while the other fills";
 
 /// Runs language models larger than RAM: only the neurons a token needs leave the card.
 ///
 /// Without a subcommand it takes a demo model through every stage, from checkpoint to text.
 #[derive(Parser)]
-#[command(name = "ripple", version, after_help = format!("{EXAMPLES}\n\n{CODES}"), args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "ripple", version, after_help = format!("{EXAMPLES}\n\n{WORDS}\n\n{CODES}"), args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

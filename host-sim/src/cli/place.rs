@@ -1,6 +1,7 @@
 //! The subcommand that places neurons: for a card, by one method, or in parts on several machines.
 
 use super::args::{CARD, PageArgs};
+use super::summary::bytes;
 use crate::cost::Preset;
 use crate::placement::admission::hot_prefix;
 use crate::placement::{self, Method, PartialPlacement, PlaceOptions, Placement, ReadCost, steps};
@@ -10,7 +11,7 @@ use crate::profile::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
-use ripple_hal::BlockCount;
+use ripple_hal::{BLOCK_BYTES, BlockCount};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -32,14 +33,15 @@ pub struct Place {
     /// Order them like this, without pages, and not for a card.
     #[arg(long, value_enum, conflicts_with = "page_mib")]
     method: Option<Method>,
-    /// Share of all bundles to put in front of their layers, most frequent first, to be held in RAM.
+    /// Share of all neurons to put in front of their layers, most frequent first, to be held in RAM: the hot
+    /// prefixes.
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     hot: f64,
     /// Seed of the random order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Card to place for: neurons are ordered for what its reads cost, and tokens get pages, copies of
-    /// the bundles they are likely to need.
+    /// the bundles (the weights of a neuron, side by side) that they are likely to need.
     #[arg(long, default_value = CARD, conflicts_with_all = ["method", "layers", "merge"], value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
     card: &'static Preset,
     #[command(flatten)]
@@ -93,7 +95,8 @@ impl Place {
             let staging = self.staging.map(BlockCount);
             let ffn = (trace.layers() * trace.neurons()) as u64 * u64::from(trace.bundle_bytes());
             let pages = self.pages.blocks(ffn);
-            return self.write(&place_for_card(&trace, self.card, staging, self.hot, pages)?);
+            let placed = place_for_card(&trace, self.card, staging, self.hot, pages)?;
+            return self.write(&placed, trace.bundle_bytes());
         }
         let method = self.method.unwrap_or(Method::Coactivation);
         let options = PlaceOptions { seed: self.seed, hot: hot_prefix(&trace, self.hot) };
@@ -101,7 +104,8 @@ impl Place {
         let part = PartialPlacement::place(&trace, method, &options, layers, &|n| bar.inc(n))?;
         bar.finish_and_clear();
         if self.layers.is_none() {
-            return self.write(&PartialPlacement::merge(vec![(path.display().to_string(), part)])?);
+            let whole = PartialPlacement::merge(vec![(path.display().to_string(), part)])?;
+            return self.write(&whole, trace.bundle_bytes());
         }
         part.write(&self.output)?;
         note(&format!(
@@ -118,16 +122,20 @@ impl Place {
 
     fn merge(&self) -> Result<()> {
         let part = |path: &PathBuf| Ok((path.display().to_string(), PartialPlacement::read(path)?));
-        self.write(&PartialPlacement::merge(self.merge.iter().map(part).collect::<Result<_>>()?)?)
+        // Parts have no pages.
+        let whole = PartialPlacement::merge(self.merge.iter().map(part).collect::<Result<_>>()?)?;
+        self.write(&whole, 0)
     }
 
-    fn write(&self, placement: &Placement) -> Result<()> {
+    /// Writes the placement, of bundles of `stride` bytes.
+    fn write(&self, placement: &Placement, stride: u32) -> Result<()> {
         placement.write(&self.output)?;
-        let pages = placement
-            .pages()
-            .map_or_else(String::new, |pages| format!(", {} bundles in pages", pages.bundles()));
+        let pages = placement.pages().map_or_else(String::new, |pages| {
+            let size = bytes(pages.blocks(stride) as f64 * BLOCK_BYTES as f64);
+            format!(", {} copies of bundles in pages of {size}", pages.bundles())
+        });
         note(&format!(
-            "{}: {} layers of {} neurons by {}, {} of {} hot{pages} -> {}",
+            "{}: {} layers of {} neurons by {}, {} of {} in front to be held in RAM{pages} -> {}",
             placement.model(),
             placement.layers().len(),
             placement.neurons(),

@@ -2,6 +2,8 @@
 
 use super::args::{RowArgs, quants};
 use super::source::open_model;
+use super::summary::bytes;
+use crate::machine::header;
 use crate::model::Model;
 use crate::model::text::read_tokens;
 use crate::pack::pack_as;
@@ -216,6 +218,11 @@ impl Pack {
         let image = pack_as(format, &model, &placement, &active)
             .with_context(|| self.placement.display().to_string())
             .map_err(bad_input)?;
+        let pages = match header(&image)?.geometry.page_blocks.bytes() {
+            0 => "without pages".to_owned(),
+            pages => format!("{} of it pages", bytes(pages as f64)),
+        };
+        note(&format!("{}: an image of {}, {pages}", model.name, bytes(image.len() as f64)));
         write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
         if placement.model() != model.name {
             note(&format!(

@@ -180,6 +180,11 @@ pub fn table_with_words(header: &[&str], rows: Vec<Vec<String>>) -> String {
     lines(header, rows, header.len().saturating_sub(1))
 }
 
+/// The same, with words in every column.
+pub fn table_of_words(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    lines(header, rows, 0)
+}
+
 fn lines(header: &[&str], rows: Vec<Vec<String>>, numbers: usize) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

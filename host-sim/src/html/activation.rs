@@ -1,6 +1,6 @@
 //! How often neurons fire: curves by rank, and the active share of each layer.
 
-use super::figure::{Figure, Section, Table};
+use super::figure::{Figure, Section, Source, Table};
 use crate::plot::{Axis, Plot, Series, middle, range};
 use crate::study::{LayerActivation, Study};
 
@@ -58,6 +58,7 @@ fn ranks(study: &Study) -> Figure {
                   neurons that are seldom read."
             .to_owned(),
         also: "ripple trace".to_owned(),
+        source: Source::Counted,
     }
 }
 
@@ -83,5 +84,6 @@ fn layers(study: &Study) -> Figure {
                   was learned holds."
             .to_owned(),
         also: "ripple trace".to_owned(),
+        source: Source::Counted,
     }
 }

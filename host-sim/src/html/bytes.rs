@@ -1,7 +1,7 @@
 //! The budget of bytes: what a token needs, what policies read, and the floor.
 
 use super::cache::bench;
-use super::figure::{Figure, Section, Table};
+use super::figure::{Figure, Section, Source, Table};
 use crate::plot::{Bar, Piece, bars, class, digits, percent};
 use crate::study::{Spent, Study};
 
@@ -68,5 +68,6 @@ fn read(study: &Study) -> Figure {
                   same size that knows the future."
             .to_owned(),
         also: bench(study),
+        source: Source::Simulated,
     }
 }

@@ -1,6 +1,6 @@
 //! The cache curve: card time and hits over the size of the cache, by policy.
 
-use super::figure::{Figure, Section, Table};
+use super::figure::{Figure, Section, Source, Table};
 use crate::bench::{OURS, Row};
 use crate::plot::{Axis, Plot, Series, digits, percent, range};
 use crate::study::Study;
@@ -45,6 +45,7 @@ fn time(study: &Study, times: &[Series]) -> Figure {
                   is between it and a curve is the most that policy could still gain."
                 .to_owned(),
         also: bench(study),
+        source: Source::Simulated,
     }
 }
 
@@ -57,6 +58,7 @@ fn hit_rates(study: &Study, hits: &[Series]) -> Figure {
                   again and again. Streaming all weights has no active neurons to find and is left out."
             .to_owned(),
         also: bench(study),
+        source: Source::Simulated,
     }
 }
 

@@ -29,6 +29,26 @@ pub struct Figure {
     pub reading: String,
     /// A command that gives the same numbers, or nothing.
     pub also: String,
+    /// Where its numbers come from.
+    pub source: Source,
+}
+
+/// Where numbers come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// What the model's neurons did on the texts: counted.
+    Counted,
+    /// Times, or what a cache did, of a model of card and core.
+    Simulated,
+}
+
+impl Source {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Counted => "Counted in the traces, not simulated. ",
+            Self::Simulated => "Simulated. ",
+        }
+    }
 }
 
 /// Numbers: the first cell of each row is its name.
@@ -58,7 +78,7 @@ impl Section {
 
 impl Figure {
     fn html(&self, command: &str) -> Markup {
-        let Self { title, drawing, reading, also } = self;
+        let Self { title, drawing, reading, also, source } = self;
         let series: Vec<&str> = drawing.legend.iter().map(|(name, _)| name.as_str()).collect();
         html! {
             figure {
@@ -72,7 +92,7 @@ impl Figure {
                 figcaption {
                     p { (reading) }
                     p class="source" {
-                        "Simulated. Made by " code { (command) }
+                        (source.words()) "Made by " code { (command) }
                         @if !also.is_empty() { "; the same numbers by " code { (also) } }
                     }
                 }

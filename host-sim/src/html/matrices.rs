@@ -1,6 +1,6 @@
 //! Co-activation before and after placement: matrices, and how it falls with the distance.
 
-use super::figure::{Figure, Section, Table};
+use super::figure::{Figure, Section, Source, Table};
 use super::heat::{brightest, draw};
 use crate::plot::{Axis, Plot, Series, range};
 use crate::study::{Matrix, Study};
@@ -57,6 +57,7 @@ fn heat(study: &Study, matrix: &Matrix, brightest: f32) -> Result<Figure> {
              (pairs over the root of both frequencies). Brightness {seen}."
         ),
         also: String::new(),
+        source: Source::Counted,
     })
 }
 
@@ -77,5 +78,6 @@ fn distances(study: &Study, series: &[Series]) -> Figure {
                   reads that are merged across gaps bring together."
             .to_owned(),
         also: "ripple orders PROFILE.trace HELD_OUT.trace (mean runs)".to_owned(),
+        source: Source::Counted,
     }
 }

@@ -87,8 +87,8 @@ fn introduction(study: &Study, command: &str) -> Markup {
         }
         p class="badge" {
             strong { "Simulated." }
-            " Activations are those of the model; every time is of a model of the card and of the core, \
-            none was measured on a board."
+            " Activations are those of the model, and counted; every time is of a model of the card and of the \
+            core, none was measured on a board. Each figure says which it shows."
         }
         p { "This page again, to the byte:" }
         pre { code { (command) } }

@@ -1,6 +1,6 @@
 //! Run lengths: how many neurons a read brings, by order.
 
-use super::figure::{Figure, Section, Table};
+use super::figure::{Figure, Section, Source, Table};
 use crate::plot::{Axis, Plot, Series, digits, middle, range};
 use crate::study::{BINS, Study, bin_name};
 
@@ -70,5 +70,6 @@ fn figure(title: &str, plot: Plot, reading: &str) -> Figure {
         drawing: plot.finish(),
         reading: reading.to_owned(),
         also: "ripple orders PROFILE.trace HELD_OUT.trace".to_owned(),
+        source: Source::Counted,
     }
 }

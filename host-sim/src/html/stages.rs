@@ -1,6 +1,6 @@
 //! Where the time of a token goes: card and core, stage by stage, on every card.
 
-use super::figure::{Figure, Section, Table};
+use super::figure::{Figure, Section, Source, Table};
 use crate::plot::{Bar, Piece, bars, digits};
 use crate::study::{PresetTime, StageTime, Study};
 
@@ -78,5 +78,6 @@ fn figure(study: &Study, title: &str, full: impl Fn(&PresetTime) -> f64, reading
         drawing: bars(&study.times.iter().map(bar).collect::<Vec<_>>(), "ms", &[]),
         reading: reading.to_owned(),
         also: "ripple run IMAGE --card CARD --speculate 0".to_owned(),
+        source: Source::Simulated,
     }
 }

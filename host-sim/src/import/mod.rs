@@ -103,7 +103,7 @@ pub(crate) fn refuse_lossy(path: &Path, model: &Model) -> Result<()> {
 pub(crate) fn lossy(activation: Activation) -> String {
     format!(
         "its activation is {activation:?}, which is never exactly zero, so there is nothing to skip without \
-         loss; say what share of the neurons to keep with `ripple import --threshold 0.7 --text FILE`, or \
+         loss; say what share of the neurons to keep with `ripple import --threshold 0.8 --text FILE`, or \
          use a checkpoint trained with ReLU (OPT, ReluLLaMA, ProSparse)"
     )
 }

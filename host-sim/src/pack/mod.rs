@@ -69,7 +69,8 @@ pub fn pack_as(
             })
             .with_context(|| format!("section {}", kind.name()))?;
     }
-    if let Some(pages) = placement.pages() {
+    // Where no page would save anything, all are empty and there is no section of them.
+    if let Some(pages) = placement.pages().filter(|_| plan.geometry().page_blocks.0 > 0) {
         write_pages(pages, placement, &plan, &mut image);
     }
     let info: Vec<_> = (0..layers)

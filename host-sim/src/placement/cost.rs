@@ -18,6 +18,15 @@ pub struct ReadCost {
     blocks: Vec<u64>,
 }
 
+/// A read of some slots of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Where its first slot stands in the list.
+    pub first: u32,
+    /// Picoseconds of all reads before it.
+    pub before: u64,
+}
+
 impl ReadCost {
     /// For bundles of `stride` bytes, reads of at most `longest` blocks, merged across `gap`.
     pub fn new(timing: &Timing, stride: u32, gap: BlockCount, longest: BlockCount) -> Self {
@@ -64,6 +73,76 @@ impl ReadCost {
             .sum()
     }
 
+    /// The reads of `slots`, ascending, in `reads`; gives the time of them all, that of
+    /// [`extents`](Self::extents).
+    pub(super) fn reads(&self, slots: &[u16], reads: &mut Vec<Read>) -> u64 {
+        reads.clear();
+        let (mut at, mut cost) = (0, 0);
+        while at < slots.len() {
+            reads.push(Read { first: at as u32, before: cost });
+            let (next, blocks) = self.one(slots, at);
+            cost += self.blocks[blocks as usize];
+            at = next;
+        }
+        cost
+    }
+
+    /// The time to read `slots`, which differ from others of `total` time in `reads` only from place `low` to
+    /// place `high`: the reads before these are the same, and those after them as soon as one begins at
+    /// the same place as it did.
+    pub(super) fn changed(
+        &self,
+        slots: &[u16],
+        (low, high): (usize, usize),
+        reads: &[Read],
+        total: u64,
+    ) -> u64 {
+        // The read of the slot before the first change may reach further now, or less far.
+        let held = low.saturating_sub(1) as u32;
+        let from = reads.partition_point(|read| read.first <= held).saturating_sub(1);
+        let Some(&Read { first, before }) = reads.get(from) else { return total };
+        let (mut at, mut cost, mut old) = (first as usize, before, from);
+        loop {
+            let (next, blocks) = self.one(slots, at);
+            cost += self.blocks[blocks as usize];
+            at = next;
+            if at >= slots.len() {
+                return cost;
+            }
+            if at > high {
+                while reads.get(old).is_some_and(|read| (read.first as usize) < at) {
+                    old += 1;
+                }
+                if let Some(read) = reads.get(old).filter(|read| read.first as usize == at) {
+                    return cost + (total - read.before);
+                }
+            }
+        }
+    }
+
+    /// The read that begins with the slot at place `at`: where the next one begins, and its blocks. The
+    /// rule is that of [`collapse`].
+    fn one(&self, slots: &[u16], at: usize) -> (usize, u32) {
+        let (start, mut end) = self.blocks_of(slots[at]);
+        let mut next = at + 1;
+        while let Some(&slot) = slots.get(next) {
+            let (slot_start, slot_end) = self.blocks_of(slot);
+            if slot_start > end + self.gap.0 || slot_end - start > self.longest().0 {
+                break;
+            }
+            end = slot_end;
+            next += 1;
+        }
+        (next, end - start)
+    }
+
+    /// The blocks that hold bytes of a slot: first, and one past the last.
+    fn blocks_of(&self, slot: u16) -> (u32, u32) {
+        let start = u64::from(slot) * u64::from(self.stride);
+        let end = start + u64::from(self.stride);
+        ((start / BLOCK_BYTES as u64) as u32, end.div_ceil(BLOCK_BYTES as u64) as u32)
+    }
+
     /// The time to read the first `count` bundles of something.
     pub fn sequential(&self, count: usize) -> u64 {
         let mut left = BlockCount::for_bytes(count as u64 * u64::from(self.stride)).0;
@@ -74,5 +153,45 @@ impl ReadCost {
             left -= read;
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::Xoshiro256PlusPlus;
+    use rand::{RngExt, SeedableRng};
+
+    /// Against the planner itself, for sparse and dense lists, short and long reads, small and large gaps.
+    #[test]
+    fn what_an_exchange_changes_is_what_reading_all_of_it_again_costs() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        for name in ["spi", "sdio-hs", "uhs-sdr104", "emmc-hs400"] {
+            let card = Preset::by_name(name).unwrap();
+            for (stride, neurons, share) in [(136, 256, 0.1), (1156, 1536, 0.6), (2000, 300, 0.02)]
+            {
+                let cost = ReadCost::on(card, stride, neurons, None);
+                let all = |slots: &[u16]| cost.extents(slots.iter().copied());
+                for _ in 0..50 {
+                    let mut slots: Vec<u16> =
+                        (0..neurons as u16).filter(|_| random.random_bool(share)).collect();
+                    let mut reads = Vec::new();
+                    let total = cost.reads(&slots, &mut reads);
+                    assert_eq!(total, all(&slots));
+                    let free: Vec<u16> =
+                        (0..neurons as u16).filter(|slot| !slots.contains(slot)).collect();
+                    if slots.is_empty() || free.is_empty() {
+                        continue;
+                    }
+                    let from = random.random_range(0..slots.len());
+                    slots.remove(from);
+                    let new = free[random.random_range(0..free.len())];
+                    let to = slots.partition_point(|&slot| slot < new);
+                    slots.insert(to, new);
+                    let changed = cost.changed(&slots, (from.min(to), from.max(to)), &reads, total);
+                    assert_eq!(changed, all(&slots), "{name} {stride}: {from} -> {to}");
+                }
+            }
+        }
     }
 }

@@ -64,7 +64,7 @@ pub enum Method {
     Random,
     /// By descending frequency.
     Frequency,
-    /// By co-activation: the paper's greedy search, see [`greedy`].
+    /// By co-activation, neurons that fire together side by side: the paper's greedy search.
     #[value(alias = "co-activation")]
     Coactivation,
     /// For what reads cost on a card: see [`place_for_card`]. Without a card, by frequency.

@@ -126,33 +126,39 @@ impl Sample {
         done: &(dyn Fn(u64) + Sync),
     ) -> Vec<u16> {
         let mut holds: Vec<u16> = (0..self.neurons).map(|slot| slot as u16).collect();
-        let mut costs: Vec<u64> =
-            self.misses.iter().map(|slots| cost.extents(slots.iter().copied())).collect();
+        let mut reads = vec![Vec::new(); self.misses.len()];
+        let mut costs: Vec<u64> = self
+            .misses
+            .iter()
+            .zip(&mut reads)
+            .map(|(slots, reads)| cost.reads(slots, reads))
+            .collect();
         if self.neurons < self.hot + 2 {
             done(self.neurons as u64);
             return holds;
         }
         done(self.hot as u64);
-        let mut changed: Vec<(u32, Vec<u16>, u64)> = Vec::new();
+        let mut slots = Vec::new();
         for tried in 0..TRIES * (self.neurons - self.hot) {
             if tried % TRIES == 0 {
                 done(1);
             }
             let a = random.random_range(self.hot..self.neurons);
             let Some(b) = self.partner(a, random) else { continue };
-            changed.clear();
+            let positions = only_in_one(&self.missed_in[a], &self.missed_in[b]);
             let mut gain = 0i64;
-            for position in only_in_one(&self.missed_in[a], &self.missed_in[b]) {
-                let mut slots = self.misses[position as usize].clone();
-                exchange(&mut slots, a as u16, b as u16);
-                let after = cost.extents(slots.iter().copied());
-                gain += costs[position as usize] as i64 - after as i64;
-                changed.push((position, slots, after));
+            for &position in &positions {
+                let position = position as usize;
+                slots.clone_from(&self.misses[position]);
+                let places = exchange(&mut slots, a as u16, b as u16);
+                let after = cost.changed(&slots, places, &reads[position], costs[position]);
+                gain += costs[position] as i64 - after as i64;
             }
             if gain > 0 {
-                for (position, slots, after) in changed.drain(..) {
-                    self.misses[position as usize] = slots;
-                    costs[position as usize] = after;
+                for &position in &positions {
+                    let position = position as usize;
+                    exchange(&mut self.misses[position], a as u16, b as u16);
+                    costs[position] = cost.reads(&self.misses[position], &mut reads[position]);
                 }
                 self.missed_in.swap(a, b);
                 holds.swap(a, b);
@@ -201,20 +207,20 @@ fn only_in_one(a: &[u32], b: &[u32]) -> Vec<u32> {
     }
 }
 
-/// Puts the one of `a` and `b` that is in `slots` in the other one's place.
-fn exchange(slots: &mut [u16], a: u16, b: u16) {
+/// Puts the one of `a` and `b` that is in `slots` in the other one's place; gives the first and the last place
+/// that changed.
+fn exchange(slots: &mut [u16], a: u16, b: u16) -> (usize, usize) {
     let (from, to) = if slots.binary_search(&a).is_ok() { (a, b) } else { (b, a) };
-    if let Ok(mut at) = slots.binary_search(&from) {
-        slots[at] = to;
-        while at > 0 && slots[at - 1] > slots[at] {
-            slots.swap(at - 1, at);
-            at -= 1;
-        }
-        while at + 1 < slots.len() && slots[at] > slots[at + 1] {
-            slots.swap(at, at + 1);
-            at += 1;
-        }
+    let Ok(at) = slots.binary_search(&from) else { return (0, 0) };
+    let behind = slots.partition_point(|&slot| slot < to);
+    // Those between the two move up by one, or down.
+    let place = if behind > at { behind - 1 } else { behind };
+    match behind > at {
+        true => slots.copy_within(at + 1..behind, at),
+        false => slots.copy_within(behind..at, behind + 1),
     }
+    slots[place] = to;
+    (at.min(place), at.max(place))
 }
 
 #[cfg(test)]
@@ -224,10 +230,12 @@ mod tests {
     #[test]
     fn an_exchange_keeps_the_list_ascending() {
         let mut slots = [2, 5, 9];
-        exchange(&mut slots, 5, 1);
+        assert_eq!(exchange(&mut slots, 5, 1), (0, 1));
         assert_eq!(slots, [1, 2, 9]);
-        exchange(&mut slots, 30, 2);
+        assert_eq!(exchange(&mut slots, 30, 2), (1, 2));
         assert_eq!(slots, [1, 9, 30]);
+        assert_eq!(exchange(&mut slots, 9, 10), (1, 1));
+        assert_eq!(slots, [1, 10, 30]);
         assert_eq!(only_in_one(&[1, 3, 4], &[2, 3, 9]), [1, 2, 4, 9]);
     }
 }

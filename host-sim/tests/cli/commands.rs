@@ -235,10 +235,17 @@ fn what_is_no_image_is_refused() {
     std::fs::write(folder.join("empty"), "").unwrap();
     std::fs::write(folder.join("text"), "Once upon a time there was no image here.\n").unwrap();
     for command in ["run", "inspect"] {
+        for file in ["nosuch", "empty", "text"] {
+            let code = ripple(&folder, &[command, file]).assert().get_output().status.code();
+            assert_eq!(code, Some(3), "{command} {file}");
+        }
         says(&refused(&folder, &[command, "nosuch"]), &["nosuch: no such file"]);
-        says(&refused(&folder, &[command, "empty"]), &["empty: ", "found 0", "ripple pack"]);
-        says(&refused(&folder, &[command, "text"]), &["text: not a Ripple image", "ripple pack"]);
     }
+    says(&refused(&folder, &["inspect", "empty"]), &["empty: ", "found 0", "ripple pack"]);
+    says(&refused(&folder, &["inspect", "text"]), &["text: not a Ripple image", "ripple pack"]);
+    let or_a_model = "expected an image, as `ripple pack` writes it, or a model, found ";
+    says(&refused(&folder, &["run", "empty"]), &["empty: ", or_a_model, "an empty file"]);
+    says(&refused(&folder, &["run", "text"]), &["text: ", or_a_model, "none of the formats"]);
 }
 
 #[test]

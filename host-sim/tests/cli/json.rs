@@ -97,6 +97,8 @@ fn every_command_has_an_example() {
     assert!(names.len() >= 17, "{names:?}");
     for name in names {
         let help = help(&format!("{name} --help"));
+        // What the documentation of the code links to is no link here.
+        assert!(!help.contains("[`") && !help.contains("]("), "{name}: {help}");
         let (_, example) = help.split_once("\n\nOptions:").unwrap();
         assert!(example.contains(&format!("ripple {name} ")), "{name}: {help}");
     }
@@ -124,9 +126,21 @@ fn the_doctor_fails_only_for_a_board_it_was_asked_about() {
     assert!(output.status.success());
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("rustup target add thumbv7m-none-eabi"), "{printed}");
+    for name in ["cc", "python3", "arm-none-eabi-gcc", "boards/x setup"] {
+        assert!(printed.contains(name), "{printed}");
+    }
+    let (_, installs) = printed.split_once("To install what is missing:").unwrap();
+    let mut lines: Vec<&str> = installs.lines().collect();
+    lines.sort_unstable();
+    let all = lines.len();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "each command once: {installs}");
     let output = run("doctor lm3s6965evb", "");
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("lm3s6965evb cannot be built and run here: cargo, thumbv7m"), "{error}");
+    assert!(
+        error.contains("lm3s6965evb cannot be built and run here: cargo, cc, thumbv7m"),
+        "{error}"
+    );
     assert!(!error.contains("probe-rs"), "{error}");
 }
