@@ -213,15 +213,23 @@ struct Judge<'a> {
     cost: &'a ReadCost,
     /// Misses of the token at hand, by slot.
     counts: Vec<u32>,
-    buffer: Vec<u16>,
 }
 
-/// A position that is judged: for each miss its place in the page, and its slot, by slot.
-type Position = Vec<(u16, u16)>;
+/// A position that is judged.
+struct Position {
+    /// For each miss its place in the page, and its slot, by slot.
+    misses: Vec<(u16, u16)>,
+    /// The places, ascending.
+    places: Vec<u16>,
+    /// The time to read all misses where they are in the layer.
+    alone: u64,
+    /// The time to read those that are behind each of the lengths tried, where they are in the layer.
+    behind: [u64; LENGTHS.len()],
+}
 
 impl<'a> Judge<'a> {
     fn new(misses: &'a LayerMisses<'a>, cost: &'a ReadCost) -> Self {
-        Self { misses, cost, counts: vec![0; misses.neurons.len()], buffer: Vec::new() }
+        Self { misses, cost, counts: vec![0; misses.neurons.len()] }
     }
 
     /// The page of a token that was read at `positions`, and what it saves at them.
@@ -251,20 +259,19 @@ impl<'a> Judge<'a> {
                     let own = score(slot, self.counts[usize::from(slot)] - 1);
                     ranked.partition_point(|(score, _)| *score > own) as u16
                 };
-                let mut misses: Position =
-                    self.misses.of(position).map(|slot| (place(slot), slot)).collect();
-                misses.sort_unstable_by_key(|&(_, slot)| slot);
-                misses
+                self.position(self.misses.of(position).map(|slot| (place(slot), slot)).collect())
             })
             .collect();
-        let lengths = || LENGTHS.iter().map(|length| (length * neurons).div_ceil(64));
-        let alone = self.total(&judged, 0, 0);
+        let alone = judged.iter().map(|position| position.alone).sum();
         let mut best = (alone, 0, 0);
-        for length in lengths().skip(1).filter(|length| *length <= ranked.len()) {
-            for ahead in lengths().take_while(|ahead| *ahead <= length) {
+        for length in 1..LENGTHS.len() {
+            if self.length(length) > ranked.len() {
+                continue;
+            }
+            for ahead in 0..=length {
                 let total = self.total(&judged, length, ahead);
                 if total < best.0 {
-                    best = (total, length, ahead);
+                    best = (total, self.length(length), self.length(ahead));
                 }
             }
         }
@@ -274,33 +281,47 @@ impl<'a> Judge<'a> {
         (page, (alone - total) * step as u64)
     }
 
-    /// What the positions would cost with a page of `length` bundles.
-    fn total(&mut self, judged: &[Position], length: usize, ahead: usize) -> u64 {
-        let cost = self.cost;
-        let directory = Page::directory_strides(length as u16, cost.stride()) as usize;
-        let head = cost.sequential(directory + ahead);
-        let mut sum = 0;
-        for misses in judged {
-            let alone = cost.extents(misses.iter().map(|&(_, slot)| slot));
-            if length == 0 || misses.is_empty() || alone <= head {
-                sum += alone;
-                continue;
+    /// Bundles of the length of that number.
+    fn length(&self, number: usize) -> usize {
+        (LENGTHS[number] * self.misses.neurons.len()).div_ceil(64)
+    }
+
+    /// What can be said of a position before any length is tried.
+    fn position(&self, mut misses: Vec<(u16, u16)>) -> Position {
+        misses.sort_unstable_by_key(|&(_, slot)| slot);
+        let mut places: Vec<u16> = misses.iter().map(|&(place, _)| place).collect();
+        places.sort_unstable();
+        let behind = std::array::from_fn(|number| {
+            let least = self.length(number);
+            let left = misses.iter().filter(|&&(place, _)| usize::from(place) >= least);
+            self.cost.extents(left.map(|&(_, slot)| slot))
+        });
+        let alone = self.cost.extents(misses.iter().map(|&(_, slot)| slot));
+        Position { misses, places, alone, behind }
+    }
+
+    /// What the positions would cost with a page of the length of number `length`, of which as many bundles
+    /// as that of number `ahead` are read at once.
+    fn total(&self, judged: &[Position], length: usize, ahead: usize) -> u64 {
+        let (cost, bundles) = (self.cost, self.length(length));
+        let directory = Page::directory_strides(bundles as u16, cost.stride()) as usize;
+        let head = cost.sequential(directory + self.length(ahead));
+        let within = |position: &Position, least: usize| {
+            position.places.partition_point(|&place| usize::from(place) < least)
+        };
+        let each = judged.iter().map(|position| {
+            if position.misses.is_empty() || position.alone <= head {
+                return position.alone;
             }
-            let buffer = &mut self.buffer;
-            let within = |place: u16| usize::from(place) < length;
-            buffer.clear();
-            buffer.extend(
-                misses.iter().map(|m| m.0).filter(|&p| within(p) && usize::from(p) >= ahead),
-            );
-            buffer.sort_unstable();
-            let in_page = cost.extents(buffer.iter().map(|&place| place + directory as u16));
-            let at_slots = |least: usize| {
-                let left = misses.iter().filter(move |m| usize::from(m.0) >= least);
-                cost.extents(left.map(|&(_, slot)| slot))
-            };
             // What is in the page can also be read where it is in the layer.
-            sum += head + at_slots(ahead).min(in_page + at_slots(length));
-        }
-        sum
+            let in_layer = position.behind[ahead];
+            if in_layer <= position.behind[length] {
+                return head + in_layer;
+            }
+            let some = within(position, self.length(ahead))..within(position, bundles);
+            let places = position.places[some].iter().map(|&place| place + directory as u16);
+            head + in_layer.min(cost.extents(places) + position.behind[length])
+        });
+        each.sum()
     }
 }
