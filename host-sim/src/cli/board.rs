@@ -1,6 +1,7 @@
 //! Images for boards, and the boards' main loop on this machine.
 
 use super::source::open_image;
+use crate::cost::Preset;
 use crate::machine::memory::HostMemory;
 use crate::machine::{ImageBytes, Mapped, VirtualClock, card, header};
 use crate::model::Model;
