@@ -90,7 +90,7 @@ fn ours_is_the_recipe_of_every_image() {
     let preset = Preset::by_name("sdio-hs").unwrap();
     let cost = ReadCost::on(preset, 136, 100, None);
     let placer = Placer::new(&profile, 0.1, &cost, u64::MAX);
-    let recipe = |page_blocks| place_for_card(&profile, &cost, 0.1, page_blocks, &|| ()).unwrap();
+    let recipe = |page_blocks| place_for_card(&profile, &cost, 0.1, page_blocks, &|_| ()).unwrap();
     let ours = placer.placement(&Policy::OURS).unwrap();
     assert!(ours.pages().is_some_and(|pages| pages.bundles() > 0));
     assert!(ours == recipe(u64::MAX));
