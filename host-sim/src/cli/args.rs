@@ -2,7 +2,7 @@
 
 use crate::cost::Preset;
 use crate::machine::{Core, Machine, Mapped, calibrated_gap, staging};
-use crate::process::failure::{bad_input, bad_usage};
+use crate::process::failure::{bad_input, bad_usage, check_there};
 use crate::run::generate::{Overflow, Request};
 use anyhow::{Context, Result, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -340,6 +340,7 @@ impl RequestArgs {
             (Some(prompt), _) if prompt != "-" => return Ok(prompt.clone()),
             (None, Some(path)) => {
                 let shown = path.display();
+                check_there(path)?;
                 let read = std::fs::read_to_string(path);
                 read.with_context(|| format!("--file {shown}: cannot be read"))
                     .map_err(bad_input)?

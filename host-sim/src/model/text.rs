@@ -4,7 +4,7 @@
 //! an empty KV cache. Knows nothing of what runs them.
 
 use crate::model::Model;
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, check_there};
 use anyhow::{Context, Result, anyhow, ensure};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
 use std::path::Path;
@@ -37,6 +37,7 @@ pub fn read_tokens(model: &Model, path: &Path) -> Result<Vec<u32>> {
 }
 
 fn read_text(model: &Model, path: &Path) -> Result<Vec<u32>> {
+    check_there(path)?;
     let shown = path.display();
     let bytes = std::fs::read(path).with_context(|| format!("{shown}: the text cannot be read"))?;
     let text = String::from_utf8(bytes)

@@ -4,7 +4,7 @@
 //! by the key `first_layer`.
 
 use super::{LayerPage, Method, Order, Pages, PartialPlacement, Placement, Settings, check_hot};
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, check_there};
 use crate::process::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -60,6 +60,7 @@ impl Placement {
     /// When it is not a whole, consistent placement: says which layer, what was expected and what
     /// was found.
     pub fn read(path: &Path) -> Result<Self> {
+        check_there(path)?;
         let read = || match parse(path)? {
             (all, pages, false) => Ok(Self { all, pages }),
             (part, _, true) => bail!(
@@ -89,6 +90,7 @@ impl PartialPlacement {
     /// # Errors
     /// As [`Placement::read`].
     pub fn read(path: &Path) -> Result<Self> {
+        check_there(path)?;
         let read = || match parse(path)? {
             (part, _, true) => Ok(part),
             (_, _, false) => bail!(

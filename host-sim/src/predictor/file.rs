@@ -7,6 +7,7 @@ use super::signs::Thresholds;
 use super::{Goal, Trained};
 use crate::model::{Matrix, Model};
 use crate::predictor::PredictorChoice;
+use crate::process::failure::check_there;
 use crate::process::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -73,6 +74,7 @@ impl Trained {
     /// When it is not a whole, consistent predictor of a model of this shape: says what was expected
     /// and what was found.
     pub fn read(path: &Path, model: &Model) -> Result<Self> {
+        check_there(path)?;
         let read = || {
             let bytes = std::fs::read(path).context("it cannot be read")?;
             let file: Unchecked =

@@ -2,6 +2,8 @@
 //!
 //! In: an error. Out: the exit code. Knows nothing of what was tried.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What the exit codes mean, for `--help`.
@@ -30,6 +32,19 @@ pub fn bad_input(error: anyhow::Error) -> anyhow::Error {
     if error.is::<BadInput>() { error } else { BadInput(error).into() }
 }
 
+/// Refuses a path at which there is nothing.
+///
+/// # Errors
+/// When there is nothing.
+pub fn check_there(path: &Path) -> anyhow::Result<()> {
+    match std::fs::metadata(path).map_err(|error| error.kind()) {
+        Err(ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(bad_input(anyhow::anyhow!("{}: no such file", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A value on the command line that is wrong: it says what its cause says.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -43,7 +58,8 @@ pub fn bad_usage(error: anyhow::Error) -> anyhow::Error {
 /// As [`anyhow::ensure`], of what stands on the command line.
 macro_rules! ensure_usage {
     ($holds:expr, $($words:tt)*) => {
-        if !$holds {
+        let holds: bool = $holds;
+        if !holds {
             return Err($crate::process::failure::bad_usage(anyhow::anyhow!($($words)*)));
         }
     };

@@ -11,7 +11,7 @@
 
 mod header;
 
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, check_there};
 use crate::process::output::write_whole;
 use anyhow::{Context, Result, ensure};
 use header::{check_header, explain, read_ids};
@@ -80,6 +80,7 @@ impl Trace {
     /// When the file is not a whole, consistent trace: says what was expected, what was found and
     /// what to do.
     pub fn read(path: &Path) -> Result<Self> {
+        check_there(path)?;
         let trace = Self::map(path);
         let trace = trace.with_context(|| format!("{}: not an activation trace", path.display()));
         trace.map_err(bad_input)

@@ -376,7 +376,7 @@ fn bad_traces_and_placements_are_refused_and_outputs_survive() {
         refused(&folder, &["pack", "story.model", "--placement", placement, "-o", "good.image"])
     };
     says(&pack("cut.trace"), &["cut.trace: not a placement"]);
-    says(&pack("nosuch"), &["nosuch: not a placement", "cannot be read"]);
+    says(&pack("nosuch"), &["nosuch: no such file"]);
     let wrong = ["pack", &novel, "--placement", "good.placement", "-o", "good.image"];
     says(
         &refused(&folder, &wrong),
@@ -421,7 +421,7 @@ fn bad_texts_are_refused() {
     let trace = |text| refused(&folder, &["trace", &model, "--text", text, "-o", "good.trace"]);
     says(&trace("empty.txt"), &["empty.txt: the text is empty"]);
     says(&trace("latin1.txt"), &["latin1.txt: expected a text in UTF-8", "index 3"]);
-    says(&trace("nosuch.txt"), &["nosuch.txt: the text cannot be read"]);
+    says(&trace("nosuch.txt"), &["nosuch.txt: no such file"]);
     let error = refused(&folder, &["perplexity", &model, "--text", "short.txt"]);
     says(&error, &["short.txt: expected at least one full context of 256 tokens, found"]);
 }

@@ -48,7 +48,7 @@ fn parts_are_joined_to_the_same_file() {
         (&["--merge", "part-0", "part-0"], "part-0: expected layers from 3 on after part-0"),
         (&["--merge", "part-0", "hotter"], "hotter: expected hot prefixes ["),
         (&["--merge", "part-0", "whole"], "whole: not a part of a placement"),
-        (&["--merge", "part-0", "nosuch"], "nosuch: not a part of a placement: the file cannot"),
+        (&["--merge", "part-0", "nosuch"], "nosuch: no such file"),
         (&["--merge", "part-0", "--hot", "0.2"], "cannot be used with"),
         (&["m.trace", "--merge", "part-0"], "cannot be used with"),
         (&["m.trace", "--layers", "2..5"], "--layers 2..5: expected at most 0..4"),

@@ -231,7 +231,7 @@ fn a_prompt_comes_from_the_command_a_file_or_standard_input() {
         assert_eq!(sent(args, input), text, "{args:?}");
     }
     for (args, words) in [
-        (&["story-nano", "-f", "nosuch"][..], "--file nosuch: cannot be read"),
+        (&["story-nano", "-f", "nosuch"][..], "nosuch: no such file"),
         (&["story-nano", "-f", "prompt", "-p", "x"], "cannot be used with"),
         (&["story-nano", "-i", "-p", "-"], "--prompt -: it takes all of standard input"),
     ] {
