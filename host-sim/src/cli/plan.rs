@@ -29,7 +29,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   ripple plan story-nano                                  which boards it fits on
-  ripple plan my.gguf --board pico2                       RAM and flash there, by region
+  ripple plan my.gguf --activation silu --board pico2     RAM and flash there, by region
   ripple plan my.image --board pico2 --simulate           and bytes and seconds a token";
 
 /// Show what a model needs of boards: RAM and flash, and with --simulate bytes and seconds a token.
