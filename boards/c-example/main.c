@@ -62,12 +62,12 @@ int main(void) {
     RippleInfo info;
     must("info", ripple_info(&decoder, &info));
 
-    uint32_t tokens[ROOM] = {info.bos};
+    uint32_t tokens[ROOM];
     size_t count;
-    must("encode", ripple_encode(&decoder, (const uint8_t *)prompt, sizeof prompt - 1, false,
-                                 tokens + 1, ROOM - 1, &count));
+    must("encode", ripple_encode(&decoder, (const uint8_t *)prompt, sizeof prompt - 1,
+                                 RIPPLE_ENCODE_BEGIN, tokens, ROOM, &count));
     float *logits;
-    must("prefill", ripple_prefill(&decoder, tokens, count + 1, &logits));
+    must("prefill", ripple_prefill(&decoder, tokens, count, &logits));
     uint32_t story[TOKENS];
     int length = 0;
     while (length < TOKENS) {
@@ -78,7 +78,9 @@ int main(void) {
         console_text(" ");
         console_hex(crc32(logits, info.vocab * sizeof *logits));
         console_text("\r\n");
-        if (token == info.eos) break;
+        bool ends;
+        must("ends", ripple_ends(&decoder, token, &ends));
+        if (ends) break;
         if (length < TOKENS) must("step", ripple_step(&decoder, token, &logits));
     }
     // A text that is shown as it comes does this in the loop above.

@@ -59,14 +59,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let card = Stream::new(FromStd::new(File::open(&image)?));
     let mut decoder = Decoder::open(card, &front, memory, &options, ())?;
     let tokenizer = Tokenizer::parse(decoder.image().tokenizer().ok_or("no tokenizer")?)?;
-    let config = decoder.header().geometry.config;
-    let mut ids = vec![config.bos; prompt.len() + 1];
-    let count = tokenizer.encode(&prompt, EncodeOptions::default(), &mut ids[1..])?;
+    let mut ids = vec![0; prompt.len() + 2];
+    let count = tokenizer.encode(&prompt, EncodeOptions::TEXT, &mut ids)?;
 
     let mut out = std::io::stdout();
     out.write_all(prompt.as_bytes())?;
-    let mut text = TextStream::new(tokenizer, config.eos);
-    let mut token = likeliest(decoder.prefill(&ids[..=count])?);
+    let mut text = TextStream::new(tokenizer);
+    let mut token = likeliest(decoder.prefill(&ids[..count])?);
     while text.push(token, |piece| print!("{piece}")).is_none()
         && decoder.position() < decoder.context()
     {

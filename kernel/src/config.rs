@@ -215,10 +215,6 @@ pub struct ModelConfig {
     /// A neuron is active when its first-layer output is above this; 0 for ReLU, more for FATReLU.
     /// Without meaning for other activations: each layer has its own, in its record of vectors.
     pub threshold: f32,
-    /// Token that begins a text.
-    pub bos: u32,
-    /// Token that ends a text.
-    pub eos: u32,
 }
 
 /// A model shape that cannot be run: which field, what it holds, what it must be.
@@ -328,12 +324,6 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return err("kv_heads", self.kv_heads, "a divisor of heads");
         }
-        if self.bos >= self.vocab {
-            return err("bos", self.bos, "less than vocab");
-        }
-        if self.eos >= self.vocab {
-            return err("eos", self.eos, "less than vocab");
-        }
         if self.activation.lossy() && !matches!(self.ffn, Ffn::Gated) {
             return err("activation", self.activation as u32, "ReLU where neurons are plain");
         }
@@ -372,8 +362,6 @@ mod tests {
             ffn_bias: false,
             tied_head: true,
             threshold: 0.0,
-            bos: 0,
-            eos: 1,
         }
     }
 

@@ -47,12 +47,11 @@
 //!
 //!     let mut decoder = Decoder::open(device, front, memory, &options, ())?;
 //!     let tokenizer = Tokenizer::parse(decoder.image().tokenizer().ok_or("map more")?)?;
-//!     let config = decoder.header().geometry.config;
-//!     let mut ids = vec![config.bos; prompt.len() + 1];
-//!     let count = tokenizer.encode(prompt, EncodeOptions::default(), &mut ids[1..])?;
+//!     let mut ids = vec![0; prompt.len() + 2];
+//!     let count = tokenizer.encode(prompt, EncodeOptions::TEXT, &mut ids)?;
 //!
-//!     let (mut text, mut stream) = (String::new(), TextStream::new(tokenizer, config.eos));
-//!     let mut next = likeliest(decoder.prefill(&ids[..=count])?);
+//!     let (mut text, mut stream) = (String::new(), TextStream::new(tokenizer));
+//!     let mut next = likeliest(decoder.prefill(&ids[..count])?);
 //!     for _ in 0..100 {
 //!         let end = stream.push(next, |piece| text.push_str(piece));
 //!         if end.is_some() || decoder.position() == decoder.context() {
@@ -155,7 +154,8 @@
 //! | `low-rank` | yes | Low-rank predictors. |
 //! | `gated` | yes | Gates that are SiLU or GELU, cut at a threshold of each layer. |
 //! | `scores` | yes | SentencePiece vocabularies: pieces are merged from characters. |
-//! | `digits` | yes | Tokenizers that cut numbers into digits before they merge. |
+//! | `words` | yes | Words that are not GPT-2's: digits apart, Llama 3's, Qwen 2's; words that are never merged; normal forms. |
+//! | `long-words` | yes | Words of any length are merged in nearly linear time, in memory that is lent. |
 //! | `defmt` | no | `defmt::Format` on every public error, configuration and report. |
 //!
 //! Leaving a default one out makes the code smaller, and images that need it are refused by name.

@@ -33,7 +33,7 @@ pub use memory::{Desk, desk_bytes};
 pub use recover::{Failed, Identity, Look, POLL, Recovery, Then};
 pub use session::{Port, run};
 pub use storage::{Fat, Made, MountError, Mounted, Partition, Raw, Served, Spilling, Storage};
-pub use story::prompt_tokens;
+pub use story::{NOT_A_PROMPT, prompt_tokens};
 
 /// For the macros of this crate.
 #[doc(hidden)]

@@ -25,7 +25,7 @@ pub(crate) struct Story<'s, 'm, D: BlockDevice, P> {
     pub make_room: fn(&mut Served<'_, D, P>) -> Made<D>,
 }
 
-/// Tells `story`. `ids`: room for its tokens, one more than `text` has bytes.
+/// Tells `story`. `ids`: room for its tokens.
 ///
 /// # Errors
 /// When the text could not be finished; why has been said.
@@ -37,9 +37,8 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
     ids: &mut [u32],
 ) -> Result<(), Failed> {
     let Story { tokenizer, text, settings, make_room } = story;
-    let config = decoder.header().geometry.config;
-    let Some(prompt) = prompt_tokens(tokenizer, text, config.bos, ids) else {
-        out.say(Event::Note("the prompt is too long"));
+    let Some(prompt) = prompt_tokens(tokenizer, text, ids) else {
+        out.say(Event::Note(NOT_A_PROMPT));
         return Err(Failed::Stop);
     };
     if prompt.len() > decoder.context() as usize {
@@ -70,7 +69,7 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
     let Some(mut next) = next else { return Err(Failed::Stop) };
     let (prompted, before) = (out.now(), decoder.device_mut().traffic());
 
-    let (mut stream, mut tokens) = (TextStream::new(*tokenizer, config.eos), 0);
+    let (mut stream, mut tokens) = (TextStream::new(*tokenizer), 0);
     if text.is_empty() {
         stream = stream.from_start();
     }
@@ -115,18 +114,20 @@ pub(crate) fn tell<D: BlockDevice, P: Probe>(
     Ok(())
 }
 
-/// The tokens of a prompt: `bos`, the beginning of text, then those of `text`. `ids`: room for them,
-/// one more than `text` has bytes; nothing if there is less.
+/// Why there are no [`prompt_tokens`].
+pub const NOT_A_PROMPT: &str = "the prompt is too long, or of no tokens";
+
+/// The tokens of a prompt, which a console sends in the normal form that most texts have. `ids`: room for
+/// them, two more than `text` has bytes at most; nothing if there is less than they need, or no token to
+/// begin with.
 pub fn prompt_tokens<'i>(
     tokenizer: &Tokenizer<'_>,
     text: &str,
-    bos: u32,
     ids: &'i mut [u32],
 ) -> Option<&'i [u32]> {
-    let (first, rest) = ids.split_first_mut()?;
-    *first = bos;
-    let count = tokenizer.encode(text, EncodeOptions::default(), rest).ok()?;
-    ids.get(..=count)
+    let options = EncodeOptions { in_form: true, ..EncodeOptions::TEXT };
+    let count = tokenizer.encode(text, options, ids).ok()?;
+    ids.get(..count).filter(|ids| !ids.is_empty())
 }
 
 /// A token that was chosen.

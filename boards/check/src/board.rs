@@ -29,7 +29,7 @@ pub fn run() -> Option<()> {
     let mut sampler = Sampler::new(SamplerOptions::GREEDY, &mut []).ok()?;
     let tokens = words();
     let count =
-        tokenizer.encode(io::text(), EncodeOptions { parse_special: false }, tokens).ok()?;
+        tokenizer.encode(io::text(), EncodeOptions::TEXT, tokens).ok()?;
     let mut token = sampler.sample(decoder.prefill(tokens.get(..count)?).ok()?);
     let mut text = Utf8Decoder::new();
     loop {

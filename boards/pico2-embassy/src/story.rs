@@ -6,7 +6,7 @@
 use crate::console::Console;
 use embassy_futures::yield_now;
 use embassy_time::{Duration, Timer};
-use ripple_app::{Event, Failed, Identity, Look, POLL, Recovery, Then, prompt_tokens};
+use ripple_app::{Event, Failed, Identity, Look, NOT_A_PROMPT, POLL, Recovery, Then, prompt_tokens};
 use ripple_hal::{BlockDevice, Clock};
 use ripple_kernel::text::TextStream;
 use ripple_kernel::text::sample::likeliest;
@@ -27,9 +27,8 @@ pub async fn tell<D: BlockDevice>(
     console: &mut Console,
     clock: &impl Clock,
 ) -> Result<(), Failed> {
-    let config = decoder.header().geometry.config;
-    let Some(fed) = prompt_tokens(tokenizer, prompt, config.bos, ids) else {
-        console.say(Event::Note("the prompt is too long")).await;
+    let Some(fed) = prompt_tokens(tokenizer, prompt, ids) else {
+        console.say(Event::Note(NOT_A_PROMPT)).await;
         return Err(Failed::Stop);
     };
     let started = clock.now();
@@ -43,7 +42,7 @@ pub async fn tell<D: BlockDevice>(
         next = pass(decoder, identity, console, chunk, wanted).await?;
     }
     let prompted = clock.now();
-    let (mut stream, mut tokens) = (TextStream::new(*tokenizer, config.eos), 0);
+    let (mut stream, mut tokens) = (TextStream::new(*tokenizer), 0);
     if prompt.is_empty() {
         stream = stream.from_start();
     }

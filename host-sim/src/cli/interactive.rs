@@ -181,16 +181,15 @@ impl Conversation<'_> {
 
     fn answer(&mut self, line: &str, reply: &mut String) -> Result<End> {
         let mut request = Request { chat: self.chat.is_some(), ..self.request.clone() };
-        let bos = self.decoder.header().geometry.config.bos;
         if let Some(chat) = &mut self.chat {
             request.prompt = chat.ask(line)?;
-            let all = request.prompt_tokens(&self.tokenizer, bos)?;
+            let all = request.prompt_tokens(&self.tokenizer)?;
             let same = all.iter().zip(&self.text).take_while(|(a, b)| a == b).count();
             self.decoder.rewind(same as u32);
             self.text = all;
         } else if self.text.is_empty() {
             request.prompt = line.to_owned();
-            self.text = request.prompt_tokens(&self.tokenizer, bos)?;
+            self.text = request.prompt_tokens(&self.tokenizer)?;
         } else if !line.is_empty() {
             request.prompt = format!("\n{line}");
             self.text.extend(request.more_tokens(&self.tokenizer)?);

@@ -131,10 +131,11 @@ impl Run {
     fn chat(&self, header: &Header, image: &[u8]) -> Result<Option<Chat>> {
         let Some(path) = &self.template else { return Ok(None) };
         let tokenizer = tokenizer(header, image)?;
-        let config = &header.geometry.config;
-        let text =
-            |token| String::from_utf8_lossy(tokenizer.bytes(token).unwrap_or(&[])).into_owned();
-        let (bos, eos) = (text(config.bos), text(config.eos));
+        let text = |token: Option<u32>| {
+            let bytes = token.and_then(|token| tokenizer.bytes(token)).unwrap_or(&[]);
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let (bos, eos) = (text(tokenizer.bos()), text(tokenizer.eos()));
         Ok(Some(Chat::new(read_template(path)?, self.system.as_deref(), bos, eos)))
     }
 

@@ -114,14 +114,6 @@ impl Fields {
         self.whole(field)?.ok_or_else(|| self.missing(field, "a whole number"))
     }
 
-    /// A token; of several, the first.
-    fn token(&self, field: &str) -> Result<u32> {
-        let first = self.get(field).map(|value| value.get(0).unwrap_or(value));
-        let value = first.ok_or_else(|| self.missing(field, "the id of a token"))?;
-        let token = value.as_u64().and_then(|number| u32::try_from(number).ok());
-        token.ok_or_else(|| self.wrong(field, value, "the id of a token"))
-    }
-
     fn number(&self, field: &str, default: f32) -> Result<f32> {
         let Some(value) = self.get(field) else { return Ok(default) };
         let number = value.as_f64().map(|number| number as f32).filter(|n| n.is_finite());
@@ -216,8 +208,6 @@ impl Fields {
             ffn_bias: false,
             tied_head: self.flag("tie_word_embeddings", false)?,
             threshold,
-            bos: self.token("bos_token_id")?,
-            eos: self.token("eos_token_id")?,
         };
         Ok(Parsed {
             family: Family::Llama,
@@ -266,8 +256,6 @@ impl Fields {
             ffn_bias: bias,
             tied_head: self.flag("tie_word_embeddings", true)?,
             threshold,
-            bos: self.token("bos_token_id")?,
-            eos: self.token("eos_token_id")?,
         };
         let positions = config.context;
         Ok(Parsed { family: Family::Opt, config, rope_theta: 10000.0, positions })
@@ -352,8 +340,6 @@ impl Fields {
             "context" => "max_position_embeddings",
             "norm_eps" => "rms_norm_eps",
             "threshold" => "hidden_act_param",
-            "bos" => "bos_token_id",
-            "eos" => "eos_token_id",
             other => other,
         };
         super::check(&mut parsed.config, options, name)

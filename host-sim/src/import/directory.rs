@@ -23,7 +23,7 @@ pub(super) fn import(directory: &Path, options: &Options<'_>) -> Result<Model> {
         config::read(&directory.join("config.json"), options)?;
     check_keys(&directory.join(GENERATION.name), &GENERATION, options)?;
     let checkpoint = Checkpoint::open_directory(directory)?;
-    let tokenizer = read_tokenizer(&directory.join("tokenizer.json"), &config)?;
+    let tokenizer = read_tokenizer(directory, &config, options)?;
     let names = Names { family, prefix: prefix(family, &checkpoint)? };
     let mut used = BTreeSet::new();
     let weights = model::build(&config, &mut |name, shape| {
@@ -87,14 +87,18 @@ fn chat_template(directory: &Path) -> Result<Option<String>> {
 }
 
 /// A smaller vocabulary than the embedding table is common: tables are padded.
-fn read_tokenizer(path: &Path, config: &ModelConfig) -> Result<TokenizerSpec> {
-    let tokenizer = tokenizer::read(path)?;
+fn read_tokenizer(
+    directory: &Path,
+    config: &ModelConfig,
+    options: &Options<'_>,
+) -> Result<TokenizerSpec> {
+    let tokenizer = tokenizer::read_directory(directory, options.allowed)?;
     let tokens = tokenizer.len();
     if tokens > config.vocab as usize {
         bail!(
             "{}: {tokens} tokens, but `vocab_size` in config.json is {}; the tokenizer is of \
              another model, or the embedding table was not resized after tokens were added",
-            path.display(),
+            directory.join("tokenizer.json").display(),
             config.vocab
         );
     }

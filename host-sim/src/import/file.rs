@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Rises with every change of the format.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The one metadata key: with several, their order in the file would change from run to run.
 const KEY: &str = "ripple";
 
@@ -92,8 +92,6 @@ struct ConfigForm {
     ffn_bias: bool,
     tied_head: bool,
     threshold: f32,
-    bos: u32,
-    eos: u32,
 }
 
 #[derive(Serialize, Deserialize)]

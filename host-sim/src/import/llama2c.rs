@@ -13,6 +13,7 @@ use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail, ensure};
 use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::text::tokenizer::Prefix;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -144,8 +145,6 @@ impl Header {
             ffn_bias: false,
             tied_head,
             threshold: 0.0,
-            bos: BEGIN,
-            eos: BEGIN,
         };
         Ok(Self { config, start, version })
     }
@@ -255,5 +254,9 @@ fn read_tokenizer(path: &Path, vocab: u32) -> Result<TokenizerSpec> {
          another model",
         rest.len()
     );
-    sentencepiece::spec(&pieces, true).with_context(|| shown.to_string())
+    let named = || shown.to_string();
+    let mut spec = sentencepiece::spec(&pieces, Prefix::Always).with_context(named)?;
+    (spec.bos, spec.adds_bos, spec.eos) = (Some(BEGIN), true, vec![BEGIN]);
+    spec.pack().with_context(named)?;
+    Ok(spec)
 }

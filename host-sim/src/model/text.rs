@@ -1,15 +1,50 @@
-//! Texts as windows of tokens, the way traces and perplexities are taken.
+//! Texts as tokens, and as windows of tokens, the way traces and perplexities are taken.
 //!
-//! In: a text and a model's tokenizer. Out: windows of at most the model's context, each run from
+//! In: a text and a tokenizer. Out: ids; windows of at most the model's context, each run from
 //! an empty KV cache. Knows nothing of what runs them.
 
 use crate::model::Model;
 use crate::process::failure::{bad_input, check_there};
 use anyhow::{Context, Result, anyhow, ensure};
-use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Form, Tokenizer};
+use std::borrow::Cow;
 use std::path::Path;
+use unicode_normalization::UnicodeNormalization;
 
-/// The tokens of `text`, after the token that begins a text; documents end with the model's
+/// The tokens of `text`, which is brought into the form that the tokenizer needs, in a time that is nearly
+/// linear in its length.
+///
+/// # Errors
+/// When the text is too long for memory.
+pub fn encode(tokenizer: &Tokenizer<'_>, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
+    let text = in_form(tokenizer, text, options);
+    let options = EncodeOptions { in_form: true, ..options };
+    // Ids are at most as many as bytes, but for what is put in front; four more each to merge in.
+    let mut ids = vec![0; 5 * text.len() + 2];
+    let count = tokenizer
+        .encode(&text, options, &mut ids)
+        .map_err(|error| anyhow!("the text cannot be encoded: {error}"))?;
+    Ok(ids[..count].to_vec())
+}
+
+/// `text` in the form that `tokenizer` needs, but for added tokens, which are looked for before.
+fn in_form<'t>(tokenizer: &Tokenizer<'_>, text: &'t str, options: EncodeOptions) -> Cow<'t, str> {
+    let Some(form) = tokenizer.form() else { return Cow::Borrowed(text) };
+    let push = |out: &mut String, text: &str| match form {
+        Form::Nfc => out.extend(text.nfc()),
+        Form::Nfkc => out.extend(text.nfkc()),
+    };
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(added) = tokenizer.first_added(rest, options) {
+        push(&mut out, &rest[..added.start]);
+        out.push_str(&rest[added.clone()]);
+        rest = &rest[added.end..];
+    }
+    push(&mut out, rest);
+    Cow::Owned(out)
+}
+
+/// The tokens of `text`, behind the token that begins a text if there is one; documents end with the model's
 /// end-of-text token where the text says so.
 ///
 /// # Errors
@@ -17,15 +52,7 @@ use std::path::Path;
 pub fn tokens(model: &Model, text: &str) -> Result<Vec<u32>> {
     let section = model.tokenizer.pack()?;
     let tokenizer = Tokenizer::parse(&section).map_err(|e| anyhow!("tokenizer: {e}"))?;
-    // Ids are at most as many as bytes, but for a space in front of what follows a special token.
-    let mut out = vec![0; 2 * text.len() + 2];
-    out[0] = model.config.bos;
-    let options = EncodeOptions { parse_special: true };
-    let count = tokenizer
-        .encode(text, options, &mut out[1..])
-        .map_err(|e| anyhow!("the text cannot be encoded: {e}"))?;
-    out.truncate(1 + count);
-    Ok(out)
+    encode(&tokenizer, text, EncodeOptions { parse_special: true, ..EncodeOptions::TEXT })
 }
 
 /// Reads a text file and encodes it.
@@ -43,7 +70,9 @@ fn read_text(model: &Model, path: &Path) -> Result<Vec<u32>> {
     let text = String::from_utf8(bytes)
         .with_context(|| format!("{shown}: expected a text in UTF-8; convert it"))?;
     ensure!(!text.trim().is_empty(), "{shown}: the text is empty; expected some to read");
-    tokens(model, &text).with_context(|| path.display().to_string())
+    let tokens = tokens(model, &text).with_context(|| path.display().to_string())?;
+    ensure!(!tokens.is_empty(), "{shown}: no character of the text has a token in this model");
+    Ok(tokens)
 }
 
 /// Cuts tokens into windows of `context`, the last one maybe shorter.

@@ -4,6 +4,7 @@
 //! The prompt is fed in chunks; greedy decoding may draft what comes next. A text can be gone on with.
 
 use crate::machine::damaged;
+use crate::model::text::encode;
 use crate::process::interrupt;
 use anyhow::{Result, anyhow, ensure};
 use ripple_hal::WriteDevice;
@@ -65,12 +66,20 @@ impl Request {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn prompt_tokens(&self, tokenizer: &Tokenizer<'_>, bos: u32) -> Result<Vec<u32>> {
-        let mut tokens = self.more_tokens(tokenizer)?;
-        if !self.chat {
-            tokens.insert(0, bos);
-        }
-        ensure!(!tokens.is_empty(), "the chat template renders to nothing");
+    pub fn prompt_tokens(&self, tokenizer: &Tokenizer<'_>) -> Result<Vec<u32>> {
+        // A chat template brings the token that begins a text.
+        let options =
+            EncodeOptions { parse_special: self.chat, begin: !self.chat, ..Default::default() };
+        let tokens = encode(tokenizer, &self.prompt, options)?;
+        ensure!(
+            !tokens.is_empty(),
+            "{}",
+            match self.chat {
+                true => "the chat template renders to nothing",
+                false =>
+                    "the prompt has no tokens, and this model puts none in front of a text; expected a prompt",
+            }
+        );
         Ok(tokens)
     }
 
@@ -79,14 +88,9 @@ impl Request {
     /// # Errors
     /// When it cannot be encoded.
     pub fn more_tokens(&self, tokenizer: &Tokenizer<'_>) -> Result<Vec<u32>> {
-        // A space may come in front of the text, and of what follows each special token.
-        let mut tokens = vec![0; 2 * self.prompt.len() + 1];
-        let options = EncodeOptions { parse_special: self.chat };
-        let count = tokenizer
-            .encode(&self.prompt, options, &mut tokens)
-            .map_err(|e| anyhow!("the prompt cannot be encoded: {e}"))?;
-        tokens.truncate(count);
-        Ok(tokens)
+        let options =
+            EncodeOptions { parse_special: self.chat, continues: true, ..Default::default() };
+        encode(tokenizer, &self.prompt, options)
     }
 }
 
@@ -148,7 +152,7 @@ pub fn generate<D: WriteDevice, P: Probe>(
     piece: impl FnMut(&str),
     prompt_progress: impl FnMut(&mut Decoder<'_, D, P>, usize, usize),
 ) -> Result<Generated> {
-    let mut text = request.prompt_tokens(tokenizer, decoder.header().geometry.config.bos)?;
+    let mut text = request.prompt_tokens(tokenizer)?;
     go_on(decoder, tokenizer, &mut text, request, piece, prompt_progress)
 }
 
@@ -176,10 +180,13 @@ pub fn go_on<D: WriteDevice, P: Probe>(
         .map_err(|e| anyhow!("{}: expected {}, found {}", e.field, e.expected, e.found))?;
     text.iter().for_each(|&token| sampler.accept(token));
     let prompt = text.get(decoder.position() as usize..).unwrap_or(&[]).to_vec();
-    let banned = request.ignore_eos.then_some(config.eos as usize);
+    let ends = (0..tokenizer.tokens()).filter(|&id| request.ignore_eos && tokenizer.ends(id));
+    let banned: Vec<usize> = ends.map(|id| id as usize).collect();
     let choose = |sampler: &mut Sampler<'_>, logits: &mut [f32]| {
-        if let Some(logit) = banned.and_then(|eos| logits.get_mut(eos)) {
-            *logit = f32::NEG_INFINITY;
+        for &id in &banned {
+            if let Some(logit) = logits.get_mut(id) {
+                *logit = f32::NEG_INFINITY;
+            }
         }
         sampler.sample(logits)
     };
@@ -201,8 +208,8 @@ pub fn go_on<D: WriteDevice, P: Probe>(
     let mut history = vec![0; config.context as usize + most as usize + 1];
     let mut speculation = Speculation::new(&mut history, most);
     text.iter().chain(&new).for_each(|&token| speculation.accept(token));
-    let mut stream = TextStream::new(*tokenizer, config.eos);
-    if text.len() == 1 && prompt.len() == 1 {
+    let mut stream = TextStream::new(*tokenizer);
+    if text.len() == 1 && prompt.len() == 1 && tokenizer.begin() == Some(text[0]) {
         stream = stream.from_start();
     }
     let mut stream = stream.with_stops(&request.stop);
@@ -234,7 +241,7 @@ pub fn go_on<D: WriteDevice, P: Probe>(
             break;
         }
         let at = decoder.position();
-        let last = text.last().copied().unwrap_or(config.bos);
+        let last = text.last().copied().unwrap_or(0);
         let wanted = request.tokens - out.tokens.len() as u32;
         let step = match most {
             0 => decoder.step(last).map(|logits| vec![choose(&mut sampler, logits)]),

@@ -308,7 +308,7 @@ fn an_error_in_the_middle_of_a_text_starts_a_line() {
 fn a_newer_version_is_refused() {
     let folder = image("version", |bytes| bytes[8] = 99);
     let error = refused(&folder, &["run", "story.image"]);
-    says(&error, &["story.image: image format version 99, expected 4", "pack the model again"]);
+    says(&error, &["story.image: image format version 99, expected 5", "pack the model again"]);
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn bad_checkpoints_are_refused() {
 
     let folder = checkpoint("no-tokenizer");
     std::fs::remove_file(folder.join("model/tokenizer.json")).unwrap();
-    says(&refused(&folder, &import), &["model/tokenizer.json: cannot be read"]);
+    says(&refused(&folder, &import), &["model/tokenizer.json: not found, nor vocab.json"]);
 }
 
 #[test]

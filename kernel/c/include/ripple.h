@@ -31,6 +31,19 @@
 // Words of a decoder, as large as pointers.
 #define RIPPLE_DECODER_WORDS 256
 
+// For `ripple_encode`: `<|endoftext|>` spelled out in the text is the special token (a trusted template),
+// not its letters (what a user typed).
+#define RIPPLE_ENCODE_SPECIAL 1
+
+// For `ripple_encode`: the token that begins a text is put in front, where the model has its texts begin so.
+#define RIPPLE_ENCODE_BEGIN 2
+
+// For `ripple_encode`: the text goes on with one that was encoded before; no space is put in front.
+#define RIPPLE_ENCODE_CONTINUES 4
+
+// For `ripple_encode`: the text is in the normal form of Unicode that the model needs.
+#define RIPPLE_ENCODE_IN_FORM 8
+
 // Words of a sampler, of 64 bits.
 #define RIPPLE_SAMPLER_WORDS 12
 
@@ -98,6 +111,8 @@ enum RippleStatus
   RIPPLE_STATUS_OUTPUT_FULL,
   // The text is not UTF-8.
   RIPPLE_STATUS_NOT_UTF8,
+  // The text may be written otherwise in the normal form that the model needs.
+  RIPPLE_STATUS_NOT_IN_FORM,
   // No text has begun.
   RIPPLE_STATUS_NO_TEXT,
   // An error that this header has no number for.
@@ -231,10 +246,6 @@ typedef struct {
   uint32_t batch;
   // Transformer layers.
   uint32_t layers;
-  // Token that begins a text.
-  uint32_t bos;
-  // Token that ends a text.
-  uint32_t eos;
   // Blocks of the image.
   uint32_t blocks;
 } RippleInfo;
@@ -390,18 +401,17 @@ RippleStatus ripple_rewind(RippleDecoder *decoder, uint32_t position);
 RippleStatus ripple_set_collapse_gap(RippleDecoder *decoder, uint32_t blocks);
 
 // Writes the tokens of `bytes` bytes of UTF-8 at `text` to the front of `ids`, and says in `count` how
-// many there are; never more than bytes. The token that begins a text is not among them.
+// many there are; never more than bytes but for the token that begins a text and the spaces that some
+// tokenizers put in front. `how`: the sum of what is wanted of `RIPPLE_ENCODE_...`.
 //
-// `special`: whether `<|endoftext|>` spelled out in the text is the special token (a trusted
-// template) or its letters (what a user typed). Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`,
-// `_OUTPUT_FULL`, `_NOT_UTF8`.
+// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_OUTPUT_FULL`, `_NOT_UTF8`, `_NOT_IN_FORM`.
 //
 // # Safety
 // Pointers are null or good for what they are called.
 RippleStatus ripple_encode(RippleDecoder *decoder,
                            const uint8_t *text,
                            size_t bytes,
-                           bool special,
+                           uint32_t how,
                            uint32_t *ids,
                            size_t room,
                            size_t *count);
@@ -416,7 +426,13 @@ RippleStatus ripple_token_bytes(RippleDecoder *decoder,
                                 const uint8_t **bytes,
                                 size_t *count);
 
-// Begins a text of generated tokens, which ends at the token that ends a text or at one of `count`
+// Says in `ends` whether a text ends with `token`. Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`.
+//
+// # Safety
+// Pointers are null or good for what they are called.
+RippleStatus ripple_ends(RippleDecoder *decoder, uint32_t token, bool *ends);
+
+// Begins a text of generated tokens, which ends at a token that ends a text or at one of `count`
 // strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space
 // that some tokenizers put in front of every text is then left out.
 //

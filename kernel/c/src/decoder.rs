@@ -36,10 +36,6 @@ pub struct RippleInfo {
     pub batch: u32,
     /// Transformer layers.
     pub layers: u32,
-    /// Token that begins a text.
-    pub bos: u32,
-    /// Token that ends a text.
-    pub eos: u32,
     /// Blocks of the image.
     pub blocks: u32,
 }
@@ -153,8 +149,6 @@ pub unsafe extern "C" fn ripple_info(
                 context: decoder.context(),
                 batch: decoder.batch(),
                 layers: config.layers,
-                bos: config.bos,
-                eos: config.eos,
                 blocks: header.blocks.0,
             };
             write(info, found)

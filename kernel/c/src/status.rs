@@ -67,6 +67,8 @@ pub enum RippleStatus {
     OutputFull,
     /// The text is not UTF-8.
     NotUtf8,
+    /// The text may be written otherwise in the normal form that the model needs.
+    NotInForm,
     /// No text has begun.
     NoText,
     /// An error that this header has no number for.
@@ -76,7 +78,7 @@ pub enum RippleStatus {
 use RippleStatus as S;
 
 /// In the order of the numbers, which the assertion below checks.
-const MESSAGES: [(RippleStatus, &CStr); 31] = [
+const MESSAGES: [(RippleStatus, &CStr); 32] = [
     (S::Ok, c"ok"),
     (S::Argument, c"a null or misaligned pointer, or an option out of range"),
     (S::NotOpen, c"not open"),
@@ -106,6 +108,7 @@ const MESSAGES: [(RippleStatus, &CStr); 31] = [
     (S::NoTokenizer, c"the tokenizer is not in the mapped front of the image"),
     (S::OutputFull, c"more tokens than places for them"),
     (S::NotUtf8, c"the text is not UTF-8"),
+    (S::NotInForm, c"the text may be written otherwise in the normal form that the model needs"),
     (S::NoText, c"no text has begun"),
     (S::Other, c"an error without a number of its own"),
 ];
@@ -189,6 +192,7 @@ impl<E: DeviceError> From<OpenError<E>> for RippleStatus {
                 Region::Cache => Self::MemoryCache,
                 Region::Index => Self::MemoryIndex,
                 Region::Kv => Self::MemoryKv,
+                _ => Self::Memory,
             },
             _ => Self::Other,
         }

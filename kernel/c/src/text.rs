@@ -5,7 +5,7 @@ use crate::pointer::{values, values_mut, write};
 use crate::status::RippleStatus;
 use core::ffi::c_void;
 use ripple_kernel::text::stop::StopMatcher;
-use ripple_kernel::text::tokenizer::EncodeOptions;
+use ripple_kernel::text::tokenizer::{EncodeError, EncodeOptions};
 use ripple_kernel::text::{End, TextStream};
 
 /// UTF-8 in memory that C lends.
@@ -45,12 +45,21 @@ pub enum RippleEnd {
     StopString,
 }
 
+/// For `ripple_encode`: `<|endoftext|>` spelled out in the text is the special token (a trusted template),
+/// not its letters (what a user typed).
+pub const RIPPLE_ENCODE_SPECIAL: u32 = 1;
+/// For `ripple_encode`: the token that begins a text is put in front, where the model has its texts begin so.
+pub const RIPPLE_ENCODE_BEGIN: u32 = 2;
+/// For `ripple_encode`: the text goes on with one that was encoded before; no space is put in front.
+pub const RIPPLE_ENCODE_CONTINUES: u32 = 4;
+/// For `ripple_encode`: the text is in the normal form of Unicode that the model needs.
+pub const RIPPLE_ENCODE_IN_FORM: u32 = 8;
+
 /// Writes the tokens of `bytes` bytes of UTF-8 at `text` to the front of `ids`, and says in `count` how
-/// many there are; never more than bytes. The token that begins a text is not among them.
+/// many there are; never more than bytes but for the token that begins a text and the spaces that some
+/// tokenizers put in front. `how`: the sum of what is wanted of `RIPPLE_ENCODE_...`.
 ///
-/// `special`: whether `<|endoftext|>` spelled out in the text is the special token (a trusted
-/// template) or its letters (what a user typed). Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`,
-/// `_OUTPUT_FULL`, `_NOT_UTF8`.
+/// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_OUTPUT_FULL`, `_NOT_UTF8`, `_NOT_IN_FORM`.
 ///
 /// # Safety
 /// Pointers are null or good for what they are called.
@@ -59,7 +68,7 @@ pub unsafe extern "C" fn ripple_encode(
     decoder: *mut RippleDecoder,
     text: *const u8,
     bytes: usize,
-    special: bool,
+    how: u32,
     ids: *mut u32,
     room: usize,
     count: *mut usize,
@@ -70,10 +79,17 @@ pub unsafe extern "C" fn ripple_encode(
             let tokenizer = model.tokenizer.as_ref().ok_or(RippleStatus::NoTokenizer)?;
             let text =
                 core::str::from_utf8(values(text, bytes)?).map_err(|_| RippleStatus::NotUtf8)?;
-            let options = EncodeOptions { parse_special: special };
+            let options = EncodeOptions {
+                parse_special: how & RIPPLE_ENCODE_SPECIAL != 0,
+                begin: how & RIPPLE_ENCODE_BEGIN != 0,
+                continues: how & RIPPLE_ENCODE_CONTINUES != 0,
+                in_form: how & RIPPLE_ENCODE_IN_FORM != 0,
+            };
             let ids = values_mut(ids, room)?;
-            let written =
-                tokenizer.encode(text, options, ids).map_err(|_| RippleStatus::OutputFull)?;
+            let written = tokenizer.encode(text, options, ids).map_err(|error| match error {
+                EncodeError::Form { .. } => RippleStatus::NotInForm,
+                _ => RippleStatus::OutputFull,
+            })?;
             write(count, written)
         })
     })
@@ -102,7 +118,26 @@ pub unsafe extern "C" fn ripple_token_bytes(
     })
 }
 
-/// Begins a text of generated tokens, which ends at the token that ends a text or at one of `count`
+/// Says in `ends` whether a text ends with `token`. Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`.
+///
+/// # Safety
+/// Pointers are null or good for what they are called.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ripple_ends(
+    decoder: *mut RippleDecoder,
+    token: u32,
+    ends: *mut bool,
+) -> RippleStatus {
+    // SAFETY: as promised.
+    RippleStatus::of(unsafe {
+        RippleDecoder::model(decoder).and_then(|model| {
+            let tokenizer = model.tokenizer.as_ref().ok_or(RippleStatus::NoTokenizer)?;
+            write(ends, tokenizer.ends(token))
+        })
+    })
+}
+
+/// Begins a text of generated tokens, which ends at a token that ends a text or at one of `count`
 /// strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space
 /// that some tokenizers put in front of every text is then left out.
 ///
@@ -127,8 +162,7 @@ pub unsafe extern "C" fn ripple_text_begin(
                 let bytes = values(stop.start, stop.bytes)?;
                 core::str::from_utf8(bytes).map_err(|_| RippleStatus::NotUtf8)?;
             }
-            let eos = model.decoder.header().geometry.config.eos;
-            let text = TextStream::new(tokenizer, eos);
+            let text = TextStream::new(tokenizer);
             let text = if from_start { text.from_start() } else { text };
             model.text = Some(text.with_stops(stops));
             Ok(())
@@ -159,8 +193,8 @@ pub unsafe extern "C" fn ripple_text_push(
             write(end, RippleEnd::None)?;
             let found = match text.push(token, |piece| out(context, piece.as_ptr(), piece.len())) {
                 None => RippleEnd::None,
-                Some(End::EndOfText) => RippleEnd::EndOfText,
                 Some(End::StopString(_)) => RippleEnd::StopString,
+                Some(_) => RippleEnd::EndOfText,
             };
             write(end, found)
         })

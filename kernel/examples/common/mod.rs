@@ -3,6 +3,7 @@
 use ripple_hal::{BLOCK_BYTES, Block, BlockDevice};
 use ripple_kernel::image::{Header, SectionKind};
 use ripple_kernel::text::sample::likeliest;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::{Decoder, Memory, MemoryPlan, Options, Probe};
 use std::error::Error;
 use std::fs::File;
@@ -41,7 +42,8 @@ where
     };
 
     let mut decoder = Decoder::open(device, &front, memory, &options, probe)?;
-    let mut token = header.geometry.config.bos;
+    let tokenizer = decoder.image().tokenizer().map(Tokenizer::parse).transpose()?;
+    let mut token = tokenizer.and_then(|tokenizer| tokenizer.begin()).unwrap_or(0);
     (0..count.min(decoder.context() as usize))
         .map(|_| {
             token = likeliest(decoder.step(token)?);

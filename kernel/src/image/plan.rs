@@ -227,8 +227,6 @@ mod tests {
             ffn_bias: false,
             tied_head: true,
             threshold: 0.0,
-            bos: 0,
-            eos: 1,
         };
         let geometry = Geometry {
             config,

@@ -100,12 +100,12 @@ macro_rules! raw_model {
 
 /// Words for what later packers have to say, written as zeroes; a reader that does not know them need
 /// not.
-const ROOM: usize = 8;
+const ROOM: usize = 10;
 
 raw_model! {
     codes: norm, position, ffn, activation;
     numbers: dim: U32, layers: U32, neurons: U32, heads: U32, kv_heads: U32, head_dim: U32,
-        vocab: U32, context: U32, norm_eps: F32, threshold: F32, bos: U32, eos: U32;
+        vocab: U32, context: U32, norm_eps: F32, threshold: F32;
 }
 
 fn parse_predictor(code: u8, parameter: u8) -> Result<Predictor, ImageError> {

@@ -275,8 +275,6 @@ mod tests {
             ffn_bias: true,
             tied_head: true,
             threshold: 0.0,
-            bos: 0,
-            eos: 0,
         },
         bundle: Bundle::whole(Ffn::Gated),
         predictor: Predictor::Signs { planes: 7 },

@@ -11,7 +11,7 @@ use super::tokenizer::{Tokenizer, Utf8Decoder};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum End {
-    /// By the token that ends a text.
+    /// By a token that ends a text.
     EndOfText,
     /// By the stop string of this number, which was not given.
     StopString(usize),
@@ -20,12 +20,11 @@ pub enum End {
 /// Turns the tokens of one text into characters, and says when the text has ended.
 ///
 /// What [`push`](Self::push) and [`finish`](Self::finish) give is together the text that all the bytes
-/// of all tokens make, as `String::from_utf8_lossy` reads them, up to the token that ends a text or the
-/// first stop string.
+/// of all tokens make, as `String::from_utf8_lossy` reads them, up to a token that ends a text or the
+/// first stop string. Special tokens have no characters.
 #[derive(Clone, Debug)]
 pub struct TextStream<'t, S = NoStops> {
     tokenizer: Tokenizer<'t>,
-    eos: u32,
     utf8: Utf8Decoder,
     stops: S,
     /// Whether the space that the tokenizer put in front of the text comes next.
@@ -33,9 +32,9 @@ pub struct TextStream<'t, S = NoStops> {
 }
 
 impl<'t> TextStream<'t> {
-    /// A text in tokens of `tokenizer`, which `eos` ends.
-    pub const fn new(tokenizer: Tokenizer<'t>, eos: u32) -> Self {
-        Self { tokenizer, eos, utf8: Utf8Decoder::new(), stops: NoStops, space: false }
+    /// A text in tokens of `tokenizer`.
+    pub const fn new(tokenizer: Tokenizer<'t>) -> Self {
+        Self { tokenizer, utf8: Utf8Decoder::new(), stops: NoStops, space: false }
     }
 
     /// The same; any of the strings `stops` ends it too.
@@ -43,14 +42,14 @@ impl<'t> TextStream<'t> {
         self,
         stops: &'t [S],
     ) -> TextStream<'t, StopMatcher<'t, S>> {
-        let Self { tokenizer, eos, utf8, space, .. } = self;
-        TextStream { tokenizer, eos, utf8, stops: StopMatcher::new(stops), space }
+        let Self { tokenizer, utf8, space, .. } = self;
+        TextStream { tokenizer, utf8, stops: StopMatcher::new(stops), space }
     }
 
     /// Says that the next token is the first of a whole text: a space that the tokenizer puts in front
     /// of every text is then no part of it.
     #[must_use]
-    pub const fn from_start(mut self) -> Self {
+    pub fn from_start(mut self) -> Self {
         self.space = self.tokenizer.adds_space();
         self
     }
@@ -62,9 +61,12 @@ impl<S: Stops> TextStream<'_, S> {
     ///
     /// A token beyond the tokenizer's vocabulary has no characters.
     pub fn push(&mut self, token: u32, mut out: impl FnMut(&str)) -> Option<End> {
-        if token == self.eos {
+        if self.tokenizer.ends(token) {
             self.finish(out);
             return Some(End::EndOfText);
+        }
+        if self.tokenizer.is_special(token) {
+            return None;
         }
         let bytes = self.tokenizer.bytes(token).unwrap_or(&[]);
         let space = core::mem::take(&mut self.space);

@@ -30,8 +30,6 @@ pub(crate) fn check<E>(
         ffn_bias: _,
         tied_head: _,
         threshold: _,
-        bos: _,
-        eos: _,
     } = config;
     let error = |option, found, expected| Err(TuneOpenError::Option { option, found, expected });
     if options.rank == 0 || options.rank > 256 {

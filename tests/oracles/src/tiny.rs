@@ -50,10 +50,13 @@ impl Shape {
 /// Positions of a tiny model.
 pub const CONTEXT: u32 = 32;
 
-/// A tokenizer that is at hand; tiny models have a larger vocabulary than it.
+/// A tokenizer that is at hand, whose token 0 begins and ends a text; tiny models have a larger vocabulary.
 pub fn tokenizer() -> &'static TokenizerSpec {
     static SPEC: OnceLock<TokenizerSpec> = OnceLock::new();
-    SPEC.get_or_init(|| read(&demo::path("story-nano").unwrap().join("tokenizer.json")).unwrap())
+    SPEC.get_or_init(|| {
+        let spec = read(&demo::path("story-nano").unwrap().join("tokenizer.json")).unwrap();
+        TokenizerSpec { bos: Some(0), adds_bos: true, eos: vec![0], ..spec }
+    })
 }
 
 /// A random model.
@@ -86,8 +89,6 @@ pub fn model(shape: Shape) -> Model {
         tied_head: shape.tied_head,
         activation: Activation::Relu,
         threshold: 0.0,
-        bos: 0,
-        eos: 0,
     };
     let norm = |random: &mut dyn FnMut(usize, usize, f32) -> Matrix| NormWeights {
         weight: random(1, dim, 0.5).data.iter().map(|w| w + 1.0).collect(),

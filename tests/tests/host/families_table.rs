@@ -23,6 +23,15 @@ fn rows(document: &str) -> Vec<Vec<String>> {
     lines.map(cells).filter(|row| !row[0].starts_with("---")).collect()
 }
 
+/// The families that have a row.
+pub fn families() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FAMILIES.md");
+    let guard = WRITING.lock().unwrap();
+    let document = fs::read_to_string(path).unwrap();
+    drop(guard);
+    rows(&document).into_iter().skip(1).map(|row| row[0].clone()).collect()
+}
+
 /// Asserts that `column` of `FAMILIES.md` has these cells, by family, and `-` in the rows of the others.
 /// `RIPPLE_UPDATE=1` writes them there, a row more for a family that is new.
 pub fn hold(column: &str, cells: &BTreeMap<String, String>) {

@@ -195,8 +195,8 @@ fn fields_the_kernel_cannot_follow_are_refused() {
         ("story-nano", "num_key_value_heads", json!(3), &["3", "a divisor"]),
         ("story-nano", "num_attention_heads", json!(-4), &["-4", "a whole number"]),
         ("story-nano", "rms_norm_eps", json!(0.0), &["0", "between 0 and 1"]),
-        ("story-nano", "bos_token_id", json!(512), &["512", "less than vocab"]),
-        ("story-nano", "eos_token_id", json!(null), &["missing", "token"]),
+        ("story-nano", "bos_token_id", json!(512), &["token 512", "has 512 tokens"]),
+        ("story-nano", "eos_token_id", json!("</s>"), &["</s>", "id of a token"]),
         ("story-nano", "tie_word_embeddings", json!(1), &["true or false"]),
         ("story-nano", "rope_scaling", json!({"type": "linear", "factor": 2}), &["linear"]),
         ("story-nano", "rope_parameters", json!({"rope_type": "yarn"}), &["yarn", "default"]),
@@ -266,12 +266,12 @@ fn model_files_are_told_from_other_files() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 2]).unwrap();
     assert!(message("model.ripple").contains("truncated"));
-    let text = br#"{\"version\":3,"#;
+    let text = br#"{\"version\":4,"#;
     let at = whole.windows(text.len()).position(|window| window == text).unwrap();
     let mut newer = whole;
     newer[at + text.len() - 2] = b'9';
     std::fs::write(&file, newer).unwrap();
-    assert!(message("model.ripple").contains("version 9, expected 3"));
+    assert!(message("model.ripple").contains("version 9, expected 4"));
 }
 
 /// What stands at the output's place stays there, and nothing is left beside it.

@@ -5,6 +5,7 @@ use ripple_host_sim::import::import_dense;
 use ripple_host_sim::model::Model;
 use ripple_host_sim::model::tokenizer::Kind;
 use ripple_kernel::Activation;
+use ripple_kernel::text::tokenizer::{Prefix, Spaces, Words};
 use ripple_tests::tiny::{Shape, tokenizer};
 use std::path::Path;
 
@@ -29,8 +30,11 @@ fn a_model_comes_back() {
         assert_eq!(found.rope_theta, model.rope_theta);
         assert_eq!(found.name, "tiny");
         assert_eq!(found.chat_template.as_deref(), Some("{{ messages }}"));
-        assert_eq!(found.config, ripple_kernel::ModelConfig { bos: 1, eos: 2, ..model.config });
-        assert_eq!(found.tokenizer.kind, Kind::SentencePiece { prefix: true });
+        assert_eq!(found.config, model.config);
+        let spec = &found.tokenizer;
+        assert_eq!(spec.kind, Kind::Characters(Spaces::Before));
+        assert_eq!((spec.prefix, spec.bos, spec.adds_bos), (Prefix::Always, Some(1), true));
+        assert_eq!(spec.eos, [2]);
     }
 }
 
@@ -76,16 +80,18 @@ fn a_byte_level_vocabulary_comes_back() {
     file.set("tokenizer.ggml.token_type", Value::Ints(kinds));
     let merges = spec.merges.iter().map(|&(l, r, _)| format!("{} {}", written(l), written(r)));
     file.set("tokenizer.ggml.merges", Value::Texts(merges.collect()));
-    for (pre, digits) in [("gpt-2", false), ("smollm", true)] {
+    for (pre, words) in
+        [("gpt-2", Words::Gpt2), ("smollm", Words::Gpt2Digits), ("llama-bpe", Words::Llama3)]
+    {
         file.set("tokenizer.ggml.pre", Value::Text(pre.to_owned()));
         let found = read(&file).unwrap().tokenizer;
-        assert_eq!(found.kind, Kind::ByteLevel { digits });
+        assert_eq!(found.kind, Kind::Bytes(words));
         assert_eq!((&found.tokens, &found.byte_ids), (&spec.tokens, &spec.byte_ids));
         assert_eq!((&found.merges, &found.special), (&spec.merges, &spec.special));
     }
-    file.set("tokenizer.ggml.pre", Value::Text("qwen2".to_owned()));
+    file.set("tokenizer.ggml.pre", Value::Text("tekken".to_owned()));
     let said = read(&file).err().unwrap();
-    assert!(said.contains("`tokenizer.ggml.pre` is qwen2") && said.contains("smollm"), "{said}");
+    assert!(said.contains("`tokenizer.ggml.pre` is tekken") && said.contains("smollm"), "{said}");
 }
 
 #[test]

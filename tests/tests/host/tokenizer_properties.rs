@@ -5,7 +5,8 @@ use proptest::test_runner::RngSeed;
 use ripple_host_sim::import::tokenizer::read;
 use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use ripple_kernel::text::tokenizer::{
-    EncodeError, EncodeOptions, Merge, Split, Tokenizer, TokenizerError, TokenizerRepr, Utf8Decoder,
+    EncodeError, EncodeOptions, Merge, Prefix, Split, Tokenizer, TokenizerError, TokenizerRepr,
+    Utf8Decoder, Words,
 };
 use std::path::Path;
 use std::sync::LazyLock;
@@ -15,6 +16,26 @@ static STORY: LazyLock<Vec<u8>> = LazyLock::new(|| spec("story-nano").pack().unw
 fn spec(model: &str) -> TokenizerSpec {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host-sim/models");
     read(&models.join(model).join("tokenizer.json")).unwrap()
+}
+
+/// Tokens without merges, none of which has a role.
+fn bare<'a>(tokens: &'a [&'a [u8]], byte_ids: &'a [Option<u32>; 256]) -> TokenizerRepr<'a> {
+    TokenizerRepr {
+        tokens,
+        byte_ids,
+        unknown: None,
+        fuse_unknown: false,
+        merges: &[],
+        whole: &[],
+        special: &[],
+        added: &[],
+        bos: None,
+        adds_bos: false,
+        eos: &[],
+        prefix: Prefix::Never,
+        form: None,
+        split: Split::Words { classes: &[], cut: Words::Gpt2 },
+    }
 }
 
 /// A vocabulary of 256 bytes, the tokens of `merges`, and some added ones.
@@ -50,14 +71,12 @@ impl Vocabulary {
 
     fn section(&self) -> Vec<u8> {
         let tokens: Vec<&[u8]> = self.tokens.iter().map(Vec::as_slice).collect();
-        let byte_ids = std::array::from_fn(|byte| byte as u32);
+        let byte_ids = std::array::from_fn(|byte| Some(byte as u32));
         let repr = TokenizerRepr {
-            tokens: &tokens,
-            byte_ids: &byte_ids,
             merges: &self.merges,
             special: &self.special,
             added: &self.added,
-            split: Split::Words { classes: &[], digits: false },
+            ..bare(&tokens, &byte_ids)
         };
         let mut section = vec![0; repr.encoded_bytes() as usize];
         repr.emit(&mut section).unwrap();
@@ -79,8 +98,9 @@ impl Vocabulary {
 }
 
 fn encode(tokenizer: &Tokenizer<'_>, text: &str, parse_special: bool) -> Vec<u32> {
-    let mut ids = vec![0; text.len()];
-    let len = tokenizer.encode(text, EncodeOptions { parse_special }, &mut ids).unwrap();
+    let options = EncodeOptions { parse_special, ..EncodeOptions::default() };
+    let mut ids = vec![0; 5 * text.len()];
+    let len = tokenizer.encode(text, options, &mut ids).unwrap();
     ids.truncate(len);
     ids
 }
@@ -140,7 +160,12 @@ proptest! {
         let vocabulary = Vocabulary::new(&pairs, &ranks);
         let section = vocabulary.section();
         let tokenizer = Tokenizer::parse(&section).unwrap();
-        prop_assert_eq!(encode(&tokenizer, &word, false), vocabulary.naive(&word));
+        let expected = vocabulary.naive(&word);
+        prop_assert_eq!(encode(&tokenizer, &word, false), &expected[..]);
+        // Without memory to merge a long word in.
+        let mut ids = vec![0; word.len()];
+        let len = tokenizer.encode(&word, EncodeOptions::default(), &mut ids).unwrap();
+        prop_assert_eq!(&ids[..len], expected);
     }
 
     #[test]
@@ -167,7 +192,7 @@ proptest! {
     #[test]
     fn damaged_sections_never_panic(
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-        header in prop::option::of((0..28_usize, any::<u8>())),
+        header in prop::option::of((0..44_usize, any::<u8>())),
         keep in prop::option::of(any::<prop::sample::Index>()),
         text in texts(),
     ) {
@@ -195,7 +220,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = Tokenizer::parse(&bytes);
-        let mut versioned = vec![1, 0, 0, 0];
+        let mut versioned = vec![2, 0, 0, 0];
         versioned.extend(bytes);
         let _ = Tokenizer::parse(&versioned);
     }
@@ -203,7 +228,7 @@ proptest! {
     #[test]
     fn a_small_output_is_reported_and_never_overrun(text in texts(), places in 0..40_usize) {
         let tokenizer = Tokenizer::parse(&STORY).unwrap();
-        let options = EncodeOptions { parse_special: true };
+        let options = EncodeOptions { parse_special: true, ..EncodeOptions::default() };
         let whole = encode(&tokenizer, &text, true);
         let mut ids = vec![0; places];
         match tokenizer.encode(&text, options, &mut ids) {
@@ -264,15 +289,8 @@ fn a_section_of_its_own_size_parses_and_a_shorter_one_does_not() {
 fn what_cannot_be_read_is_not_written() {
     let bytes: Vec<[u8; 1]> = (0..=u8::MAX).map(|byte| [byte]).collect();
     let tokens: Vec<&[u8]> = bytes.iter().map(<[u8; 1]>::as_slice).collect();
-    let byte_ids = std::array::from_fn(|byte| byte as u32);
-    let good = TokenizerRepr {
-        tokens: &tokens,
-        byte_ids: &byte_ids,
-        merges: &[],
-        special: &[],
-        added: &[],
-        split: Split::Words { classes: &[], digits: false },
-    };
+    let byte_ids = std::array::from_fn(|byte| Some(byte as u32));
+    let good = bare(&tokens, &byte_ids);
     let emit = |repr: TokenizerRepr<'_>| {
         let mut section = vec![0; repr.encoded_bytes() as usize];
         repr.emit(&mut section)
@@ -294,6 +312,21 @@ fn what_cannot_be_read_is_not_written() {
         assert_eq!(emit(outside), Err(TokenizerError::Merge { at: 0 }));
         let outside = TokenizerRepr { special: &[beyond], ..good };
         assert_eq!(emit(outside), Err(TokenizerError::Added { at: 0 }));
+    }
+    for beyond in [256, u32::MAX] {
+        let no_token = Err(TokenizerError::NoToken { id: beyond });
+        let refused = |repr: TokenizerRepr<'_>| assert_eq!(emit(repr), no_token);
+        let (eos, whole) = ([3, beyond], [beyond]);
+        if beyond != u32::MAX {
+            refused(TokenizerRepr { bos: Some(beyond), ..good });
+            refused(TokenizerRepr { unknown: Some(beyond), ..good });
+            refused(TokenizerRepr { eos: &eos, ..good });
+            refused(TokenizerRepr { whole: &whole, ..good });
+        }
+        let mut outside = byte_ids;
+        outside[7] = Some(beyond);
+        let outside = TokenizerRepr { byte_ids: &outside, ..good };
+        assert_eq!(emit(outside), Err(TokenizerError::ByteToken { byte: 7 }));
     }
     let not_text = TokenizerRepr { added: &[0x80], ..good };
     assert_eq!(emit(not_text), Err(TokenizerError::Added { at: 0 }));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use ripple_host_sim::import::import_dense;
 use ripple_host_sim::model::tokenizer::{Kind, TokenizerSpec};
 use ripple_kernel::text::TextStream;
-use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer, Words};
 use ripple_tests::tiny::{Shape, tokenizer};
 
 /// The way through a llama2.c file: import what `pieces` are written as.
@@ -57,10 +57,11 @@ fn naive(pieces: &[Piece], text: &str) -> Vec<u32> {
     parts.into_iter().map(|(_, id)| id).collect()
 }
 
-/// Some single characters and longer pieces of them, spaces only in front; few scores, so that many tie.
+/// Some single characters and longer pieces of them, some with a space in them; few scores, so that many tie.
 fn vocabularies() -> impl Strategy<Value = Vec<Piece>> {
     let single = prop::sample::subsequence(vec!["\u{2581}", "a", "b", "c", "é", "猫", "1"], 4..=7);
-    let longer = prop::collection::btree_set("\u{2581}{0,3}[abcé猫1]{0,4}", 0..40);
+    let longer =
+        prop::collection::btree_set("\u{2581}{0,3}[abcé猫1]{0,4}(\u{2581}[ab]?){0,1}", 0..40);
     let scores = prop::collection::vec(0..12u8, 64);
     (single, longer, scores).prop_map(|(single, longer, scores)| {
         let longer = longer.into_iter().filter(|text| text.chars().count() > 1);
@@ -76,7 +77,7 @@ proptest! {
     #[test]
     fn ids_are_those_of_the_plain_loop(
         pieces in vocabularies(),
-        texts in prop::collection::vec("[abcé猫1x\n ]{0,80}", 1..8),
+        texts in prop::collection::vec("[abcé猫1x\n \u{2581}]{0,80}", 1..8),
     ) {
         let section = imported(&pieces).pack().unwrap();
         for text in texts {
@@ -85,6 +86,8 @@ proptest! {
             let tokenizer = Tokenizer::parse(&section).unwrap();
             let bytes: Vec<u8> =
                 found.iter().flat_map(|&id| tokenizer.bytes(id).unwrap().to_vec()).collect();
+            // The character for a space is a space.
+            let text = text.replace('\u{2581}', " ");
             let expected = if text.is_empty() { String::new() } else { format!(" {text}") };
             prop_assert_eq!(bytes, expected.into_bytes());
         }
@@ -108,7 +111,7 @@ proptest! {
     #[test]
     fn digits_are_words_of_their_own(text in "[a-z0-9¾ ',.\n]{0,60}") {
         let words = tokenizer().clone();
-        let digits = TokenizerSpec { kind: Kind::ByteLevel { digits: true }, ..words.clone() };
+        let digits = TokenizerSpec { kind: Kind::Bytes(Words::Gpt2Digits), ..words.clone() };
         let (words, digits) = (words.pack().unwrap(), digits.pack().unwrap());
         let mut expected = Vec::new();
         let mut part = String::new();
@@ -126,13 +129,21 @@ proptest! {
 }
 
 #[test]
-fn a_piece_that_crosses_words_is_refused() {
-    let piece = |text: &str| Piece { text: text.to_owned(), score: 0.0 };
-    let pieces = vocabulary(&[piece("\u{2581}"), piece("a"), piece("a\u{2581}")]);
-    let shape = Shape { dim: 8, layers: 1, neurons: 2, kv_heads: 1, head_dim: 4, ..Shape::LLAMA };
-    let files = Llama2c::write(&silu(shape), &pieces, 0);
-    let said = format!("{:#}", import_dense(&files.model(), None).err().unwrap());
-    assert!(said.contains("token 261") && said.contains("tokenizer.bin"), "{said}");
+fn what_no_text_can_be_made_of_is_refused() {
+    let piece = |text: &str, score| Piece { text: text.to_owned(), score };
+    for (wrong, words) in [
+        (piece("a", 0.0), &["260 and 261", "\"a\""][..]),
+        (piece("", 0.0), &["token 261 is empty"]),
+        (piece("b", f32::NAN), &["token 261 \"b\"", "NaN"]),
+    ] {
+        let pieces = vocabulary(&[piece("\u{2581}", 0.0), piece("a", 0.0), wrong]);
+        let shape =
+            Shape { dim: 8, layers: 1, neurons: 2, kv_heads: 1, head_dim: 4, ..Shape::LLAMA };
+        let files = Llama2c::write(&silu(shape), &pieces, 0);
+        let said = format!("{:#}", import_dense(&files.model(), None).err().unwrap());
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        assert!(said.contains("tokenizer.bin"), "{said}");
+    }
 }
 
 #[test]
@@ -147,6 +158,6 @@ fn the_space_in_front_of_every_text_is_not_a_part_of_one_that_begins() {
         ids[..count].iter().for_each(|&id| assert_eq!(stream.push(id, |s| text.push_str(s)), None));
         text
     };
-    let stream = TextStream::new(tokenizer, 1);
+    let stream = TextStream::new(tokenizer);
     assert_eq!((text(stream.clone().from_start()), text(stream)), ("a a".into(), " a a".into()));
 }

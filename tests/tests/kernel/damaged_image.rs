@@ -82,7 +82,7 @@ fn images_of_other_formats_are_refused_by_name() {
         bad[8..10].copy_from_slice(&version.to_le_bytes());
         let error = Header::parse(&bad).unwrap_err();
         assert_eq!(error, ImageError::Version { found: version });
-        let text = format!("image format version {version}, expected 4; pack the model again");
+        let text = format!("image format version {version}, expected 5; pack the model again");
         assert_eq!(error.to_string(), text);
     }
 }

@@ -84,8 +84,6 @@ fn geometries() -> impl Strategy<Value = Geometry> {
                 tied_head: f,
                 activation: Activation::Relu,
                 threshold: 0.0,
-                bos: 0,
-                eos: 0,
             },
             bundle: if rest { Bundle::without_first(ffn) } else { Bundle::whole(ffn) },
             predictor,

@@ -1,9 +1,11 @@
 //! Stop strings are found in pieces of text as a naive search finds them in the whole.
 
 use proptest::prelude::*;
+use ripple_host_sim::model::tokenizer::TokenizerSpec;
 use ripple_kernel::text::stop::{StopMatcher, Stops};
 use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::text::{End, TextStream};
+use ripple_tests::tiny;
 
 /// What a matcher gives of `pieces`, and the stop string it ends at.
 fn streamed(stops: &[String], pieces: &[String]) -> (String, Option<usize>) {
@@ -69,16 +71,15 @@ fn a_stop_string_over_three_pieces_is_not_given() {
     assert_eq!(text, "Yes.<");
 }
 
-/// The section of a tokenizer whose first tokens are the bytes.
+/// The section of a tokenizer with all bytes, where the tokens 0 and 300 end a text and 301 is special.
 fn bytes_and_words() -> Vec<u8> {
-    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../host-sim/models");
-    let spec = ripple_host_sim::import::tokenizer::read(&models.join("story-nano/tokenizer.json"));
-    spec.unwrap().pack().unwrap()
+    let spec = tiny::tokenizer().clone();
+    TokenizerSpec { eos: vec![0, 300], special: vec![0, 301], ..spec }.pack().unwrap()
 }
 
 /// What a stream gives of `tokens`, and why it ended.
-fn stream(section: &[u8], eos: u32, stops: &[String], tokens: &[u32]) -> (String, Option<End>) {
-    let mut stream = TextStream::new(Tokenizer::parse(section).unwrap(), eos).with_stops(stops);
+fn stream(section: &[u8], stops: &[String], tokens: &[u32]) -> (String, Option<End>) {
+    let mut stream = TextStream::new(Tokenizer::parse(section).unwrap()).with_stops(stops);
     let (mut text, mut end) = (String::new(), None);
     for &token in tokens {
         end = stream.push(token, |piece| text.push_str(piece));
@@ -105,19 +106,22 @@ proptest! {
             0..24
         ),
         eos_at in 0..48usize,
+        eos in prop::sample::select(&[0, 300][..]),
+        special_at in 0..48usize,
     ) {
         let section = bytes_and_words();
         let tokenizer = Tokenizer::parse(&section).unwrap();
-        let eos = tokenizer.tokens();
-        let id = |byte: &u8| (0..eos).find(|&id| tokenizer.bytes(id) == Some(&[*byte])).unwrap();
+        let id = |byte: &u8| (0..tokenizer.tokens()).find(|&id| tokenizer.bytes(id) == Some(&[*byte])).unwrap();
         let mut ids: Vec<u32> = tokens.iter().map(id).collect();
         let ended = eos_at < ids.len();
         if ended {
             ids.insert(eos_at, eos);
         }
+        // It is no part of what is said.
+        ids.insert(special_at.min(ids.len()), 301);
         let heard = &tokens[..eos_at.min(tokens.len())];
         let (text, stop) = naive(&stops, &String::from_utf8_lossy(heard));
-        let (found, end) = stream(&section, eos, &stops, &ids);
+        let (found, end) = stream(&section, &stops, &ids);
         prop_assert_eq!(found, text);
         match stop {
             // A character that is never finished is shown as a replacement where the text ends: a stop

@@ -130,9 +130,6 @@ fn shape(file: &Gguf, options: &Options<'_>) -> Result<ModelConfig> {
     let Some(vocab) = rows else {
         bail!("{shown}: tensor `token_embd.weight` is missing; is this a whole model?");
     };
-    let token = |key: &str, default: u32| -> Result<u32> {
-        Ok(file.whole(&format!("tokenizer.ggml.{key}_token_id"))?.unwrap_or(default))
-    };
     let bias = |part: &str| file.has(&format!("blk.0.attn_{part}.bias"));
     Ok(ModelConfig {
         dim,
@@ -157,8 +154,6 @@ fn shape(file: &Gguf, options: &Options<'_>) -> Result<ModelConfig> {
         ffn_bias: false,
         tied_head: !file.has("output.weight"),
         threshold,
-        bos: token("bos", 1)?,
-        eos: token("eos", 2)?,
     })
 }
 

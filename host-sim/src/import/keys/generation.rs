@@ -3,10 +3,7 @@
 use super::{Group, Rule};
 
 pub(super) const GROUPS: &[Group] = &[
-    Group {
-        rule: Rule::Harmless("config.json says the same"),
-        keys: &["bos_token_id", "eos_token_id"],
-    },
+    Group { rule: Rule::Read, keys: &["bos_token_id", "eos_token_id"] },
     Group {
         rule: Rule::Harmless("no text that is generated has it"),
         keys: &["pad_token_id", "decoder_start_token_id"],

@@ -14,14 +14,63 @@ pub(super) const GROUPS: &[Group] = &[
             "tokenizer.ggml.merges",
             "tokenizer.ggml.bos_token_id",
             "tokenizer.ggml.eos_token_id",
-            "tokenizer.ggml.unknown_token_id",
+            "tokenizer.ggml.eot_token_id",
+            "tokenizer.ggml.eom_token_id",
+            "tokenizer.ggml.add_bos_token",
             "tokenizer.ggml.add_space_prefix",
             "tokenizer.chat_template",
         ],
     },
     Group {
-        rule: Rule::Harmless("a copy of a tokenizer.json, of which the other keys are made"),
-        keys: &["tokenizer.huggingface.json"],
+        rule: Rule::Only(
+            &["false"],
+            "a prompt that has ended is not gone on with; set it to false with gguf-set-metadata of the \
+             Python package gguf",
+        ),
+        keys: &["tokenizer.ggml.add_eos_token"],
     },
-    Group { rule: Rule::Harmless("not told apart yet"), keys: &["tokenizer.*"] },
+    Group {
+        rule: Rule::Only(
+            &["false"],
+            "only single texts are encoded; it is of models that rank pairs",
+        ),
+        keys: &["tokenizer.ggml.add_sep_token"],
+    },
+    Group {
+        rule: Rule::Only(&["false"], "spaces are kept as they are"),
+        keys: &["tokenizer.ggml.remove_extra_whitespaces"],
+    },
+    Group {
+        rule: Rule::Refused("text is not normalised by a map; take a model with a BPE tokenizer"),
+        keys: &["tokenizer.ggml.precompiled_charsmap"],
+    },
+    Group {
+        rule: Rule::Harmless("no token of a text is one, as a vocabulary without it has them"),
+        keys: &[
+            "tokenizer.ggml.unknown_token_id",
+            "tokenizer.ggml.padding_token_id",
+            "tokenizer.ggml.separator_token_id",
+            "tokenizer.ggml.seperator_token_id",
+            "tokenizer.ggml.cls_token_id",
+            "tokenizer.ggml.mask_token_id",
+            "tokenizer.ggml.token_type_count",
+            "tokenizer.ggml.prefix_token_id",
+            "tokenizer.ggml.suffix_token_id",
+            "tokenizer.ggml.middle_token_id",
+            "tokenizer.ggml.fim_pre_token_id",
+            "tokenizer.ggml.fim_suf_token_id",
+            "tokenizer.ggml.fim_mid_token_id",
+            "tokenizer.ggml.fim_pad_token_id",
+            "tokenizer.ggml.fim_rep_token_id",
+            "tokenizer.ggml.fim_sep_token_id",
+        ],
+    },
+    Group {
+        rule: Rule::Harmless("templates for other uses than a chat"),
+        keys: &["tokenizer.chat_templates", "tokenizer.chat_template.*"],
+    },
+    Group {
+        rule: Rule::Harmless("a copy of the vocabulary, of which the other keys are made"),
+        keys: &["tokenizer.huggingface.json", "tokenizer.rwkv.world"],
+    },
 ];

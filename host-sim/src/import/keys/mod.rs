@@ -29,7 +29,6 @@ pub(crate) enum Rule {
     /// An object, or a list of them, whose keys have rules of their own: those that begin with this.
     Inside(&'static str),
     /// The same, where an object's `type` comes between the two.
-    #[allow(dead_code, reason = "the stages of a tokenizer are such")]
     Typed(&'static str),
 }
 

@@ -2,26 +2,45 @@
 //!
 //! In: a vocabulary. Out: bytes that the section's reader accepts, or why it would not.
 
-use super::VERSION;
 use super::error::TokenizerError;
 use super::pretoken::{ClassRun, write_run};
-use super::section::{CHARACTERS, Counts, DIGITS, Merge, PREFIX, RANKS_STORED, Sections};
+use super::section::{
+    BEGINS, CHARACTERS, CUT_SHIFT, Counts, FORM_SHIFT, FUSED, Merge, NO_TOKEN, PREFIX_SHIFT,
+    RANKS_STORED, Sections,
+};
+use super::{Form, Prefix, Spaces, VERSION, Words};
 
 /// A vocabulary to be written as a section.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenizerRepr<'a> {
     /// The bytes of each token, by id.
     pub tokens: &'a [&'a [u8]],
-    /// The id of each byte.
-    pub byte_ids: &'a [u32; 256],
+    /// The id of each byte, if it has one.
+    pub byte_ids: &'a [Option<u32>; 256],
+    /// What stands for what has no token; without it, that is left out.
+    pub unknown: Option<u32>,
+    /// Whether unknown tokens in a row are one.
+    pub fuse_unknown: bool,
     /// Ascending by (left, right), no pair twice.
     pub merges: &'a [Merge],
+    /// Words that are a token as they are, whatever merging makes of them: ascending by their bytes.
+    pub whole: &'a [u32],
     /// Added tokens that are special: only [`EncodeOptions::parse_special`] finds them in a text.
     ///
     /// [`EncodeOptions::parse_special`]: super::EncodeOptions::parse_special
     pub special: &'a [u32],
     /// Added tokens that are not special.
     pub added: &'a [u32],
+    /// The token that begins a text.
+    pub bos: Option<u32>,
+    /// Whether it is put in front of a text that does not bring its own.
+    pub adds_bos: bool,
+    /// The tokens that end a text, the one that a writer of texts would use first.
+    pub eos: &'a [u32],
+    /// Where a space is put in front.
+    pub prefix: Prefix,
+    /// The form that text must have before it is encoded.
+    pub form: Option<Form>,
     /// What is merged, and within what.
     pub split: Split<'a>,
 }
@@ -30,12 +49,12 @@ pub struct TokenizerRepr<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Split<'a> {
-    /// Bytes, within GPT-2's words.
+    /// Bytes, within words.
     Words {
         /// The Unicode classes from U+0080 on.
         classes: &'a [ClassRun],
-        /// Whether every digit is a word of its own.
-        digits: bool,
+        /// What a word is.
+        cut: Words,
     },
     /// Characters, within words that begin with their spaces; bytes where a character is no token
     /// (SentencePiece: Kudo and Richardson, 2018).
@@ -43,8 +62,8 @@ pub enum Split<'a> {
         /// Tokens of one character beyond ASCII, ascending by their bytes. Those within are the
         /// tokens of their bytes.
         ids: &'a [u32],
-        /// Whether a space is put in front of a text.
-        prefix: bool,
+        /// What a word is.
+        cut: Spaces,
     },
 }
 
@@ -77,7 +96,29 @@ impl TokenizerRepr<'_> {
                     count(ids.len().saturating_mul(if wide { 4 } else { 2 }))
                 }
             },
+            eos: count(self.eos.len()),
+            whole: count(self.whole.len()),
         }
+    }
+
+    fn flags(&self, counts: Counts) -> u16 {
+        let flag = |set, flag| if set { flag } else { 0 };
+        let form = match self.form {
+            None => 0,
+            Some(Form::Nfc) => 1,
+            Some(Form::Nfkc) => 2,
+        };
+        let cut = match self.split {
+            Split::Words { cut, .. } => cut as u16,
+            Split::Characters { cut, .. } => cut as u16,
+        };
+        flag(counts.ranks_stored, RANKS_STORED)
+            | flag(matches!(self.split, Split::Characters { .. }), CHARACTERS)
+            | cut << CUT_SHIFT
+            | (self.prefix as u16) << PREFIX_SHIFT
+            | flag(self.fuse_unknown, FUSED)
+            | flag(self.adds_bos, BEGINS)
+            | form << FORM_SHIFT
     }
 
     /// Writes the section to the front of `out`.
@@ -88,22 +129,25 @@ impl TokenizerRepr<'_> {
     pub fn emit(&self, out: &mut [u8]) -> Result<(), TokenizerError> {
         let counts = self.counts();
         counts.check()?;
+        for (byte, id) in (0..=u8::MAX).zip(self.byte_ids) {
+            // The marker of a byte without a token is an id too.
+            if id.is_some_and(|id| id >= counts.tokens) {
+                return Err(TokenizerError::ByteToken { byte });
+            }
+        }
         let given = out.len() as u64;
         if given < counts.bytes() {
             return Err(TokenizerError::Size { needed: counts.bytes(), given });
         }
         let mut writer = Writer { rest: &mut *out };
-        let flag = |set, flag| if set { flag } else { 0 };
-        let flags = flag(counts.ranks_stored, RANKS_STORED)
-            | match self.split {
-                Split::Words { digits, .. } => flag(digits, DIGITS),
-                Split::Characters { prefix, .. } => CHARACTERS | flag(prefix, PREFIX),
-            };
         writer.bytes(&VERSION.to_le_bytes());
-        writer.bytes(&flags.to_le_bytes());
-        let Counts { tokens, merges, added, special, text, classes, .. } = counts;
-        for count in [tokens, merges, added, special, text, classes] {
+        writer.bytes(&self.flags(counts).to_le_bytes());
+        let Counts { tokens, merges, added, special, text, classes, eos, whole, .. } = counts;
+        for count in [tokens, merges, added, special, text, classes, eos, whole] {
             writer.bytes(&count.to_le_bytes());
+        }
+        for id in [self.bos, self.unknown] {
+            writer.bytes(&id.unwrap_or(NO_TOKEN).to_le_bytes());
         }
         self.emit_body(counts, &mut writer);
         Sections::parse(out).map(|_| ())
@@ -113,10 +157,10 @@ impl TokenizerRepr<'_> {
         let mut end: u32 = 0;
         for token in self.tokens {
             end += token.len() as u32;
-            writer.number(end, counts.wide_ends());
+            writer.number(end, counts.wide_bounds());
         }
-        for &id in self.byte_ids {
-            writer.number(id, counts.wide_ids());
+        for id in self.byte_ids {
+            writer.number(id.unwrap_or(NO_TOKEN), counts.wide_ids());
         }
         for merge in self.merges {
             for id in [merge.left, merge.right, merge.result] {
@@ -128,7 +172,7 @@ impl TokenizerRepr<'_> {
                 writer.number(merge.rank, true);
             }
         }
-        for &id in self.special.iter().chain(self.added) {
+        for &id in self.special.iter().chain(self.added).chain(self.eos).chain(self.whole) {
             writer.number(id, counts.wide_ids());
         }
         match self.split {

@@ -18,10 +18,10 @@ pub enum TokenizerError {
     /// A format that this kernel does not read.
     #[error("tokenizer section of version {found}, expected {VERSION}")]
     Version {
-        /// What the header says; this kernel reads 1.
+        /// What the header says; this kernel reads 2.
         found: u16,
     },
-    /// Flags that this kernel does not know, or was built without: the features `scores` and `digits`.
+    /// Flags that this kernel does not know, or was built without: the features `scores` and `words`.
     #[error("tokenizer section with flags {found:#x}, not known or left out of this build")]
     Flags {
         /// The header's flags.
@@ -33,7 +33,8 @@ pub enum TokenizerError {
         /// How many.
         found: u32,
     },
-    /// Too many merges, added tokens, special ones among them, or bytes of text.
+    /// Too many merges, added tokens, special ones among them, bytes of text, tokens that end one, or
+    /// words that are not merged (none without the feature `words`).
     #[error("tokenizer section with a count of {found}, expected at most {most}")]
     Count {
         /// How many.
@@ -48,12 +49,21 @@ pub enum TokenizerError {
         id: u32,
     },
     /// A byte whose token is not in the vocabulary.
-    #[error("byte {byte} has no token in the vocabulary")]
+    #[error("the token of byte {byte} is not in the vocabulary")]
     ByteToken {
         /// The byte.
         byte: u8,
     },
-    /// A merge of or to a token that is not in the vocabulary, or out of (left, right) order.
+    /// A token that begins or ends a text, is unknown or not merged, and is not in the vocabulary.
+    #[error(
+        "token {id} begins or ends a text, is unknown or a whole word, and is not in the vocabulary"
+    )]
+    NoToken {
+        /// Its id.
+        id: u32,
+    },
+    /// A merge of or to a token that is not in the vocabulary, out of (left, right) order, or of rank
+    /// 4294967295.
     #[error("merge {at} is out of order or of no token")]
     Merge {
         /// Its place in (left, right) order.

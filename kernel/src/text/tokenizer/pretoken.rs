@@ -117,8 +117,26 @@ pub(super) enum Cut {
     Words,
     /// Around each `\p{N}`, then what is between as [`Words`](Self::Words).
     WordsAndDigits,
+    /// Into the matches of Llama 3's expression, or, with one digit a piece, of Qwen 2's:
+    /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
+    Lines {
+        /// Most numbers in a piece.
+        digits: usize,
+    },
     /// In front of spaces: a piece is some spaces and what follows up to the next.
     BeforeSpaces,
+    /// In front of each space.
+    EachSpace,
+    /// A text is one piece.
+    Nowhere,
+}
+
+/// What SentencePiece writes for a space, and reads as one.
+pub(super) const LOWER_BLOCK: char = '\u{2581}';
+
+/// Whether a vocabulary of characters takes `c` for a space.
+pub(super) const fn is_space(c: char) -> bool {
+    matches!(c, ' ' | LOWER_BLOCK)
 }
 
 /// The pieces of a text.
@@ -138,7 +156,7 @@ impl<'t, 'm> Pretokens<'t, 'm> {
     /// Bytes of the first piece of `rest`, which is not empty.
     fn first_len(&mut self) -> usize {
         match self.cut {
-            Cut::WordsAndDigits if cfg!(feature = "digits") => {
+            Cut::WordsAndDigits if cfg!(feature = "words") => {
                 if self.part == 0 {
                     let number = |c| self.classes.of(c) == Class::Number;
                     self.part = match self.rest.find(number) {
@@ -151,16 +169,24 @@ impl<'t, 'm> Pretokens<'t, 'm> {
                 self.part = self.part.saturating_sub(len);
                 len
             }
+            Cut::Lines { digits } if cfg!(feature = "words") => {
+                self.first_of_lines(self.rest, digits)
+            }
             Cut::BeforeSpaces if cfg!(feature = "scores") => {
-                let word = self.rest.trim_start_matches(' ');
-                let end = word.find(' ').unwrap_or(word.len());
+                let word = self.rest.trim_start_matches(is_space);
+                let end = word.find(is_space).unwrap_or(word.len());
                 self.rest.len() - word.len() + end
             }
+            Cut::EachSpace if cfg!(feature = "scores") => {
+                let mut places = self.rest.char_indices().skip(1);
+                places.find(|&(_, c)| is_space(c)).map_or(self.rest.len(), |(at, _)| at)
+            }
+            Cut::Nowhere if cfg!(feature = "scores") => self.rest.len(),
             _ => self.first_match(self.rest),
         }
     }
 
-    /// Bytes of the first match in `text`, which is not empty.
+    /// Bytes of the first match of GPT-2's expression in `text`, which is not empty.
     fn first_match(&self, text: &str) -> usize {
         const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
         if let Some(contraction) = CONTRACTIONS.iter().find(|c| text.starts_with(**c)) {
@@ -172,16 +198,62 @@ impl<'t, 'm> Pretokens<'t, 'm> {
         {
             return text.len() - word.len() + self.run_len(word, class);
         }
+        self.spaces(text)
+    }
+
+    /// Bytes of the first match of Llama 3's expression in `text`, which is not empty.
+    fn first_of_lines(&self, text: &str, digits: usize) -> usize {
+        if let Some(len) = contraction(text) {
+            return len;
+        }
+        let mut chars = text.chars();
+        let Some(first) = chars.next() else { return 0 };
+        let (class, rest) = (self.classes.of(first), chars.as_str());
+        let leads = !matches!(first, '\r' | '\n') && class != Class::Number;
+        let letter = |c| self.classes.of(c) == Class::Letter;
+        if class == Class::Letter || leads && chars.next().is_some_and(letter) {
+            return first.len_utf8() + self.run_len(rest, Class::Letter);
+        }
+        if class == Class::Number {
+            let numbers = text.chars().take(digits).take_while(|&c| self.classes.of(c) == class);
+            return numbers.map(char::len_utf8).sum();
+        }
+        let word = text.strip_prefix(' ').unwrap_or(text);
+        let (_, behind) =
+            word.split_at_checked(self.run_len(word, Class::Other)).unwrap_or((word, ""));
+        if behind.len() < word.len() {
+            return text.len() - behind.trim_start_matches(['\r', '\n']).len();
+        }
+        let spaces = text.get(..self.run_len(text, Class::Space)).unwrap_or_default();
+        // `\s*[\r\n]+` ends with the last line end of the spaces.
+        spaces.rfind(['\r', '\n']).map_or_else(|| self.spaces(text), |last| last + 1)
+    }
+
+    /// Bytes of the spaces at the front of `text`: `\s+(?!\S)` leaves the last one to the word that follows,
+    /// `\s+` takes a lone one.
+    fn spaces(&self, text: &str) -> usize {
         let spaces = self.run_len(text, Class::Space);
         let last = text.get(..spaces).and_then(|run| run.chars().next_back());
         let last = last.map_or(0, char::len_utf8);
-        // `\s+(?!\S)` leaves the last space to the word that follows, `\s+` takes a lone one.
         if spaces == text.len() || spaces == last { spaces } else { spaces - last }
     }
 
     /// Bytes of the longest front of `text` that is of one class.
     fn run_len(&self, text: &str, class: Class) -> usize {
         text.find(|c| self.classes.of(c) != class).unwrap_or(text.len())
+    }
+}
+
+/// Bytes of the contraction at the front of `text`, in letters of either case: `(?i:'s|'t|'re|'ve|'m|'ll|'d)`,
+/// where a long s is an s.
+fn contraction(text: &str) -> Option<usize> {
+    let mut chars = text.strip_prefix('\'')?.chars();
+    let (first, second) = (chars.next()?, chars.next());
+    let second = second.map(|c| c.to_ascii_lowercase());
+    match (first.to_ascii_lowercase(), second) {
+        ('s' | 't' | 'm' | 'd' | '\u{17f}', _) => Some(1 + first.len_utf8()),
+        ('r' | 'v', Some('e')) | ('l', Some('l')) => Some(3),
+        _ => None,
     }
 }
 

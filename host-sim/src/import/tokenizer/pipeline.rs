@@ -1,0 +1,388 @@
+//! `tokenizer.json`: the stages around the model.
+//!
+//! In: the object. Out: [`TokenizerSpec`], and the token that the post-processor puts in front of a text; or
+//! which stage, option or key the kernel does not have.
+
+use super::added::{AddedToken, check};
+use super::bytes::{Bpe, Pair, byte_level};
+use super::characters::{Text, characters};
+use super::json::{Object, short};
+use super::roles::Front;
+use crate::model::tokenizer::TokenizerSpec;
+use anyhow::{Context, Result, bail, ensure};
+use ripple_kernel::text::tokenizer::{Form, Prefix, Words};
+use serde_json::{Map, Value};
+
+/// What SentencePiece writes for a space.
+const SPACE: &str = "\u{2581}";
+
+/// Expressions that cut text as the kernel can. The possessive ones match what the others do: what they
+/// would give back begins no other alternative.
+const EXPRESSIONS: [(&str, Words); 6] = [
+    (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Words::Gpt2),
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        Words::Llama3,
+    ),
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+        Words::Llama3,
+    ),
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        Words::Llama3,
+    ),
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        Words::Qwen2,
+    ),
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        Words::Qwen2,
+    ),
+];
+
+pub(super) fn read(file: &Map<String, Value>) -> Result<(TokenizerSpec, Front)> {
+    let file = Object::new("", file);
+    let added: Vec<AddedToken> = match file.get("added_tokens") {
+        None => Vec::new(),
+        Some(added) => serde_json::from_value(added.clone()).context("added_tokens")?,
+    };
+    check(&added)?;
+    let stages = |key, inner| match file.get(key) {
+        None => Ok(Vec::new()),
+        Some(stage) => flat(key, stage, inner),
+    };
+    let normal = Normal::of(&stages("normalizer", "normalizers")?)?;
+    let cut = Cut::of(&stages("pre_tokenizer", "pretokenizers")?, &normal)?;
+    check_decoder(&stages("decoder", "decoders")?, &cut)?;
+    let front = front(&stages("post_processor", "processors")?)?;
+    let model = file.get("model").with_context(|| "model is missing, expected one of type BPE")?;
+    let model = Object::of("model", model)?;
+    let spec = match cut {
+        Cut::Words(words) => {
+            ensure!(
+                !model.flag("byte_fallback", false)?,
+                "model.byte_fallback is true behind a ByteLevel pre_tokenizer, expected false; set it to false"
+            );
+            byte_level(&bpe(&model)?, &added, words, normal.form)?
+        }
+        Cut::Spaces { each, prefix } => {
+            let spelled = added.iter().find(|token| token.normalized && normal.prepend);
+            if let Some(token) = spelled {
+                bail!(
+                    "added token {} {:?} has `normalized` behind a normalizer that prepends a space, expected \
+                     false: it would be found behind spaces only; set it to false, as later tokenizers of \
+                     this kind have it",
+                    token.id,
+                    token.content
+                );
+            }
+            let byte_fallback = model.flag("byte_fallback", false)?;
+            let text = Text { each_space: each, prefix, form: normal.form, byte_fallback };
+            characters(&bpe(&model)?, &added, &text)?
+        }
+    };
+    Ok((spec, front))
+}
+
+/// The stages of `value`, those of sequences one by one.
+fn flat<'v>(place: &str, value: &'v Value, inner: &str) -> Result<Vec<Object<'v>>> {
+    let stage = Object::of(place, value)?;
+    if stage.kind() != "Sequence" {
+        return Ok(vec![stage]);
+    }
+    let Some(Value::Array(stages)) = stage.get(inner) else {
+        bail!(stage.wrong(inner, "a list of stages"));
+    };
+    let mut all = Vec::new();
+    for (at, value) in stages.iter().enumerate() {
+        all.extend(flat(&format!("{place}.{inner}[{at}]"), value, inner)?);
+    }
+    Ok(all)
+}
+
+/// What is done to a text before it is cut.
+#[derive(Default)]
+struct Normal {
+    form: Option<Form>,
+    /// Whether a space is put in front of every text.
+    prepend: bool,
+    /// Whether spaces become [`SPACE`].
+    replace: bool,
+}
+
+impl Normal {
+    fn of(stages: &[Object<'_>]) -> Result<Self> {
+        let mut normal = Self::default();
+        for stage in stages {
+            match stage.kind() {
+                kind @ ("NFC" | "NFKC") if !normal.replace && normal.form.is_none() => {
+                    normal.form = Some(if kind == "NFC" { Form::Nfc } else { Form::Nfkc });
+                }
+                "Prepend" if stage.text("prepend")? == Some(SPACE) && !normal.prepend => {
+                    normal.prepend = true;
+                }
+                "Replace" if string_pattern(stage) == Some(" ") => {
+                    if stage.text("content")? != Some(SPACE) {
+                        bail!(stage.wrong("content", "\"\u{2581}\" for a space"));
+                    }
+                    normal.replace = true;
+                }
+                kind => bail!(
+                    "{} is {kind} ({}), expected none, NFC, NFKC, or \"\u{2581}\" for spaces and in front of \
+                     a text; what else changes a text before it is cut is not supported: use a tokenizer \
+                     without it",
+                    stage.place,
+                    shown(stage)
+                ),
+            }
+        }
+        Ok(normal)
+    }
+}
+
+/// Where text is cut.
+enum Cut {
+    /// Into words of bytes.
+    Words(Words),
+    /// At spaces or nowhere, into characters.
+    Spaces { each: bool, prefix: Prefix },
+}
+
+impl Cut {
+    fn of(stages: &[Object<'_>], normal: &Normal) -> Result<Self> {
+        let kinds: Vec<&str> = stages.iter().map(Object::kind).collect();
+        match (kinds.as_slice(), stages) {
+            (["ByteLevel"], [bytes]) => Self::bytes(bytes, true, Words::Gpt2, normal),
+            (["Digits", "ByteLevel"], [digits, bytes]) => {
+                if !digits.flag("individual_digits", false)? {
+                    bail!(digits.wrong("individual_digits", "true: numbers are cut one by one"));
+                }
+                Self::bytes(bytes, true, Words::Gpt2Digits, normal)
+            }
+            (["Split", "ByteLevel"], [split, bytes]) => {
+                Self::bytes(bytes, false, expression(split)?, normal)
+            }
+            (["Metaspace"], [space]) => Self::metaspace(space, normal),
+            // There is no space left that it could cut at.
+            (["Split"], [split]) if normal.replace && string_pattern(split) == Some(" ") => {
+                Ok(Self::spaces(normal))
+            }
+            ([], _) if normal.replace => Ok(Self::spaces(normal)),
+            ([], _) => bail!(
+                "pre_tokenizer is missing, expected ByteLevel, alone or after Digits or Split, or Metaspace"
+            ),
+            (kinds, _) => bail!(
+                "pre_tokenizer is {} ({}), expected ByteLevel, alone or after Digits that are cut one by one or \
+                 after Split, or Metaspace; only these can be imported",
+                kinds.join(", "),
+                stages.iter().map(shown).collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+
+    /// Behind a normalizer that has written spaces as SentencePiece does.
+    fn spaces(normal: &Normal) -> Self {
+        let prefix = if normal.prepend { Prefix::Always } else { Prefix::Never };
+        Self::Spaces { each: false, prefix }
+    }
+
+    /// `regex`: whether the stage itself is to cut text.
+    fn bytes(stage: &Object<'_>, regex: bool, words: Words, normal: &Normal) -> Result<Self> {
+        ensure!(
+            !normal.replace && !normal.prepend,
+            "normalizer writes spaces as \"\u{2581}\" and pre_tokenizer is ByteLevel, expected one of them"
+        );
+        if stage.flag("add_prefix_space", true)? {
+            bail!(stage.wrong(
+                "add_prefix_space",
+                "false; a prompt that begins with a space has the same tokens"
+            ));
+        }
+        if stage.flag("use_regex", true)? != regex {
+            let expected = match regex {
+                true => "true: no stage before it cuts text into words",
+                false => "false: the stage before it cuts text into words",
+            };
+            bail!(stage.wrong("use_regex", expected));
+        }
+        Ok(Self::Words(words))
+    }
+
+    fn metaspace(stage: &Object<'_>, normal: &Normal) -> Result<Self> {
+        if stage.text("replacement")? != Some(SPACE) {
+            bail!(stage.wrong("replacement", "\"\u{2581}\""));
+        }
+        let adds = stage.flag("add_prefix_space", true)?;
+        let prefix = match stage.text("prepend_scheme")?.unwrap_or("always") {
+            _ if !adds => Prefix::Never,
+            "always" => Prefix::UnlessSpace,
+            "first" => Prefix::First,
+            "never" => Prefix::Never,
+            _ => bail!(stage.wrong("prepend_scheme", "always, first or never")),
+        };
+        ensure!(
+            !normal.prepend,
+            "normalizer is Prepend and pre_tokenizer is Metaspace, expected one of them"
+        );
+        Ok(Self::Spaces { each: stage.flag("split", true)?, prefix })
+    }
+}
+
+/// What a Split stage makes of a text.
+fn expression(stage: &Object<'_>) -> Result<Words> {
+    let pattern = stage.get("pattern").and_then(|pattern| pattern.get("Regex"));
+    let Some(pattern) = pattern.and_then(Value::as_str) else {
+        bail!(stage.wrong("pattern", "an expression: {\"Regex\": \"...\"}"));
+    };
+    // The matches are all of the text, so that what does not match may as well go.
+    match (stage.text("behavior")?, stage.flag("invert", false)?) {
+        (Some("Isolated"), false) | (Some("Removed"), true) => {}
+        _ => bail!(stage.wrong("behavior", "Isolated, or Removed with `invert`")),
+    }
+    let found = EXPRESSIONS.iter().find(|(known, _)| *known == pattern);
+    found.map(|&(_, words)| words).with_context(|| {
+        format!(
+            "{} is the expression {pattern:?}, which cuts words in a way that is not supported; supported are \
+             GPT-2's, Llama 3's and Qwen 2's: use a model with a tokenizer of theirs",
+            stage.at("pattern")
+        )
+    })
+}
+
+/// The text that a stage looks for, where that is no expression.
+fn string_pattern<'v>(stage: &Object<'v>) -> Option<&'v str> {
+    stage.get("pattern")?.get("String")?.as_str()
+}
+
+/// Refuses decoders that make another text of tokens than their bytes.
+fn check_decoder(stages: &[Object<'_>], cut: &Cut) -> Result<()> {
+    let known: &[&str] = match cut {
+        Cut::Words(_) => &["ByteLevel"],
+        Cut::Spaces { .. } => &["Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"],
+    };
+    for stage in stages {
+        let kind = stage.kind();
+        let expected = match cut {
+            Cut::Words(_) => "ByteLevel",
+            Cut::Spaces { .. } => "what undoes \"\u{2581}\" for a space and bytes for characters",
+        };
+        let strips = kind == "Strip"
+            && !(stage.text("content")? == Some(" ")
+                && stage.get("start") == Some(&1.into())
+                && stage.get("stop") == Some(&0.into()));
+        let replaces = kind == "Replace"
+            && !(string_pattern(stage) == Some(SPACE) && stage.text("content")? == Some(" "));
+        ensure!(
+            known.contains(&kind) && !strips && !replaces,
+            "{} is {kind} ({}), expected {expected}",
+            stage.place,
+            shown(stage)
+        );
+    }
+    Ok(())
+}
+
+/// The token that a post-processor puts in front of a text.
+fn front(stages: &[Object<'_>]) -> Result<Front> {
+    let mut front = Front::default();
+    for stage in stages {
+        match stage.kind() {
+            "ByteLevel" => {}
+            "TemplateProcessing" if !front.said => {
+                front = Front { said: true, token: template(stage)? };
+            }
+            kind => bail!(
+                "{} is {kind} ({}), expected none, ByteLevel or one TemplateProcessing; take it out, or have \
+                 a TemplateProcessing put the token in front that begins a text",
+                stage.place,
+                shown(stage)
+            ),
+        }
+    }
+    Ok(front)
+}
+
+fn template(stage: &Object<'_>) -> Result<Option<u32>> {
+    let Some(Value::Array(parts)) = stage.get("single") else {
+        bail!(stage.wrong("single", "a list of parts"));
+    };
+    let (mut front, mut text) = (Vec::new(), false);
+    for part in parts {
+        if part.get("Sequence").is_some_and(|sequence| sequence["id"] == "A") && !text {
+            text = true;
+            continue;
+        }
+        let name = part.get("SpecialToken").and_then(|token| token["id"].as_str());
+        let ids =
+            name.and_then(|name| stage.get("special_tokens")?.get(name)?.get("ids")?.as_array());
+        let (Some(name), Some(ids)) = (name, ids) else {
+            bail!(
+                stage.wrong("single", "special tokens with ids in `special_tokens`, then the text")
+            );
+        };
+        ensure!(
+            !text,
+            "{} puts {name:?} behind a text, expected nothing there: a text that has ended is not gone on \
+             with; take it out of `single`",
+            stage.place
+        );
+        for id in ids {
+            let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            front.push(id.with_context(|| stage.wrong("special_tokens", "ids of tokens"))?);
+        }
+    }
+    ensure!(
+        text && front.len() <= 1,
+        "{} puts {} tokens in front of a text, expected one at most; take them out of `single`, and begin \
+         prompts with them",
+        stage.place,
+        front.len()
+    );
+    Ok(front.first().copied())
+}
+
+/// The model, refused where an option changes which ids a text has and the kernel has not got it.
+fn bpe(model: &Object<'_>) -> Result<Bpe> {
+    // Old files name no type and have merges.
+    let is_bpe =
+        model.kind() == "BPE" || model.get("type").is_none() && model.get("merges").is_some();
+    ensure!(
+        is_bpe,
+        "model is {}, expected BPE; only those can be imported: look for the model with a BPE tokenizer",
+        model.kind()
+    );
+    if model.get("dropout").is_some_and(|dropout| dropout.as_f64() != Some(0.0)) {
+        bail!(
+            model.wrong("dropout", "none: it would cut a text otherwise each time; set it to null")
+        );
+    }
+    for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        if !model.text(key)?.unwrap_or("").is_empty() {
+            bail!(model.wrong(key, "none; only BPE without it can be imported"));
+        }
+    }
+    let part =
+        |key: &str, expected| model.get(key).cloned().with_context(|| model.wrong(key, expected));
+    let vocab =
+        serde_json::from_value(part("vocab", "an object of ids")?).context("model.vocab")?;
+    let merges: Vec<Pair> =
+        serde_json::from_value(part("merges", "a list of pairs")?).context("model.merges")?;
+    let mut bpe = Bpe {
+        vocab,
+        merges,
+        unknown: None,
+        fuse_unknown: model.flag("fuse_unk", false)?,
+        ignore_merges: model.flag("ignore_merges", false)?,
+    };
+    if let Some(unknown) = model.text("unk_token")? {
+        let id = bpe.vocab.get(unknown).copied();
+        bpe.unknown = Some(id.with_context(|| model.wrong("unk_token", "a token of model.vocab"))?);
+    }
+    Ok(bpe)
+}
+
+fn shown(stage: &Object<'_>) -> String {
+    short(&stage.value())
+}
