@@ -58,6 +58,7 @@ const ORDERS: [(&str, &[&str]); 5] = [
             "plan",
             "derive",
             "notation",
+            "explain",
             "textbook",
             "fixed",
         ],

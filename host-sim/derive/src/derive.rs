@@ -3,11 +3,11 @@
 //! In: a network, a machine, a library. Out: the program with every derivation in it, its cost, and the cost
 //! of the network as it was given, computed with the same operators. Knows nothing of files.
 
-use crate::expr::{Expr, Kind, Scope, Target, Tensors};
-use crate::library::{Operator, matches};
+use crate::expr::{Expr, Kind, Scope, Target, Tensor};
+use crate::library::Operator;
 use crate::machine::{Cost, Machine};
 use crate::network::{Definition, Network};
-use crate::plan::{MOST_LOOPS, OnMachine, Plan, moved, plan, unlimited};
+use crate::plan::{MOST_LOOPS, OnMachine, Plan, as_given, moved, plan};
 use crate::rules::program::{fuse, merge, split};
 use crate::search::state::{Fingerprint, State};
 use crate::search::walk::{Found, Settings, search};
@@ -27,6 +27,10 @@ pub enum Part {
 /// What the search found for one expression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derivation {
+    /// What the expression reads, in the order in which it does.
+    pub tensors: Vec<Tensor>,
+    /// The expression as it is given, over these tensors.
+    pub scope: Scope,
     /// The cheapest plan of the expression as it is given.
     pub given: Plan,
     /// The cheapest derivation.
@@ -238,7 +242,7 @@ impl Deriver<'_, '_> {
         let shapes = tensors.iter().map(|tensor| (tensor.kind, tensor.shape.clone())).collect();
         let key = (State::new(scope.clone()).fingerprint(), shapes, self.settings.depth);
         if let Some(known) = self.known.get(&key) {
-            return known.clone();
+            return known.clone().map(|found| Derivation { tensors, ..found });
         }
         let (machine, operators) = (self.machine, self.operators);
         let least_work = operators.iter().map(|operator| operator.work).fold(1.0, f64::min);
@@ -250,10 +254,11 @@ impl Deriver<'_, '_> {
         let found = outcome.found.into_iter().next().and_then(|found| {
             let taken = plan(&found.state, &found.bound, &tensors, machine)?;
             let given = as_given(&scope, &tensors, machine, operators)?;
-            Some(Derivation { given, found, plan: taken, states: outcome.states })
+            let (tensors, scope) = (tensors.clone(), scope.clone());
+            Some(Derivation { tensors, scope, given, found, plan: taken, states: outcome.states })
         });
         self.known.insert(key, found.clone());
-        found
+        found.map(|found| Derivation { tensors, ..found })
     }
 }
 
@@ -275,23 +280,6 @@ fn given_costs(network: &Network, machine: &Machine, operators: &[Operator]) -> 
         cost.unwrap_or_else(|| generated(network, scope, machine))
     };
     network.definitions.iter().map(cost).collect()
-}
-
-/// The cheapest plan of an expression that nothing is derived from, whatever RAM it takes.
-fn as_given(
-    scope: &Scope,
-    tensors: &Tensors,
-    machine: &Machine,
-    operators: &[Operator],
-) -> Option<Plan> {
-    let state = State::new(scope.clone()).canonical();
-    let bounds = matches(&state.focus, tensors, operators);
-    let plans = bounds.iter().filter_map(|bound| unlimited(&state, bound, tensors, machine));
-    let fits = |plan: &Plan| plan.cost.ram <= machine.ram;
-    // One that fits, if there is one.
-    plans.min_by(|a, b| {
-        fits(b).cmp(&fits(a)).then(a.cost.nanoseconds.total_cmp(&b.cost.nanoseconds))
-    })
 }
 
 /// A definition as a generated operator.

@@ -64,6 +64,7 @@
 //! matching and hybrid search are; costs, the library and the bound are of this project.
 
 pub mod derive;
+pub mod explain;
 pub mod expr;
 pub mod fixed;
 pub mod index;

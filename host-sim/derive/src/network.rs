@@ -3,7 +3,7 @@
 //! In: tensors and definitions. Out: their numbers, and which definition reads which. Knows nothing of how
 //! they are written down or computed.
 
-use crate::expr::{Kind, Scope, Tensor};
+use crate::expr::{Kind, Scope, Target, Tensor};
 use crate::interpret::{Number, Overflow, interpret};
 
 /// A definition.
@@ -50,6 +50,23 @@ impl Network {
     /// The definition of tensor `id`, by its place; `None` for inputs and weights.
     pub fn definition_of(&self, id: u32) -> Option<usize> {
         self.definitions.iter().position(|definition| definition.tensor == id)
+    }
+
+    /// Pads every tensor as far as it is read outside.
+    pub fn pad(&mut self) {
+        for Definition { scope, .. } in &self.definitions {
+            let ranges = scope.ranges();
+            let tensors = &mut self.tensors;
+            scope.body.accesses(&mut |access| {
+                let Target::Tensor(id) = access.target else { return };
+                let tensor = &mut tensors[id as usize];
+                for (d, index) in access.index.iter().enumerate() {
+                    let (span, (before, after)) = (index.span(&ranges), tensor.padding[d]);
+                    let beyond = span.hi - tensor.shape[d];
+                    tensor.padding[d] = (before.max(-span.lo), after.max(beyond));
+                }
+            });
+        }
     }
 
     /// Adds a tensor that is not defined.

@@ -6,7 +6,7 @@
 
 use crate::expr::{Access, Expr, Scope, Target, Tensor, Tensors};
 use crate::index::{Index, Range};
-use crate::library::{Bound, Call};
+use crate::library::{Bound, Call, Operator, matches};
 use crate::machine::{Cost, Machine};
 use crate::search::state::State;
 use crate::search::walk::Judge;
@@ -99,7 +99,8 @@ pub fn unlimited(
         ..Cost::default()
     };
     let within = within(state, bound, weights);
-    let plain = state.is_plain() && is_direct(bound);
+    // Written in place, whatever the order of the dimensions.
+    let plain = state.is_reordered() && is_direct(bound);
     let result: i64 = bound.result.len();
     let out: i64 = state.loops.iter().map(|range| range.len()).product();
     // The result in 8 bits, and what is not finished in 32.
@@ -115,8 +116,7 @@ pub fn unlimited(
         if outer.len() > MOST_LOOPS {
             return None;
         }
-        let points = outer.iter().map(|range| range.len()).product();
-        call.instructions += moved(points, last(&outer), machine).instructions;
+        call.instructions += moved(gathered(state, tensors), run(state), machine).instructions;
     }
     call.nanoseconds = machine.compute(call.instructions);
     if let Some((rows, numbers)) = streamed {
@@ -132,11 +132,50 @@ pub fn unlimited(
     Some(Plan { steps, cost: cost.then(call) })
 }
 
+/// The cheapest plan of a state with nothing more derived from it: one that fits, if there is one, else
+/// whatever RAM it takes.
+pub fn of_state(
+    state: &State,
+    tensors: &Tensors,
+    machine: &Machine,
+    operators: &[Operator],
+) -> Option<Plan> {
+    let bounds = matches(&state.focus, tensors, operators);
+    let plans = bounds.iter().filter_map(|bound| unlimited(state, bound, tensors, machine));
+    let fits = |plan: &Plan| plan.cost.ram <= machine.ram;
+    plans.min_by(|a, b| {
+        fits(b).cmp(&fits(a)).then(a.cost.nanoseconds.total_cmp(&b.cost.nanoseconds))
+    })
+}
+
+/// The same of an expression as it is given.
+pub fn as_given(
+    scope: &Scope,
+    tensors: &Tensors,
+    machine: &Machine,
+    operators: &[Operator],
+) -> Option<Plan> {
+    of_state(&State::new(scope.clone()).canonical(), tensors, machine, operators)
+}
+
 /// Moving `numbers`, `last` of them in a row.
 pub(crate) fn moved(numbers: i64, last: i64, machine: &Machine) -> Cost {
     let rows = numbers / last.max(1);
     let instructions = machine.core.moved.instructions(rows, last);
     Cost { instructions, nanoseconds: machine.compute(instructions), ..Cost::default() }
+}
+
+/// Numbers of the focus that the result is gathered from: only those inside of it are visited.
+fn gathered(state: &State, tensors: &Tensors) -> i64 {
+    terms(&state.scope(), tensors)
+}
+
+/// Numbers that are gathered in a row: a loop nest has its longest loop innermost.
+fn run(state: &State) -> i64 {
+    let all = state.focus.loops.iter().zip(&state.map);
+    let stepped = all.filter(|(_, index)| index.vars().count_ones() > 1 || !index.is_linear());
+    let longest = |ranges: &[Range]| ranges.iter().map(|range| range.len()).max();
+    stepped.map(|(range, _)| range.len()).max().or_else(|| longest(&state.loops)).unwrap_or(1)
 }
 
 fn last(ranges: &[Range]) -> i64 {
@@ -171,9 +210,17 @@ pub fn is_reshape(copy: &Scope, tensors: &Tensors) -> bool {
             at.times(range.len()).plus(index).offset(-range.lo)
         })
     };
-    let own: Vec<Index> = (0..copy.loops.len()).map(Index::var).collect();
+    // An iterator of one value is that value.
+    let own: Vec<Index> = copy
+        .loops
+        .iter()
+        .enumerate()
+        .map(|(v, range)| if range.len() == 1 { Index::constant(range.lo) } else { Index::var(v) })
+        .collect();
+    let read: Vec<Index> =
+        access.index.iter().map(|index| index.substituted(&own, &copy.loops)).collect();
     let whole: i64 = extents.iter().map(|range| range.len()).product();
-    whole == copy.len() && place(&access.index, &extents) == place(&own, &copy.loops)
+    whole == copy.len() && place(&read, &extents) == place(&own, &copy.loops)
 }
 
 /// Records that come from the card, and numbers in each: those of operand B. `None` where the weights are
@@ -263,8 +310,8 @@ impl Judge for OnMachine<'_> {
         let work = terms(&state.focus, self.tensors) as f64;
         let mut instructions = self.machine.core.dot.number * work * self.least_work;
         if !state.sums.is_empty() {
-            let points: i64 = state.outer().iter().map(|range| range.len()).product();
-            instructions += self.machine.core.moved.number * points as f64;
+            let gathered = gathered(state, self.tensors);
+            instructions += self.machine.core.moved.number * gathered as f64;
         }
         self.machine.compute(instructions)
     }

@@ -4,14 +4,13 @@ mod common;
 
 use common::Random;
 use ripple_derive::derive::{DeriveError, Part, Program, derive};
-use ripple_derive::expr::{Access, Expr, Target, Tensor};
+use ripple_derive::expr::Tensor;
 use ripple_derive::interpret::Modular;
 use ripple_derive::library::Operator;
 use ripple_derive::machine::{Core, Machine};
 use ripple_derive::network::Network;
-use ripple_derive::notation::parse;
+use ripple_derive::notation::{declaration, parse};
 use ripple_derive::search::walk::Settings;
-use std::sync::Arc;
 
 fn board(ram: i64) -> Machine {
     Machine {
@@ -28,41 +27,6 @@ fn board(ram: i64) -> Machine {
 fn derived(network: &Network, ram: i64, depth: u8) -> Result<Program, DeriveError> {
     let operators = Operator::standard();
     derive(network, &board(ram), &operators, Settings::of_depth(depth), &mut |_, _, _, _| {})
-}
-
-/// The network in which every derivation is put in the place of what it was derived from.
-fn carried_out(program: &Program) -> Network {
-    let mut network = program.network.clone();
-    for (at, part) in program.parts.iter().enumerate() {
-        let Part::Derived(derivation) = part else { continue };
-        // Tensors of a derivation are numbered in the order in which its expression reads them.
-        let mut used = Vec::new();
-        network.definitions[at].scope.body.accesses(&mut |access| {
-            if let Target::Tensor(id) = access.target
-                && !used.contains(&id)
-            {
-                used.push(id);
-            }
-        });
-        let mut scope = derivation.found.program();
-        scope.body = numbered(&scope.body, &used);
-        network.definitions[at].scope = scope;
-    }
-    network
-}
-
-fn numbered(body: &Expr, used: &[u32]) -> Expr {
-    body.mapped(&mut |access| {
-        let target = match &access.target {
-            Target::Tensor(id) => Target::Tensor(used[*id as usize]),
-            Target::Scope(scope) => {
-                let mut inner = (**scope).clone();
-                inner.body = numbered(&inner.body, used);
-                Target::Scope(Arc::new(inner))
-            }
-        };
-        Expr::Access(Access { target, index: access.index.clone() })
-    })
 }
 
 fn result(network: &Network, seed: u64) -> Vec<Modular> {
@@ -103,7 +67,7 @@ fn projections_of_one_input_are_merged() {
     assert_eq!(program.parts.iter().filter(streamed).count(), 1);
     assert_eq!((program.given.commands, program.cost.commands), (3, 1));
     assert!(program.cost.nanoseconds < program.given.nanoseconds);
-    assert_eq!(result(&network, 5), result(&carried_out(&program), 5));
+    assert_eq!(result(&network, 5), result(&program.carried_out().0, 5));
 }
 
 const CONVOLUTIONS: &str = "
@@ -122,8 +86,43 @@ fn a_derived_network_has_the_same_numbers_and_is_never_dearer() {
     for depth in 0..=4 {
         let program = derived(&network, 64 << 10, depth).unwrap();
         assert!(program.cost.nanoseconds <= program.given.nanoseconds, "depth {depth}");
-        assert_eq!(result(&network, 9), result(&carried_out(&program), 9), "depth {depth}");
+        let (carried_out, done) = program.carried_out();
+        assert_eq!(result(&network, 9), result(&carried_out, 9), "depth {depth}");
+        // What is written is read again, and means the same.
+        let again = parse(&program.text()).unwrap_or_else(|e| panic!("{e}\n{}", program.text()));
+        assert_eq!(result(&network, 9), result(&again, 9), "depth {depth}");
+        assert_eq!(done.len(), carried_out.definitions.len());
     }
+}
+
+#[test]
+fn every_stage_of_a_derivation_is_readable_and_has_the_same_numbers() {
+    let text = "
+input  A[4, 4, 3] pad 1, 1, 0
+weight K[3, 3, 2, 3]
+T[h: 4, w: 4, f: 2] = sum c: 3, r: 3, s: 3 . A[h + r - 1, w + s - 1, c] * K[r, s, f, c]
+";
+    let network = parse(text).unwrap();
+    // With so little RAM only what takes results row by row fits.
+    let program = derived(&network, 64 << 10, 4).unwrap();
+    let Part::Derived(derivation) = &program.parts[0] else { panic!("{:?}", program.parts) };
+    let stages = derivation.stages("T", &board(64 << 10), &Operator::standard());
+    assert_eq!(stages.len(), 1 + derivation.found.steps.len());
+    let last = stages.last().unwrap().cost.unwrap();
+    assert!((last.nanoseconds - program.cost.nanoseconds).abs() < 1.0);
+    for stage in &stages {
+        let given: Vec<String> =
+            derivation.tensors.iter().map(|t| declaration(&padded(t))).collect();
+        let whole = format!("{}\n{}", given.join("\n"), stage.text);
+        let again = parse(&whole).unwrap_or_else(|e| panic!("{e}\n{whole}"));
+        assert_eq!(result(&network, 3), result(&again, 3), "{whole}");
+    }
+}
+
+/// Readable anywhere: padding as a whole is checked where it is declared.
+fn padded(tensor: &Tensor) -> Tensor {
+    let many = vec![(100, 100); tensor.shape.len()];
+    Tensor { padding: many, ..tensor.clone() }
 }
 
 #[test]

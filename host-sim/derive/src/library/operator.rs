@@ -2,6 +2,7 @@
 
 use super::Occurs;
 use crate::expr::{Access, Scope};
+use std::fmt;
 
 /// What an operator computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +140,40 @@ pub enum Call {
         /// Numbers in a row.
         depth: i64,
     },
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matmul { batch, rows, columns, depth } => {
+                let times = if *batch > 1 { format!("{batch} times ") } else { String::new() };
+                write!(f, "matmul, {times}{columns} rows of {depth} with {rows} vectors")
+            }
+            Self::Conv { images, output, filters, kernel, channels, stride, dilation } => {
+                write!(f, "conv {}x{}, {filters} filters", kernel.0, kernel.1)?;
+                write!(f, " of {channels} channels, {}x{} pixels", output.0, output.1)?;
+                if *images > 1 {
+                    write!(f, ", {images} images")?;
+                }
+                if *stride != (1, 1) {
+                    write!(f, ", stride {}x{}", stride.0, stride.1)?;
+                }
+                if *dilation != (1, 1) {
+                    write!(f, ", dilation {}x{}", dilation.0, dilation.1)?;
+                }
+                Ok(())
+            }
+            Self::Window { batch, positions, window, depth } => {
+                write!(f, "window of {window}, {batch} times {positions} positions, depth {depth}")
+            }
+            Self::WindowSum { batch, positions, window, depth } => {
+                write!(
+                    f,
+                    "window sum of {window}, {batch} times {positions} positions, depth {depth}"
+                )
+            }
+        }
+    }
 }
 
 impl Call {

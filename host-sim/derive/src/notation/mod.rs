@@ -20,4 +20,4 @@ mod parse;
 mod print;
 
 pub use parse::{NotationError, parse};
-pub use print::{print, print_network, print_state};
+pub use print::{declaration, definition_of, print, print_network, print_state};

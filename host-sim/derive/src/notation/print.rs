@@ -28,23 +28,28 @@ pub fn print_state(state: &State, tensors: &Tensors, name: &str) -> String {
 pub fn print_network(network: &Network) -> String {
     let defined = |id: usize| network.definitions.iter().any(|d| d.tensor as usize == id);
     let given: Vec<_> = (0..network.tensors.len()).filter(|&id| !defined(id)).collect();
-    let mut lines = declarations(given.iter().map(|&id| &network.tensors[id]));
+    let mut lines: Vec<String> =
+        given.iter().map(|&id| declaration(&network.tensors[id])).collect();
     for definition in &network.definitions {
-        let name = &network.tensors[definition.tensor as usize].name;
-        lines.push(print(&definition.scope, &network.tensors, name));
+        let tensor = &network.tensors[definition.tensor as usize];
+        lines.push(definition_of(&definition.scope, &network.tensors, tensor));
     }
     lines.join("\n") + "\n"
 }
 
-fn declarations<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Vec<String> {
-    tensors
-        .map(|tensor| {
-            let kind = if tensor.kind == Kind::Input { "input" } else { "weight" };
-            let shape: Vec<String> = tensor.shape.iter().map(i64::to_string).collect();
-            let padding = padding(tensor.padding.iter().copied());
-            format!("{kind} {}[{}]{padding}", tensor.name, shape.join(", "))
-        })
-        .collect()
+/// The line that declares an input or a weight.
+pub fn declaration(tensor: &Tensor) -> String {
+    let kind = if tensor.kind == Kind::Input { "input" } else { "weight" };
+    let padding = padding(tensor.padding.iter().copied());
+    let shape: Vec<String> = tensor.shape.iter().map(i64::to_string).collect();
+    format!("{kind} {}[{}]{padding}", tensor.name, shape.join(", "))
+}
+
+/// The lines that define `tensor`, inner scopes first.
+pub fn definition_of(scope: &Scope, tensors: &Tensors, tensor: &Tensor) -> String {
+    let mut printer = Printer { tensors, lines: Vec::new(), inner: 0 };
+    printer.define(scope, &tensor.name, &padding(tensor.padding.iter().copied()));
+    printer.lines.join("\n")
 }
 
 struct Printer<'a> {

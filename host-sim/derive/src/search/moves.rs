@@ -41,6 +41,12 @@ impl Move {
         }
     }
 
+    /// What the rule makes of a state, in canonical form.
+    pub fn step(&self, state: &State, tensors: &Tensors) -> Option<State> {
+        let derived = self.apply(&state.focus, tensors)?;
+        Some(state.then(derived)?.canonical())
+    }
+
     /// What the rule makes of `scope`.
     pub fn apply(&self, scope: &Scope, tensors: &Tensors) -> Option<Derived> {
         match self {

@@ -53,6 +53,19 @@ impl State {
             && self.map.iter().enumerate().all(|(d, index)| index.as_var() == Some(d))
     }
 
+    /// Whether the focus is the result, but for the order of its dimensions.
+    pub fn is_reordered(&self) -> bool {
+        let mut seen = 0u64;
+        let mut in_place = self.map.iter().zip(&self.focus.loops).map(|(index, range)| {
+            let v = index.as_var().filter(|&v| self.loops.get(v) == Some(range));
+            v.inspect(|v| seen |= 1 << v).is_some()
+        });
+        let all = in_place.all(|same| same);
+        all && self.sums.is_empty()
+            && self.map.len() == self.loops.len()
+            && seen.count_ones() as usize == self.loops.len()
+    }
+
     /// The state with `derived` in the place of the focus, which it was derived from. Where the focus was
     /// read outside of its ranges, which is 0, the new one must be too: `None` where that is not known.
     pub fn then(&self, derived: Derived) -> Option<Self> {

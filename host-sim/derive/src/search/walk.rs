@@ -175,10 +175,9 @@ impl Walk<'_> {
         self.outcome.expanded += 1;
         for step in moves(&state, budget) {
             let Some(left) = budget.after(&step) else { continue };
-            let Some(derived) = step.apply(&state.focus, self.tensors) else { continue };
-            let Some(next) = state.then(derived) else { continue };
+            let Some(next) = step.step(&state, self.tensors) else { continue };
             self.path.push(step);
-            self.enter(next.canonical(), left);
+            self.enter(next, left);
             self.path.pop();
         }
     }
@@ -218,9 +217,8 @@ fn count(state: State, budget: Budget, tensors: &Tensors, known: &mut Known) -> 
     if depth > 0 {
         for step in moves(&state, budget) {
             let Some(left) = budget.after(&step) else { continue };
-            let Some(derived) = step.apply(&state.focus, tensors) else { continue };
-            let Some(next) = state.then(derived) else { continue };
-            sum += count(next.canonical(), left, tensors, known);
+            let Some(next) = step.step(&state, tensors) else { continue };
+            sum += count(next, left, tensors, known);
         }
     }
     known.insert(key, sum);
