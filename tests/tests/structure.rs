@@ -48,6 +48,7 @@ const ORDERS: [(&str, &[&str]); 5] = [
         &[
             "index",
             "expr",
+            "check",
             "interpret",
             "network",
             "rules",
@@ -59,6 +60,7 @@ const ORDERS: [(&str, &[&str]); 5] = [
             "derive",
             "notation",
             "explain",
+            "onnx",
             "textbook",
             "fixed",
         ],

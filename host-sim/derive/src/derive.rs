@@ -3,7 +3,7 @@
 //! In: a network, a machine, a library. Out: the program with every derivation in it, its cost, and the cost
 //! of the network as it was given, computed with the same operators. Knows nothing of files.
 
-use crate::expr::{Expr, Kind, Scope, Target, Tensor};
+use crate::expr::{Expr, Kind, Scope, Tensor};
 use crate::library::Operator;
 use crate::machine::{Cost, Machine};
 use crate::network::{Definition, Network};
@@ -226,16 +226,12 @@ impl Deriver<'_, '_> {
     ) -> Option<Derivation> {
         // Tensors by their place in the expression, so that the same one is found again elsewhere.
         let mut used = Vec::new();
-        let body = scope.body.mapped(&mut |access| {
-            let mut access = access.clone();
-            if let Target::Tensor(id) = &mut access.target {
-                let place = used.iter().position(|known| known == id).unwrap_or_else(|| {
-                    used.push(*id);
-                    used.len() - 1
-                });
-                *id = place as u32;
-            }
-            Expr::Access(access)
+        let body = scope.body.with_tensors(&mut |id| {
+            let place = used.iter().position(|known| *known == id).unwrap_or_else(|| {
+                used.push(id);
+                used.len() - 1
+            });
+            place as u32
         });
         let scope = Scope { body, ..scope.clone() };
         let tensors: Vec<_> = used.iter().map(|&id| network.tensors[id as usize].clone()).collect();

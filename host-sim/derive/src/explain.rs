@@ -107,12 +107,11 @@ fn carry_out(
 ) {
     // Tensors of a derivation are numbered in the order in which its expression reads them.
     let mut used = Vec::new();
-    scope.body.accesses(&mut |access| {
-        if let Target::Tensor(id) = access.target
-            && !used.contains(&id)
-        {
+    let _ = scope.body.with_tensors(&mut |id| {
+        if !used.contains(&id) {
             used.push(id);
         }
+        id
     });
     let (bound, state) = (&derivation.found.bound, &derivation.found.state);
     let name = out.tensors[tensor as usize].name.clone();
@@ -142,7 +141,9 @@ fn carry_out(
         by += &format!("; {records} records of {numbers} numbers from the card");
     }
     let result = replaced(&over(&bound.result, &used), &|target| {
-        let found = defined.iter().find(|(known, _)| over_target(known, &used) == *target);
+        let found = defined
+            .iter()
+            .find(|(known, _)| known.with_tensors(&mut |id| used[id as usize]) == *target);
         found.map(|(_, id)| *id)
     });
     let result_id = define(out, format!("{name}_call"), result.clone());
@@ -182,18 +183,8 @@ fn define(out: &mut Network, name: String, scope: Scope) -> u32 {
 
 /// The scope with tensors by their numbers in the network.
 fn over(scope: &Scope, used: &[u32]) -> Scope {
-    let body = scope.body.mapped(&mut |access| {
-        let (target, index) = (over_target(&access.target, used), access.index.clone());
-        Expr::Access(Access { target, index })
-    });
+    let body = scope.body.with_tensors(&mut |id| used[id as usize]);
     Scope { body, ..scope.clone() }
-}
-
-fn over_target(target: &Target, used: &[u32]) -> Target {
-    match target {
-        Target::Tensor(id) => Target::Tensor(used[*id as usize]),
-        Target::Scope(inner) => Target::Scope(Arc::new(over(inner, used))),
-    }
 }
 
 /// The scope with inner scopes that are tensors now replaced by them, at whatever depth.

@@ -4,6 +4,7 @@
 //! remainders, what they range over and what becomes of them under substitution. Knows nothing of tensors.
 
 use smallvec::{SmallVec, smallvec};
+use std::fmt;
 use std::ops::ControlFlow;
 
 /// Values of an iterator, a dimension or an index: `lo` and all up to, but without, `hi`.
@@ -55,6 +56,12 @@ impl Range {
     /// Its values, in order.
     pub fn values(self) -> std::ops::Range<i64> {
         self.lo..self.hi
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.lo, self.hi)
     }
 }
 

@@ -63,6 +63,7 @@
 //! "OLLIE: Derivation-based Tensor Program Optimizer" (Zheng et al., arXiv 2208.02025), for what rules,
 //! matching and hybrid search are; costs, the library and the bound are of this project.
 
+pub mod check;
 pub mod derive;
 pub mod explain;
 pub mod expr;
@@ -73,6 +74,7 @@ pub mod library;
 pub mod machine;
 pub mod network;
 pub mod notation;
+pub mod onnx;
 pub mod plan;
 pub mod rules;
 pub mod search;

@@ -1,6 +1,7 @@
 //! Reading the notation.
 
-use crate::expr::{Access, Expr, ExprError, Function, Kind, MOST_ITERATORS, Scope, Target, Tensor};
+use crate::check::{ExprError, MOST_ITERATORS};
+use crate::expr::{Access, Expr, Function, Kind, Scope, Target, Tensor};
 use crate::index::{Index, Range};
 use crate::network::Network;
 

@@ -1,0 +1,424 @@
+//! The operators: what each computes, as an expression.
+
+use super::{Attribute, Known, Node, OnnxError, Reader, Tensor};
+use crate::expr::{Access, Expr, Function, Scope, Target};
+use crate::index::{Index, Range};
+use std::sync::Arc;
+
+/// Every operator that is read.
+pub const NAMES: [&str; 12] = [
+    "Add",
+    "Constant",
+    "Conv",
+    "ConvTranspose",
+    "Flatten",
+    "Gemm",
+    "Identity",
+    "MatMul",
+    "Mul",
+    "Relu",
+    "Reshape",
+    "Tanh",
+];
+
+/// The largest stride, dilation and padding.
+const MOST: i64 = 1 << 16;
+
+/// A node, for what is wrong with it.
+struct At<'a>(&'a Node);
+
+impl At<'_> {
+    fn wrong<T>(&self, expected: &str, found: impl std::fmt::Debug) -> Result<T, OnnxError> {
+        Err(OnnxError::Node {
+            node: self.name(),
+            operator: self.0.op_type.clone(),
+            expected: expected.to_owned(),
+            found: format!("{found:?}"),
+        })
+    }
+
+    fn name(&self) -> String {
+        let first = self.0.output.first().cloned().unwrap_or_default();
+        if self.0.name.is_empty() { first } else { self.0.name.clone() }
+    }
+
+    fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.0.attribute.iter().find(|attribute| attribute.name == name)
+    }
+
+    fn integer(&self, name: &str, default: i64) -> i64 {
+        self.attribute(name).map_or(default, |attribute| attribute.i)
+    }
+
+    fn integers(&self, name: &str, default: &[i64]) -> Vec<i64> {
+        self.attribute(name).map_or_else(|| default.to_vec(), |attribute| attribute.ints.clone())
+    }
+
+    /// Refuses every attribute but these.
+    fn only(&self, known: &[&str]) -> Result<(), OnnxError> {
+        let mut all = self.0.attribute.iter();
+        match all.find(|attribute| !known.contains(&attribute.name.as_str())) {
+            Some(other) => self.wrong(&format!("attributes among {known:?}"), &other.name),
+            None => Ok(()),
+        }
+    }
+
+    fn pair(&self, name: &str, default: i64) -> Result<(i64, i64), OnnxError> {
+        match *self.integers(name, &[default, default]).as_slice() {
+            [a, b] if (1..=MOST).contains(&a) && (1..=MOST).contains(&b) => Ok((a, b)),
+            ref other => self.wrong(&format!("two numbers from 1 to {MOST} as {name}"), other),
+        }
+    }
+}
+
+/// What is computed: the shape in the file, and the scope in the network.
+struct Made {
+    shape: Vec<i64>,
+    image: bool,
+    scope: Scope,
+}
+
+fn access(known: &Known, place: &[Index]) -> Expr {
+    Expr::Access(Access { target: Target::Tensor(known.id), index: known.index(place) })
+}
+
+impl Reader {
+    pub(super) fn node(&mut self, node: &Node) -> Result<(), OnnxError> {
+        let at = At(node);
+        let known = |name: &str| -> Result<&Known, OnnxError> {
+            match self.known.get(name) {
+                Some(known) => Ok(known),
+                None => at.wrong("an operand that is computed before", name),
+            }
+        };
+        let operands: Vec<&Known> = node
+            .input
+            .iter()
+            .filter(|n| !n.is_empty())
+            .map(|n| known(n))
+            .collect::<Result<_, _>>()?;
+        let [result] = node.output.as_slice() else {
+            return at.wrong("one result", &node.output);
+        };
+        let unsupported =
+            || OnnxError::Operator { node: at.name(), operator: node.op_type.clone() };
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+            return Err(unsupported());
+        }
+        if node.op_type == "Constant" {
+            let Some(tensor) = at.attribute("value").and_then(|value| value.t.clone()) else {
+                return at.wrong("a tensor as value", &node.attribute);
+            };
+            return self.weight(&Tensor { name: result.clone(), ..tensor });
+        }
+        let mut biased = None;
+        let made = match (node.op_type.as_str(), operands.as_slice()) {
+            ("Relu", &[x]) => map(&at, x, Some(Function::Relu))?,
+            ("Tanh", &[x]) => map(&at, x, Some(Function::Tanh))?,
+            ("Identity", &[x]) => map(&at, x, None)?,
+            ("Add", &[a, b]) => both(&at, a, b, Expr::sum)?,
+            ("Mul", &[a, b]) => both(&at, a, b, Expr::product)?,
+            ("MatMul", &[a, b]) => matmul(&at, a, b, false)?,
+            ("Gemm", &[a, b, ref rest @ ..]) => {
+                biased = rest.first().map(|&bias| bias.clone());
+                gemm(&at, a, b)?
+            }
+            ("Conv", &[a, k, ref rest @ ..]) => {
+                biased = rest.first().map(|&bias| bias.clone());
+                conv(&at, a, k)?
+            }
+            ("ConvTranspose", &[a, k, ref rest @ ..]) => {
+                biased = rest.first().map(|&bias| bias.clone());
+                conv_transpose(&at, a, k)?
+            }
+            ("Flatten", &[x]) => {
+                at.only(&["axis"])?;
+                if at.integer("axis", 1) != 1 {
+                    return at.wrong("axis 1", at.integer("axis", 1));
+                }
+                let rest = x.shape.iter().skip(1).product();
+                reshape(&at, x, vec![x.shape[0], rest])?
+            }
+            ("Reshape", &[x, shape]) => {
+                at.only(&["allowzero"])?;
+                let Some(shape) = &shape.integers else {
+                    return at.wrong("a shape that is in the file", "one that is computed");
+                };
+                let shape = resolved(&at, x, shape)?;
+                reshape(&at, x, shape)?
+            }
+            (
+                "Relu" | "Tanh" | "Identity" | "Add" | "Mul" | "MatMul" | "Flatten" | "Reshape",
+                other,
+            ) => {
+                return at.wrong("another number of operands", other.len());
+            }
+            _ => return Err(unsupported()),
+        };
+        match biased {
+            None => self.define(&at, result, made),
+            Some(bias) => {
+                // The sum first, then the bias on each channel or column.
+                let (shape, image) = (made.shape.clone(), made.image);
+                let product = format!("{result}_product");
+                self.define(&at, &product, made)?;
+                let whole = self.known[&product].clone();
+                let channel = if image { 1 } else { shape.len() - 1 };
+                if bias.shape.iter().product::<i64>() != shape[channel] {
+                    return at.wrong("a bias for each channel", &bias.shape);
+                }
+                let mut spread = vec![1; shape.len()];
+                spread[channel] = shape[channel];
+                let bias_at = Known { shape: spread, ..bias.clone() };
+                let (loops, place) = places(&shape, image);
+                let last = bias.shape.len() - 1;
+                let mut index = vec![Index::constant(0); bias.shape.len()];
+                index[last] = place[channel].clone();
+                let read = Access { target: Target::Tensor(bias_at.id), index };
+                let body = Expr::sum(vec![access(&whole, &place), Expr::Access(read)]);
+                let scope = Scope { loops, sums: Vec::new(), body };
+                self.define(&at, result, Made { shape, image, scope })
+            }
+        }
+    }
+
+    fn define(&mut self, at: &At<'_>, name: &str, made: Made) -> Result<(), OnnxError> {
+        let Made { shape, image, scope } = made;
+        // Zeroes are read as far outside as the operator says: tensors are padded in the end.
+        let free = self.free(name);
+        let id = self.network.define(free, scope.clone());
+        self.network.pad();
+        if let Err(error) = scope.check(&self.network.tensors) {
+            let (node, operator) = (at.name(), at.0.op_type.clone());
+            return Err(OnnxError::Meaning { node, operator, error });
+        }
+        self.known.insert(name.to_owned(), Known { shape, id, image, integers: None });
+        Ok(())
+    }
+}
+
+/// Loops of a result, and the index of each dimension of the file over them.
+fn places(shape: &[i64], image: bool) -> (Vec<Range>, Vec<Index>) {
+    match *shape {
+        [1, c, h, w] if image => {
+            let place = [Index::constant(0), Index::var(2), Index::var(0), Index::var(1)];
+            (vec![Range::to(h), Range::to(w), Range::to(c)], place.to_vec())
+        }
+        _ => {
+            let loops = shape.iter().copied().map(Range::to).collect();
+            (loops, (0..shape.len()).map(Index::var).collect())
+        }
+    }
+}
+
+fn map(at: &At<'_>, x: &Known, function: Option<Function>) -> Result<Made, OnnxError> {
+    at.only(&[])?;
+    let (loops, place) = places(&x.shape, x.image);
+    let read = access(x, &place);
+    let body = function.map_or(read.clone(), |function| Expr::Apply(function, Box::new(read)));
+    let scope = Scope { loops, sums: Vec::new(), body };
+    Ok(Made { shape: x.shape.clone(), image: x.image, scope })
+}
+
+/// Two tensors, number by number; a dimension of 1 or one that is missing in front is repeated.
+fn both(at: &At<'_>, a: &Known, b: &Known, of: fn(Vec<Expr>) -> Expr) -> Result<Made, OnnxError> {
+    at.only(&[])?;
+    let rank = a.shape.len().max(b.shape.len());
+    let long = |shape: &[i64]| [vec![1; rank - shape.len()], shape.to_vec()].concat();
+    let (x, y) = (long(&a.shape), long(&b.shape));
+    let extent = |(&m, &n): (&i64, &i64)| match (m, n) {
+        (m, n) if m == n || n == 1 => Some(m),
+        (1, n) => Some(n),
+        _ => None,
+    };
+    let Some(shape) = x.iter().zip(&y).map(extent).collect::<Option<Vec<i64>>>() else {
+        return at.wrong("shapes that are the same, or 1", (&a.shape, &b.shape));
+    };
+    let image = matches!(*shape.as_slice(), [1, _, _, _]) && (a.image || b.image);
+    let (loops, place) = places(&shape, image);
+    let read = |known: &Known| {
+        let own = &place[rank - known.shape.len()..];
+        let index: Vec<Index> = own
+            .iter()
+            .zip(&known.shape)
+            .map(|(index, &extent)| if extent == 1 { Index::constant(0) } else { index.clone() })
+            .collect();
+        access(known, &index)
+    };
+    let scope = Scope { loops, sums: Vec::new(), body: of(vec![read(a), read(b)]) };
+    Ok(Made { shape, image, scope })
+}
+
+fn matmul(at: &At<'_>, a: &Known, b: &Known, turned: bool) -> Result<Made, OnnxError> {
+    let (&[m, k], &[p, q]) = (a.shape.as_slice(), b.shape.as_slice()) else {
+        return at.wrong("two matrices", (&a.shape, &b.shape));
+    };
+    let (n, own) = if turned { (p, q) } else { (q, p) };
+    if k != own {
+        return at.wrong("as many columns as the other has rows", (&a.shape, &b.shape));
+    }
+    let v = Index::var;
+    let second = if turned { [v(1), v(2)] } else { [v(2), v(1)] };
+    let body = Expr::product(vec![access(a, &[v(0), v(2)]), access(b, &second)]);
+    let scope = Scope { loops: vec![Range::to(m), Range::to(n)], sums: vec![Range::to(k)], body };
+    Ok(Made { shape: vec![m, n], image: false, scope })
+}
+
+fn gemm(at: &At<'_>, a: &Known, b: &Known) -> Result<Made, OnnxError> {
+    at.only(&["alpha", "beta", "transA", "transB"])?;
+    for factor in ["alpha", "beta"] {
+        if let Some(other) = at.attribute(factor).filter(|attribute| attribute.f != 1.0) {
+            return at.wrong(&format!("{factor} of 1"), other.f);
+        }
+    }
+    if at.integer("transA", 0) != 0 {
+        return at.wrong("transA of 0", at.integer("transA", 0));
+    }
+    matmul(at, a, b, at.integer("transB", 0) != 0)
+}
+
+/// Settings that both convolutions have.
+struct Sliding {
+    stride: (i64, i64),
+    dilation: (i64, i64),
+    /// Zeroes above, to the left, below, to the right.
+    pads: [i64; 4],
+    group: i64,
+}
+
+fn sliding(at: &At<'_>, known: &[&str]) -> Result<Sliding, OnnxError> {
+    at.only(
+        &[&["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], known].concat(),
+    )?;
+    if let Some(auto) = at.attribute("auto_pad").filter(|auto| auto.s != b"NOTSET") {
+        return at.wrong("pads as numbers", String::from_utf8_lossy(&auto.s));
+    }
+    let pads = at.integers("pads", &[0; 4]);
+    let Ok(pads) = <[i64; 4]>::try_from(pads.as_slice()) else {
+        return at.wrong("four pads", pads);
+    };
+    if pads.iter().any(|pad| !(0..=MOST).contains(pad)) {
+        return at.wrong(&format!("pads from 0 to {MOST}"), pads);
+    }
+    let (stride, dilation) = (at.pair("strides", 1)?, at.pair("dilations", 1)?);
+    Ok(Sliding { stride, dilation, pads, group: at.integer("group", 1) })
+}
+
+/// An image's rows, columns and channels, and a kernel's four extents.
+fn shapes(at: &At<'_>, a: &Known, k: &Known) -> Result<([i64; 3], [i64; 4]), OnnxError> {
+    match (a.shape.as_slice(), k.shape.as_slice()) {
+        (&[1, c, h, w], &[f, d, r, s]) if a.image => Ok(([h, w, c], [f, d, r, s])),
+        _ => at.wrong("one image and a kernel of four dimensions", (&a.shape, &k.shape)),
+    }
+}
+
+fn conv(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> {
+    let Sliding { stride, dilation, pads: [top, left, bottom, right], group } = sliding(at, &[])?;
+    let ([h, w, c], [f, d, r, s]) = shapes(at, a, k)?;
+    if !(1..=c).contains(&group) || f % group != 0 || c % group != 0 || d != c / group {
+        return at
+            .wrong("channels and filters in `group` equal parts", (&a.shape, &k.shape, group));
+    }
+    let out = |n: i64, pad: i64, k: i64, stride: i64, dilation: i64| {
+        (n + pad - dilation * (k - 1) - 1) / stride + 1
+    };
+    let rows = out(h, top + bottom, r, stride.0, dilation.0);
+    let columns = out(w, left + right, s, stride.1, dilation.1);
+    if rows < 1 || columns < 1 {
+        return at.wrong("an image no smaller than the kernel", (&a.shape, &k.shape));
+    }
+    let v = Index::var;
+    let loops: Vec<Range> = [rows, columns, f].map(Range::to).to_vec();
+    let sums: Vec<Range> = [d, r, s].map(Range::to).to_vec();
+    let all = [loops.as_slice(), &sums].concat();
+    let y = v(0).times(stride.0).plus(&v(4).times(dilation.0)).offset(-top);
+    let x = v(1).times(stride.1).plus(&v(5).times(dilation.1)).offset(-left);
+    // The channels of the filter's part.
+    let channel = v(2).divided(f / group, &all).times(d).plus(&v(3));
+    let body = Expr::product(vec![
+        access(a, &[Index::constant(0), channel, y, x]),
+        access(k, &[v(2), v(3), v(4), v(5)]),
+    ]);
+    let scope = Scope { loops, sums, body };
+    Ok(Made { shape: vec![1, f, rows, columns], image: true, scope })
+}
+
+fn conv_transpose(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> {
+    let Sliding { stride, dilation, pads: [top, left, bottom, right], group } =
+        sliding(at, &["output_padding"])?;
+    let ([h, w, c], [d, f, r, s]) = shapes(at, a, k)?;
+    let more = at.integers("output_padding", &[0, 0]);
+    if group != 1 || dilation != (1, 1) || more.iter().any(|&pad| pad != 0) || d != c {
+        return at.wrong(
+            "group 1, dilations 1, no output_padding and as many channels as the image has",
+            (group, dilation, more, d),
+        );
+    }
+    let out = |n: i64, pad: i64, k: i64, stride: i64| (n - 1) * stride + k - pad;
+    let (rows, columns) = (out(h, top + bottom, r, stride.0), out(w, left + right, s, stride.1));
+    if rows < 1 || columns < 1 {
+        return at.wrong("pads smaller than the result", [top, left, bottom, right]);
+    }
+    let v = Index::var;
+    let loops: Vec<Range> = [rows, columns, f].map(Range::to).to_vec();
+    let sums: Vec<Range> = [c, r, s].map(Range::to).to_vec();
+    let all = [loops.as_slice(), &sums].concat();
+    // The image with zeroes between its numbers, as quotient and remainder say it.
+    let apart = |x: usize, k: usize, pad: i64, stride: i64| {
+        let place = v(x).minus(&v(k)).offset(pad);
+        [place.divided(stride, &all), place.modulo(stride, &all)]
+    };
+    let ([y, between_y], [x, between_x]) =
+        (apart(0, 4, top, stride.0), apart(1, 5, left, stride.1));
+    let spread = Scope {
+        loops: [h, 1, w, 1, c].map(Range::to).to_vec(),
+        sums: Vec::new(),
+        body: access(a, &[Index::constant(0), v(4), v(0), v(2)]),
+    };
+    let index = vec![y, between_y, x, between_x, v(3)];
+    let image = Expr::Access(Access { target: Target::Scope(Arc::new(spread)), index });
+    let body = Expr::product(vec![image, access(k, &[v(3), v(2), v(4), v(5)])]);
+    let scope = Scope { loops, sums, body };
+    Ok(Made { shape: vec![1, f, rows, columns], image: true, scope })
+}
+
+/// A shape with 0 for an extent that stays, and -1 for one that follows.
+fn resolved(at: &At<'_>, x: &Known, shape: &[i64]) -> Result<Vec<i64>, OnnxError> {
+    let all: i64 = x.shape.iter().product();
+    let kept = |(d, &extent): (usize, &i64)| match extent {
+        0 if at.integer("allowzero", 0) == 0 => x.shape.get(d).copied().unwrap_or(0),
+        other => other,
+    };
+    let mut out: Vec<i64> = shape.iter().enumerate().map(kept).collect();
+    let sizes = out.iter().filter(|extent| **extent != -1);
+    let known = sizes.copied().try_fold(1, i64::checked_mul).unwrap_or(0);
+    for extent in out.iter_mut().filter(|extent| **extent == -1) {
+        *extent = if known > 0 { all / known } else { 0 };
+    }
+    let count = out.iter().copied().try_fold(1, i64::checked_mul);
+    if out.iter().any(|extent| *extent < 1) || count != Some(all) {
+        return at.wrong(&format!("a shape of {all} numbers"), shape);
+    }
+    Ok(out)
+}
+
+/// The same numbers in the same order, which is that of the file.
+fn reshape(at: &At<'_>, x: &Known, shape: Vec<i64>) -> Result<Made, OnnxError> {
+    if shape.iter().product::<i64>() != x.shape.iter().product::<i64>() {
+        return at.wrong("as many numbers", &shape);
+    }
+    let image = matches!(*shape.as_slice(), [1, _, _, _]);
+    let (loops, place) = places(&shape, image);
+    let number = place
+        .iter()
+        .zip(&shape)
+        .fold(Index::default(), |sum, (index, &extent)| sum.times(extent).plus(index));
+    let mut step: i64 = x.shape.iter().product();
+    let mut index = Vec::with_capacity(x.shape.len());
+    for &extent in &x.shape {
+        step /= extent;
+        index.push(number.divided(step, &loops).modulo(extent, &loops));
+    }
+    let scope = Scope { loops, sums: Vec::new(), body: access(x, &index) };
+    Ok(Made { shape, image, scope })
+}
