@@ -127,3 +127,24 @@ pub fn window_scores(
         },
     }
 }
+
+/// `O[b,m,k] = sum over w . S[b,m,w] V[b, m + dilation * (w - half), k]`: what such a window's scores weigh.
+pub fn window_sum(heads: i64, positions: i64, half: i64, depth: i64, dilation: i64) -> Expression {
+    let v = Index::var;
+    let reach = dilation * half;
+    let place = v(1).plus(&v(3).times(dilation)).offset(-reach);
+    Expression {
+        tensors: vec![
+            Tensor::new("S", Kind::Input, &[heads, positions, 2 * half + 1]),
+            Tensor::new("V", Kind::Input, &[heads, positions, depth]).padded(&[0, reach, 0]),
+        ],
+        scope: Scope {
+            loops: ranges(&[heads, positions, depth]),
+            sums: ranges(&[2 * half + 1]),
+            body: Expr::product(vec![
+                access(0, vec![v(0), v(1), v(3)]),
+                access(1, vec![v(0), place, v(2)]),
+            ]),
+        },
+    }
+}

@@ -11,7 +11,7 @@ use ripple_derive::machine::{Core, Machine};
 use ripple_derive::plan::OnMachine;
 use ripple_derive::search::moves::Move;
 use ripple_derive::search::walk::{Outcome, Settings, paths, search};
-use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose, window_scores};
+use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose, window_scores, window_sum};
 use std::time::Instant;
 
 /// A Cortex-M4 at 64 MHz with an SD card at High Speed, and as much RAM as it takes.
@@ -152,12 +152,6 @@ fn so_are_other_sizes_strides_and_dilations() {
         let outcome = derive(name, &conv(shape), &library(None), rules);
         assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= rules.into());
     }
-    let shape =
-        Conv { input: (3, 3), stride: 3, padding: (0, 0), channels: 64, filters: 32, ..CONV };
-    let of = conv_transpose(shape);
-    let outcome =
-        searched("conv-transpose 3x3, stride 3", &of, &library(None), Settings::of_depth(6));
-    assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= 6);
     // Every second row and column: the taps apart too, so that they are neighbours again.
     let of = conv(Conv { input: (8, 8), stride: 2, ..CONV });
     let outcome = derive("conv3x3, stride 2", &of, &library(None), 5);
@@ -169,10 +163,26 @@ fn so_are_other_sizes_strides_and_dilations() {
         let positions = positions / dilation;
         let dense = Call::Window { batch: 2 * dilation, positions, window: 33, depth: 32 };
         assert!(rules_to(&outcome, &dense) <= 4);
+        let of = window_sum(2, positions * dilation, 16, 32, dilation);
+        let outcome = derive("window sum", &of, &library(None), 4);
+        let dense = Call::WindowSum { batch: 2 * dilation, positions, window: 33, depth: 32 };
+        assert!(rules_to(&outcome, &dense) <= 4);
     }
 }
 
 #[test]
+#[ignore = "slow"]
+fn conv_transpose_of_another_size_and_stride() {
+    let shape =
+        Conv { input: (3, 3), stride: 3, padding: (0, 0), channels: 64, filters: 32, ..CONV };
+    let of = conv_transpose(shape);
+    let outcome =
+        searched("conv-transpose 3x3, stride 3", &of, &library(None), Settings::of_depth(6));
+    assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= 6);
+}
+
+#[test]
+#[ignore = "slow"]
 fn the_cost_decides_on_four_convolutions_of_3x3() {
     // 36 taps in the place of 25: no kernel of 3 x 3 as fast as the others is worth that.
     let settings = Settings::of_depth(5);
@@ -238,6 +248,7 @@ fn every_derivation_has_the_numbers_of_the_textbook() {
             conv_transpose(Conv { input: (2, 2), kernel: (4, 4), stride: 2, ..small }),
         ),
         ("window", window_scores(2, 6, 1, 2, 2)),
+        ("window sum", window_sum(2, 6, 1, 2, 2)),
     ];
     for (name, of) in cases {
         let outcome = derive(name, &of, &library(Some(0.5)), 4);

@@ -70,6 +70,44 @@ fn projections_of_one_input_are_merged() {
     assert_eq!(result(&network, 5), result(&program.carried_out().0, 5));
 }
 
+/// A decoder layer of one head, without norms and positions.
+const LAYER: &str = "
+input  X[4, 32]
+weight Q[32, 32]
+weight K[32, 32]
+weight V[32, 32]
+weight A[32, 32]
+weight G[80, 32]
+weight U[80, 32]
+weight D[32, 80]
+q[p: 4, i: 32] = sum c: 32 . X[p, c] * Q[i, c]
+k[p: 4, i: 32] = sum c: 32 . X[p, c] * K[i, c]
+v[p: 4, i: 32] = sum c: 32 . X[p, c] * V[i, c]
+s[p: 4, o: 4] = sum i: 32 . q[p, i] * k[o, i]
+h[p: 4, i: 32] = sum o: 4 . s[p, o] * v[o, i]
+a[p: 4, i: 32] = sum c: 32 . h[p, c] * A[i, c]
+y[p: 4, i: 32] = X[p, i] + a[p, i]
+g[p: 4, n: 80] = sum c: 32 . y[p, c] * G[n, c]
+u[p: 4, n: 80] = sum c: 32 . y[p, c] * U[n, c]
+f[p: 4, n: 80] = relu(g[p, n]) * u[p, n]
+d[p: 4, i: 32] = sum n: 80 . f[p, n] * D[i, n]
+O[p: 4, i: 32] = y[p, i] + d[p, i]
+";
+
+#[test]
+fn a_decoder_layer_streams_four_matrices_in_the_place_of_seven() {
+    let network = parse(LAYER).unwrap();
+    let program = derived(&network, 64 << 10, 1).unwrap();
+    let streams = |part: &&Part| matches!(part, Part::Derived(d) if d.plan.cost.commands > 0);
+    assert_eq!(program.parts.iter().filter(streams).count(), 4, "{:?}", program.rules);
+    assert!(program.cost.commands < program.given.commands);
+    assert!(program.cost.nanoseconds < program.given.nanoseconds);
+    let merged: Vec<&str> =
+        program.rules.iter().filter_map(|rule| rule.strip_prefix("expression merging: ")).collect();
+    assert_eq!(merged, ["q and k", "q_k and v", "g and u"]);
+    assert_eq!(result(&network, 4), result(&program.carried_out().0, 4));
+}
+
 const CONVOLUTIONS: &str = "
 input  A[6, 6, 4] pad 1, 1, 0
 weight K[3, 3, 8, 4]

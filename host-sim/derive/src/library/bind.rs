@@ -32,6 +32,7 @@ pub struct Bound {
 }
 
 /// Iterators of one part, the last one fastest.
+#[derive(Clone)]
 struct Group {
     members: Vec<usize>,
     extent: i64,
@@ -71,9 +72,36 @@ impl Group {
 }
 
 /// A dimension of an operand: all of a group, or where a window slides, a dimension of the target.
-enum Side<'a> {
-    Group(&'a Group),
+#[derive(Clone)]
+enum Side {
+    Group(Group),
     Dimension(usize),
+}
+
+/// An operator over the iterators of a focus.
+struct Placed {
+    call: Call,
+    /// Dimensions of the result, and what it sums over.
+    outputs: Vec<Range>,
+    sums: Vec<Range>,
+    /// Where a number of the focus is in the result, over the iterators of the focus.
+    at: Vec<Index>,
+    /// What the dimensions of each operand are.
+    sides: [Vec<Side>; 2],
+    /// Where each operand is read, over the iterators of the result.
+    reads: [Vec<Index>; 2],
+}
+
+/// The iterators of a focus by the parts that they play.
+struct Groups<'a> {
+    a: &'a Access,
+    b: &'a Access,
+    roles: &'a [Role],
+    ranges: &'a [Range],
+    batch: Group,
+    rows: Group,
+    columns: Group,
+    depth: Group,
 }
 
 /// The call that `focus` is when its iterators play `roles`; `None` where too many would be joined.
@@ -86,190 +114,202 @@ pub fn bind(
 ) -> Option<Bound> {
     let ranges = focus.ranges();
     let group = |role: Role, access: &Access| Group::of(role, roles, &ranges, access);
-    let batch = group(Role::Batch, a);
-    let (rows, columns) = (group(Role::Rows, a), group(Role::Columns, b));
-    let depth = group(Role::Depth, a);
-    let joined = [&batch, &rows, &columns, &depth].iter().filter(|g| g.members.len() > 1).count();
+    let groups = Groups {
+        a,
+        b,
+        roles,
+        ranges: &ranges,
+        batch: group(Role::Batch, a),
+        rows: group(Role::Rows, a),
+        columns: group(Role::Columns, b),
+        depth: group(Role::Depth, a),
+    };
+    let all = [&groups.batch, &groups.rows, &groups.columns, &groups.depth];
+    let joined = all.iter().filter(|group| group.members.len() > 1).count();
     if joined > MOST_JOINED {
         return None;
     }
-    let one = |role: Role| roles.iter().position(|r| *r == role);
-    let (at, outputs): (Vec<Index>, Vec<Range>);
-    let (call, sides, reads): (Call, [Vec<Side<'_>>; 2], [Vec<Index>; 2]);
-    let sums: Vec<Range>;
-    match operator.kernel {
-        Kernel::Matmul => {
-            let (m, n, k) = (rows.extent, columns.extent, depth.extent);
-            call = Call::Matmul { batch: batch.extent, rows: m, columns: n, depth: k };
-            outputs = [batch.extent, m, n].map(Range::to).to_vec();
-            sums = vec![Range::to(k)];
-            at = [&batch, &rows, &columns].map(|g| g.encode(&ranges)).to_vec();
-            sides = [
-                vec![Side::Group(&batch), Side::Group(&rows), Side::Group(&depth)],
-                vec![Side::Group(&batch), Side::Group(&columns), Side::Group(&depth)],
-            ];
-            reads = [[0, 1, 3].map(Index::var).to_vec(), [0, 2, 3].map(Index::var).to_vec()];
-        }
-        Kernel::Conv => {
-            if !batch.members.is_empty() {
-                return None;
-            }
-            let [h, w, r, s] =
-                [Role::Height, Role::Width, Role::KernelHeight, Role::KernelWidth].map(one);
-            let (h, w, r, s) = (h?, w?, r?, s?);
-            let dimension = |v: usize| a.index.iter().position(|i| i.vars() >> v & 1 == 1);
-            let (dh, dw) = (dimension(h)?, dimension(w)?);
-            let steps = |d: usize, x: usize| a.index[d].factor(x);
-            let len = |v: usize| ranges[v].len();
-            call = Call::Conv {
-                images: rows.extent,
-                output: (len(h), len(w)),
-                filters: columns.extent,
-                kernel: (len(r), len(s)),
-                channels: depth.extent,
-                stride: (steps(dh, h), steps(dw, w)),
-                dilation: (steps(dh, r), steps(dw, s)),
-            };
-            outputs = vec![Range::to(rows.extent), ranges[h], ranges[w], Range::to(columns.extent)];
-            sums = vec![ranges[r], ranges[s], Range::to(depth.extent)];
-            at = vec![rows.encode(&ranges), Index::var(h), Index::var(w), columns.encode(&ranges)];
-            let single = |v: usize| Group { members: vec![v], extent: len(v) };
-            let (kh, kw) = (single(r), single(s));
-            let slide = |d: usize, outer: usize, x: usize, inner: usize, y: usize| {
-                let sum = Index::var(outer)
-                    .times(steps(d, x))
-                    .plus(&Index::var(inner).times(steps(d, y)));
-                sum.offset(a.index[d].parts().0)
-            };
-            reads = [
-                vec![Index::var(0), slide(dh, 1, h, 4, r), slide(dw, 2, w, 5, s), Index::var(6)],
-                vec![
-                    Index::var(3),
-                    Index::var(4).offset(-ranges[r].lo),
-                    Index::var(5).offset(-ranges[s].lo),
-                    Index::var(6),
-                ],
-            ];
-            let first = vec![
-                Side::Group(&rows),
-                Side::Dimension(dh),
-                Side::Dimension(dw),
-                Side::Group(&depth),
-            ];
-            let second = vec![
-                Side::Group(&columns),
-                Side::Group(&kh),
-                Side::Group(&kw),
-                Side::Group(&depth),
-            ];
-            let operands =
-                [operand(a, tensors, &first, &ranges), operand(b, tensors, &second, &ranges)];
-            return Some(finish(
-                operator,
-                call,
-                operands,
-                focus,
-                Out { outputs, sums, at, reads, joined },
-            ));
-        }
-        Kernel::Window | Kernel::WindowSum => {
-            let (position, window) = (one(Role::Position)?, one(Role::Window)?);
-            let inner = if operator.kernel == Kernel::Window { depth } else { columns };
-            let slid = b.index.iter().position(|i| i.vars() >> window & 1 == 1)?;
-            let (m, w, k) = (ranges[position], ranges[window], Range::to(inner.extent));
-            let (positions, places) = (m.len(), w.len());
-            let single = |v: usize| Group { members: vec![v], extent: ranges[v].len() };
-            let (gm, gw) = (single(position), single(window));
-            let extents = (batch.extent, positions, places, inner.extent);
-            let (batch_extent, positions, window_extent, depth_extent) = extents;
-            let constant = b.index[slid].parts().0;
-            let first;
-            if operator.kernel == Kernel::Window {
-                call = Call::Window {
-                    batch: batch_extent,
-                    positions,
-                    window: window_extent,
-                    depth: depth_extent,
-                };
-                outputs = vec![Range::to(batch.extent), m, w];
-                sums = vec![k];
-                at = vec![batch.encode(&ranges), Index::var(position), Index::var(window)];
-                let place = Index::var(1).plus(&Index::var(2)).offset(constant);
-                reads = [
-                    vec![Index::var(0), Index::var(1).offset(-m.lo), Index::var(3)],
-                    vec![Index::var(0), place, Index::var(3)],
-                ];
-                first = vec![Side::Group(&batch), Side::Group(&gm), Side::Group(&inner)];
-            } else {
-                call = Call::WindowSum {
-                    batch: batch_extent,
-                    positions,
-                    window: window_extent,
-                    depth: depth_extent,
-                };
-                outputs = vec![Range::to(batch.extent), m, k];
-                sums = vec![w];
-                at = vec![batch.encode(&ranges), Index::var(position), inner.encode(&ranges)];
-                let place = Index::var(1).plus(&Index::var(3)).offset(constant);
-                reads = [
-                    vec![Index::var(0), Index::var(1).offset(-m.lo), Index::var(3).offset(-w.lo)],
-                    vec![Index::var(0), place, Index::var(2)],
-                ];
-                first = vec![Side::Group(&batch), Side::Group(&gm), Side::Group(&gw)];
-            }
-            let second = vec![Side::Group(&batch), Side::Dimension(slid), Side::Group(&inner)];
-            let operands =
-                [operand(a, tensors, &first, &ranges), operand(b, tensors, &second, &ranges)];
-            return Some(finish(
-                operator,
-                call,
-                operands,
-                focus,
-                Out { outputs, sums, at, reads, joined },
-            ));
-        }
-    }
-    let operands =
-        [operand(a, tensors, &sides[0], &ranges), operand(b, tensors, &sides[1], &ranges)];
-    Some(finish(operator, call, operands, focus, Out { outputs, sums, at, reads, joined }))
-}
-
-/// What an operator computes, and where the focus lies in it.
-struct Out {
-    outputs: Vec<Range>,
-    sums: Vec<Range>,
-    at: Vec<Index>,
-    reads: [Vec<Index>; 2],
-    joined: usize,
-}
-
-fn finish(
-    operator: &Operator,
-    call: Call,
-    operands: [Target; 2],
-    focus: &Scope,
-    out: Out,
-) -> Bound {
-    let [a, b] = out.reads;
+    let placed = match operator.kernel {
+        Kernel::Matmul => groups.matmul(),
+        Kernel::Conv => groups.conv()?,
+        Kernel::Window => groups.window()?,
+        Kernel::WindowSum => groups.window_sum()?,
+    };
+    let Placed { call, outputs, sums, at, sides: [first, second], reads: [x, y] } = placed;
+    let operands = [operand(a, tensors, &first, &ranges), operand(b, tensors, &second, &ranges)];
     let access = |target: &Target, index| Expr::Access(Access { target: target.clone(), index });
-    let body = Expr::product(vec![access(&operands[0], a), access(&operands[1], b)]);
-    let result = Scope { loops: out.outputs, sums: out.sums, body };
+    let body = Expr::product(vec![access(&operands[0], x), access(&operands[1], y)]);
+    let result = Scope { loops: outputs, sums, body };
     let target = Target::Scope(Arc::new(result.clone()));
-    let body = Expr::Access(Access { target, index: out.at });
-    let read = Scope { loops: focus.loops.clone(), sums: Vec::new(), body };
-    Bound {
+    let body = Expr::Access(Access { target, index: at });
+    Some(Bound {
         operator: operator.name.clone(),
         call,
         work: operator.work,
         operands,
         result,
-        focus: read,
-        joined: out.joined,
+        focus: Scope { loops: focus.loops.clone(), sums: Vec::new(), body },
+        joined,
+    })
+}
+
+impl Groups<'_> {
+    fn one(&self, role: Role) -> Option<usize> {
+        self.roles.iter().position(|r| *r == role)
+    }
+
+    fn len(&self, v: usize) -> i64 {
+        self.ranges[v].len()
+    }
+
+    /// A group of one iterator.
+    fn single(&self, v: usize) -> Side {
+        Side::Group(Group { members: vec![v], extent: self.len(v) })
+    }
+
+    fn encode(&self, group: &Group) -> Index {
+        group.encode(self.ranges)
+    }
+
+    fn matmul(&self) -> Placed {
+        let Self { batch, rows, columns, depth, .. } = self;
+        let all = |groups: [&Group; 3]| groups.map(|group| Side::Group(group.clone())).to_vec();
+        Placed {
+            call: Call::Matmul {
+                batch: batch.extent,
+                rows: rows.extent,
+                columns: columns.extent,
+                depth: depth.extent,
+            },
+            outputs: [batch, rows, columns].map(|group| Range::to(group.extent)).to_vec(),
+            sums: vec![Range::to(depth.extent)],
+            at: [batch, rows, columns].map(|group| self.encode(group)).to_vec(),
+            sides: [all([batch, rows, depth]), all([batch, columns, depth])],
+            reads: [[0, 1, 3].map(Index::var).to_vec(), [0, 2, 3].map(Index::var).to_vec()],
+        }
+    }
+
+    fn conv(&self) -> Option<Placed> {
+        if !self.batch.members.is_empty() {
+            return None;
+        }
+        let (h, w) = (self.one(Role::Height)?, self.one(Role::Width)?);
+        let (r, s) = (self.one(Role::KernelHeight)?, self.one(Role::KernelWidth)?);
+        let dimension = |v: usize| self.a.index.iter().position(|i| i.vars() >> v & 1 == 1);
+        let (dh, dw) = (dimension(h)?, dimension(w)?);
+        let step = |d: usize, v: usize| self.a.index[d].factor(v);
+        let slide = |d: usize, outer: usize, x: usize, inner: usize, y: usize| {
+            let sum =
+                Index::var(outer).times(step(d, x)).plus(&Index::var(inner).times(step(d, y)));
+            sum.offset(self.a.index[d].parts().0)
+        };
+        let (images, filters, channels) = (&self.rows, &self.columns, &self.depth);
+        let tap = |place: usize, v: usize| Index::var(place).offset(-self.ranges[v].lo);
+        Some(Placed {
+            call: Call::Conv {
+                images: images.extent,
+                output: (self.len(h), self.len(w)),
+                filters: filters.extent,
+                kernel: (self.len(r), self.len(s)),
+                channels: channels.extent,
+                stride: (step(dh, h), step(dw, w)),
+                dilation: (step(dh, r), step(dw, s)),
+            },
+            outputs: vec![
+                Range::to(images.extent),
+                self.ranges[h],
+                self.ranges[w],
+                Range::to(filters.extent),
+            ],
+            sums: vec![self.ranges[r], self.ranges[s], Range::to(channels.extent)],
+            at: vec![self.encode(images), Index::var(h), Index::var(w), self.encode(filters)],
+            sides: [
+                vec![
+                    Side::Group(images.clone()),
+                    Side::Dimension(dh),
+                    Side::Dimension(dw),
+                    Side::Group(channels.clone()),
+                ],
+                vec![
+                    Side::Group(filters.clone()),
+                    self.single(r),
+                    self.single(s),
+                    Side::Group(channels.clone()),
+                ],
+            ],
+            reads: [
+                vec![Index::var(0), slide(dh, 1, h, 4, r), slide(dw, 2, w, 5, s), Index::var(6)],
+                vec![Index::var(3), tap(4, r), tap(5, s), Index::var(6)],
+            ],
+        })
+    }
+
+    /// Position and window, the dimension of B that they slide in, and what is added to them there.
+    fn sliding(&self) -> Option<(usize, usize, usize, i64)> {
+        let (position, window) = (self.one(Role::Position)?, self.one(Role::Window)?);
+        let slid = self.b.index.iter().position(|i| i.vars() >> window & 1 == 1)?;
+        Some((position, window, slid, self.b.index[slid].parts().0))
+    }
+
+    fn window(&self) -> Option<Placed> {
+        let (position, window, slid, offset) = self.sliding()?;
+        let (batch, depth) = (&self.batch, &self.depth);
+        let (m, w) = (self.ranges[position], self.ranges[window]);
+        let place = Index::var(1).plus(&Index::var(2)).offset(offset);
+        Some(Placed {
+            call: Call::Window {
+                batch: batch.extent,
+                positions: m.len(),
+                window: w.len(),
+                depth: depth.extent,
+            },
+            outputs: vec![Range::to(batch.extent), m, w],
+            sums: vec![Range::to(depth.extent)],
+            at: vec![self.encode(batch), Index::var(position), Index::var(window)],
+            sides: [
+                vec![Side::Group(batch.clone()), self.single(position), Side::Group(depth.clone())],
+                vec![Side::Group(batch.clone()), Side::Dimension(slid), Side::Group(depth.clone())],
+            ],
+            reads: [
+                vec![Index::var(0), Index::var(1).offset(-m.lo), Index::var(3)],
+                vec![Index::var(0), place, Index::var(3)],
+            ],
+        })
+    }
+
+    fn window_sum(&self) -> Option<Placed> {
+        let (position, window, slid, offset) = self.sliding()?;
+        let (batch, columns) = (&self.batch, &self.columns);
+        let (m, w) = (self.ranges[position], self.ranges[window]);
+        let place = Index::var(1).plus(&Index::var(3)).offset(offset);
+        Some(Placed {
+            call: Call::WindowSum {
+                batch: batch.extent,
+                positions: m.len(),
+                window: w.len(),
+                depth: columns.extent,
+            },
+            outputs: vec![Range::to(batch.extent), m, Range::to(columns.extent)],
+            sums: vec![w],
+            at: vec![self.encode(batch), Index::var(position), self.encode(columns)],
+            sides: [
+                vec![Side::Group(batch.clone()), self.single(position), self.single(window)],
+                vec![
+                    Side::Group(batch.clone()),
+                    Side::Dimension(slid),
+                    Side::Group(columns.clone()),
+                ],
+            ],
+            reads: [
+                vec![Index::var(0), Index::var(1).offset(-m.lo), Index::var(3).offset(-w.lo)],
+                vec![Index::var(0), place, Index::var(2)],
+            ],
+        })
     }
 }
 
 /// `access`'s target with one dimension for each of `sides`.
-fn operand(access: &Access, tensors: &Tensors, sides: &[Side<'_>], ranges: &[Range]) -> Target {
+fn operand(access: &Access, tensors: &Tensors, sides: &[Side], ranges: &[Range]) -> Target {
     let over: Vec<Range> = sides
         .iter()
         .map(|side| match side {
