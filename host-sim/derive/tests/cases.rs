@@ -236,6 +236,41 @@ fn searches_to_depth_7() {
     }
 }
 
+/// Without fingerprints every path of rules is a state.
+#[test]
+fn fingerprints_save_most_states() {
+    let (of, depth) = (conv(CONV), 6);
+    let settings = Settings { bound: false, ..Settings::of_depth(depth) };
+    let states = searched("conv3x3", &of, &[], settings).states;
+    let paths = paths(&of.scope, &of.tensors, depth);
+    println!("  {paths} paths: {} times the states", paths / u128::from(states));
+    assert!(paths >= 12 * u128::from(states));
+}
+
+#[test]
+fn the_bound_leaves_out_nothing_that_costs_less() {
+    let small = Conv { input: (6, 5), channels: 16, filters: 8, ..CONV };
+    let cases = [
+        ("conv3x3", conv(small)),
+        ("conv3x3, stride 2", conv(Conv { stride: 2, ..small })),
+        ("conv3x3, far padding", conv(Conv { padding: (4, 4), ..small })),
+        (
+            "conv-transpose",
+            conv_transpose(Conv { input: (2, 2), kernel: (4, 4), stride: 2, ..small }),
+        ),
+        ("window", window_scores(2, 12, 1, 8, 2)),
+    ];
+    let mut cut = 0;
+    for (name, of) in cases {
+        let all = derive(name, &of, &library(Some(0.5)), 4);
+        let bound = searched(name, &of, &library(Some(0.5)), Settings::of_depth(4));
+        assert_eq!(all.found[0].cost, bound.found[0].cost, "{name}");
+        assert!(bound.states <= all.states);
+        cut += bound.cut;
+    }
+    assert!(cut > 100, "{cut}");
+}
+
 #[test]
 fn every_derivation_has_the_numbers_of_the_textbook() {
     let small = Conv { input: (4, 3), channels: 2, filters: 2, ..CONV };
