@@ -88,7 +88,7 @@ struct Known {
     shape: Vec<i64>,
     /// Its place among the network's tensors.
     id: u32,
-    /// Whether it is an image in the network: rows, columns, channels.
+    /// Whether it is one of images in the network: rows, columns, channels, behind the image if several.
     image: bool,
     /// Its numbers, where they are a shape.
     integers: Option<Vec<i64>>,
@@ -98,7 +98,12 @@ impl Known {
     /// Where the number at `place`, an index for each dimension of the file, is in the network.
     fn index(&self, place: &[Index]) -> Vec<Index> {
         match place {
-            [_, c, h, w] if self.image => vec![h.clone(), w.clone(), c.clone()],
+            [n, c, h, w] if self.image => {
+                let pixel = [h, w, c].map(Index::clone);
+                // One image has no dimension for it.
+                let which = if self.shape[0] == 1 { None } else { Some(n.clone()) };
+                which.into_iter().chain(pixel).collect()
+            }
             all => all.to_vec(),
         }
     }
@@ -205,9 +210,10 @@ impl Reader {
             let (name, found) = (value.name.clone(), "no shape".to_owned());
             return Err(OnnxError::Dynamic { name, dimension: 0, found });
         }
-        let image = matches!(*shape.as_slice(), [1, _, _, _]);
+        let image = shape.len() == 4;
         let inside = match *shape.as_slice() {
-            [_, c, h, w] if image => vec![h, w, c],
+            [1, c, h, w] => vec![h, w, c],
+            [n, c, h, w] => vec![n, h, w, c],
             _ => shape.clone(),
         };
         let id = self.declare(&value.name, Kind::Input, &inside)?;

@@ -200,15 +200,22 @@ impl Reader {
 /// Loops of a result, and the index of each dimension of the file over them.
 fn places(shape: &[i64], image: bool) -> (Vec<Range>, Vec<Index>) {
     match *shape {
-        [1, c, h, w] if image => {
-            let place = [Index::constant(0), Index::var(2), Index::var(0), Index::var(1)];
-            (vec![Range::to(h), Range::to(w), Range::to(c)], place.to_vec())
+        [n, c, h, w] if image => {
+            let (which, first) = several(n);
+            let place = [which, Index::var(first + 2), Index::var(first), Index::var(first + 1)];
+            let all = [n, h, w, c].map(Range::to);
+            (all[1 - first..].to_vec(), place.to_vec())
         }
         _ => {
             let loops = shape.iter().copied().map(Range::to).collect();
             (loops, (0..shape.len()).map(Index::var).collect())
         }
     }
+}
+
+/// Of so many images, the index of one and the number of iterators for it.
+fn several(images: i64) -> (Index, usize) {
+    if images > 1 { (Index::var(0), 1) } else { (Index::constant(0), 0) }
 }
 
 fn map(at: &At<'_>, x: &Known, function: Option<Function>) -> Result<Made, OnnxError> {
@@ -234,7 +241,7 @@ fn both(at: &At<'_>, a: &Known, b: &Known, of: fn(Vec<Expr>) -> Expr) -> Result<
     let Some(shape) = x.iter().zip(&y).map(extent).collect::<Option<Vec<i64>>>() else {
         return at.wrong("shapes that are the same, or 1", (&a.shape, &b.shape));
     };
-    let image = matches!(*shape.as_slice(), [1, _, _, _]) && (a.image || b.image);
+    let image = shape.len() == 4 && (a.image || b.image);
     let (loops, place) = places(&shape, image);
     let read = |known: &Known| {
         let own = &place[rank - known.shape.len()..];
@@ -265,7 +272,8 @@ fn matmul(at: &At<'_>, a: &Known, b: &Known, turned: bool) -> Result<Made, OnnxE
 }
 
 fn gemm(at: &At<'_>, a: &Known, b: &Known) -> Result<Made, OnnxError> {
-    at.only(&["alpha", "beta", "transA", "transB"])?;
+    // `broadcast` is of old files: the bias was repeated only if it said so.
+    at.only(&["alpha", "beta", "broadcast", "transA", "transB"])?;
     for factor in ["alpha", "beta"] {
         if let Some(other) = at.attribute(factor).filter(|attribute| attribute.f != 1.0) {
             return at.wrong(&format!("{factor} of 1"), other.f);
@@ -304,17 +312,17 @@ fn sliding(at: &At<'_>, known: &[&str]) -> Result<Sliding, OnnxError> {
     Ok(Sliding { stride, dilation, pads, group: at.integer("group", 1) })
 }
 
-/// An image's rows, columns and channels, and a kernel's four extents.
-fn shapes(at: &At<'_>, a: &Known, k: &Known) -> Result<([i64; 3], [i64; 4]), OnnxError> {
+/// How many images, their rows, columns and channels, and a kernel's four extents.
+fn shapes(at: &At<'_>, a: &Known, k: &Known) -> Result<([i64; 4], [i64; 4]), OnnxError> {
     match (a.shape.as_slice(), k.shape.as_slice()) {
-        (&[1, c, h, w], &[f, d, r, s]) if a.image => Ok(([h, w, c], [f, d, r, s])),
-        _ => at.wrong("one image and a kernel of four dimensions", (&a.shape, &k.shape)),
+        (&[n, c, h, w], &[f, d, r, s]) if a.image => Ok(([n, h, w, c], [f, d, r, s])),
+        _ => at.wrong("images and a kernel of four dimensions each", (&a.shape, &k.shape)),
     }
 }
 
 fn conv(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> {
     let Sliding { stride, dilation, pads: [top, left, bottom, right], group } = sliding(at, &[])?;
-    let ([h, w, c], [f, d, r, s]) = shapes(at, a, k)?;
+    let ([n, h, w, c], [f, d, r, s]) = shapes(at, a, k)?;
     if !(1..=c).contains(&group) || f % group != 0 || c % group != 0 || d != c / group {
         return at
             .wrong("channels and filters in `group` equal parts", (&a.shape, &k.shape, group));
@@ -327,8 +335,9 @@ fn conv(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> {
     if rows < 1 || columns < 1 {
         return at.wrong("an image no smaller than the kernel", (&a.shape, &k.shape));
     }
-    let v = Index::var;
-    let loops: Vec<Range> = [rows, columns, f].map(Range::to).to_vec();
+    let (which, first) = several(n);
+    let v = |place: usize| Index::var(first + place);
+    let loops: Vec<Range> = [n, rows, columns, f].map(Range::to)[1 - first..].to_vec();
     let sums: Vec<Range> = [d, r, s].map(Range::to).to_vec();
     let all = [loops.as_slice(), &sums].concat();
     let y = v(0).times(stride.0).plus(&v(4).times(dilation.0)).offset(-top);
@@ -336,31 +345,37 @@ fn conv(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> {
     // The channels of the filter's part.
     let channel = v(2).divided(f / group, &all).times(d).plus(&v(3));
     let body = Expr::product(vec![
-        access(a, &[Index::constant(0), channel, y, x]),
+        access(a, &[which, channel, y, x]),
         access(k, &[v(2), v(3), v(4), v(5)]),
     ]);
     let scope = Scope { loops, sums, body };
-    Ok(Made { shape: vec![1, f, rows, columns], image: true, scope })
+    Ok(Made { shape: vec![n, f, rows, columns], image: true, scope })
 }
 
 fn conv_transpose(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> {
     let Sliding { stride, dilation, pads: [top, left, bottom, right], group } =
         sliding(at, &["output_padding"])?;
-    let ([h, w, c], [d, f, r, s]) = shapes(at, a, k)?;
+    let ([n, h, w, c], [d, f, r, s]) = shapes(at, a, k)?;
     let more = at.integers("output_padding", &[0, 0]);
-    if group != 1 || dilation != (1, 1) || more.iter().any(|&pad| pad != 0) || d != c {
-        return at.wrong(
-            "group 1, dilations 1, no output_padding and as many channels as the image has",
-            (group, dilation, more, d),
-        );
+    if group != 1 || dilation != (1, 1) || d != c {
+        let expected = "group 1, dilations 1 and as many channels as the image has";
+        return at.wrong(expected, (group, dilation, d));
+    }
+    let &[below, behind] = more.as_slice() else {
+        return at.wrong("two numbers as output_padding", more);
+    };
+    if !(0..stride.0).contains(&below) || !(0..stride.1).contains(&behind) {
+        return at.wrong("an output_padding below the strides", more);
     }
     let out = |n: i64, pad: i64, k: i64, stride: i64| (n - 1) * stride + k - pad;
-    let (rows, columns) = (out(h, top + bottom, r, stride.0), out(w, left + right, s, stride.1));
+    let rows = out(h, top + bottom, r, stride.0) + below;
+    let columns = out(w, left + right, s, stride.1) + behind;
     if rows < 1 || columns < 1 {
         return at.wrong("pads smaller than the result", [top, left, bottom, right]);
     }
-    let v = Index::var;
-    let loops: Vec<Range> = [rows, columns, f].map(Range::to).to_vec();
+    let (which, first) = several(n);
+    let v = |place: usize| Index::var(first + place);
+    let loops: Vec<Range> = [n, rows, columns, f].map(Range::to)[1 - first..].to_vec();
     let sums: Vec<Range> = [c, r, s].map(Range::to).to_vec();
     let all = [loops.as_slice(), &sums].concat();
     // The image with zeroes between its numbers, as quotient and remainder say it.
@@ -371,15 +386,16 @@ fn conv_transpose(at: &At<'_>, a: &Known, k: &Known) -> Result<Made, OnnxError> 
     let ([y, between_y], [x, between_x]) =
         (apart(0, 4, top, stride.0), apart(1, 5, left, stride.1));
     let spread = Scope {
-        loops: [h, 1, w, 1, c].map(Range::to).to_vec(),
+        loops: [n, h, 1, w, 1, c].map(Range::to)[1 - first..].to_vec(),
         sums: Vec::new(),
-        body: access(a, &[Index::constant(0), v(4), v(0), v(2)]),
+        body: access(a, &[which.clone(), v(4), v(0), v(2)]),
     };
     let index = vec![y, between_y, x, between_x, v(3)];
+    let index = (first == 1).then_some(which).into_iter().chain(index).collect();
     let image = Expr::Access(Access { target: Target::Scope(Arc::new(spread)), index });
     let body = Expr::product(vec![image, access(k, &[v(3), v(2), v(4), v(5)])]);
     let scope = Scope { loops, sums, body };
-    Ok(Made { shape: vec![1, f, rows, columns], image: true, scope })
+    Ok(Made { shape: vec![n, f, rows, columns], image: true, scope })
 }
 
 /// A shape with 0 for an extent that stays, and -1 for one that follows.
@@ -407,7 +423,7 @@ fn reshape(at: &At<'_>, x: &Known, shape: Vec<i64>) -> Result<Made, OnnxError> {
     if shape.iter().product::<i64>() != x.shape.iter().product::<i64>() {
         return at.wrong("as many numbers", &shape);
     }
-    let image = matches!(*shape.as_slice(), [1, _, _, _]);
+    let image = shape.len() == 4;
     let (loops, place) = places(&shape, image);
     let number = place
         .iter()
