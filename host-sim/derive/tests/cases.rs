@@ -208,35 +208,27 @@ fn a_million_states_have_a_million_fingerprints() {
     assert_eq!((outcome.states, outcome.collisions), (1_000_000, 0));
 }
 
-/// The time of a whole search, to depth 7 and with the bound, and how many states fingerprints save: those
-/// without are the paths of rules, of the same depth as can be counted.
+/// The time of a whole search, to depth 7 and with the bound.
 #[test]
 #[ignore = "slow"]
 fn searches_to_depth_7() {
     let tconv =
         Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
+    // Whether something that is derived costs less than everything of the library, as it is given.
     let cases = [
-        ("conv3x3", conv(CONV), library(None), 7),
-        ("conv-transpose 4x4, stride 2", conv_transpose(tconv), library(None), 5),
-        ("conv5x5, 4 for 9", conv(CONV5), library(Some(4.0 / 9.0)), 6),
-        ("window, dilation 4", window_scores(8, 10_000, 1000, 64, 4), library(None), 7),
+        ("conv3x3", conv(CONV), library(None), false),
+        ("conv-transpose 4x4, stride 2", conv_transpose(tconv), library(None), true),
+        ("conv5x5, 4 for 9", conv(CONV5), library(Some(4.0 / 9.0)), true),
+        ("window, dilation 4", window_scores(8, 10_000, 1000, 64, 4), library(None), false),
     ];
-    for (name, of, operators, depth) in cases {
+    for (name, of, operators, gains) in cases {
         let outcome = searched(name, &of, &operators, Settings::of_depth(7));
-        println!("  best: {:?}", outcome.found[0].bound.call);
-        let start = Instant::now();
-        let settings = Settings { bound: false, ..Settings::of_depth(depth) };
-        let all = searched(name, &of, &[], settings);
-        let paths = paths(&of.scope, &of.tensors, depth);
-        println!(
-            "  depth {depth}: {paths} paths, {} times the states, {:.1} s",
-            paths / u128::from(all.states),
-            start.elapsed().as_secs_f64()
-        );
+        let best = &outcome.found[0];
+        println!("  best: {}, by {} rules", best.bound.call, best.steps.len());
+        assert!(!gains || !best.steps.is_empty(), "{name}");
     }
 }
 
-/// Without fingerprints every path of rules is a state.
 #[test]
 fn fingerprints_save_most_states() {
     let (of, depth) = (conv(CONV), 6);
