@@ -11,7 +11,7 @@ use super::geometry::Geometry;
 use super::raw::{RawLayer, RawModel, RawSection, RawStart, layers_at};
 use super::section::{Section, SectionKind};
 use super::{MAGIC, VERSION};
-use ripple_hal::BlockCount;
+use ripple_hal::{BlockCount, BlockIdx};
 use zerocopy::FromBytes;
 
 /// What the packer found out about a layer.
@@ -35,6 +35,18 @@ pub struct Lossy {
     pub dense: f32,
     /// Perplexity of the same text with the active neurons.
     pub sparse: f32,
+}
+
+/// Where the chat template of an image is: text for hosts, behind all sections. A board does not read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ChatText {
+    /// Its first block.
+    pub start: BlockIdx,
+    /// How long it is; the rest of its last block is zeroes.
+    pub bytes: u32,
+    /// CRC-32 of it.
+    pub crc: u32,
 }
 
 /// A checked header.
@@ -124,6 +136,14 @@ impl Header {
             }
             Err(_) => Lossy::default(),
         }
+    }
+
+    /// Where the chat template is, in the `bytes` that were parsed; `None` where the model has none. What
+    /// it says of itself has not been checked.
+    pub fn chat(bytes: &[u8]) -> Option<ChatText> {
+        let (raw, _) = RawModel::ref_from_prefix(bytes.get(size_of::<RawStart>()..)?).ok()?;
+        let [start, bytes, crc] = raw.chat.map(|number| number.get());
+        (bytes > 0).then_some(ChatText { start: BlockIdx(start), bytes, crc })
     }
 
     /// Where a section is.

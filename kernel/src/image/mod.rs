@@ -6,6 +6,7 @@
 //! badly it wants to be near:
 //!              tokenizer | vectors | predictor | attention | embedding, positions, head | page index |
 //!              FFN layers | pages
+//! at the end   the chat template, for hosts: text, where the model has one
 //! ```
 //!
 //! Everything but the tokenizer and the pages is a table of records of one stride ([`record`]): rows of
@@ -30,7 +31,7 @@ mod view;
 pub use crc::Crc32;
 pub use error::ImageError;
 pub use geometry::{Bundle, Geometry, Predictor, Quants};
-pub use header::{Header, LayerInfo, Lossy};
+pub use header::{ChatText, Header, LayerInfo, Lossy};
 pub use page::Page;
 pub use plan::ImagePlan;
 pub use quant::Quant;

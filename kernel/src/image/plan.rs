@@ -23,6 +23,8 @@ pub struct ImagePlan {
     count: usize,
     blocks: BlockCount,
     lossy: Lossy,
+    /// Bytes of the chat template, in the last blocks.
+    chat: u32,
 }
 
 impl ImagePlan {
@@ -64,6 +66,7 @@ impl ImagePlan {
             count: 0,
             blocks: BlockCount(0),
             lossy: Lossy::default(),
+            chat: 0,
         };
         let there = || order.iter().copied().filter(|kind| blocks(*kind).0 > 0);
         let header = Header::bytes_of(there().count() as u16, geometry.config.layers);
@@ -91,6 +94,28 @@ impl ImagePlan {
     #[must_use]
     pub fn with_lossy(self, lossy: Lossy) -> Self {
         Self { lossy, ..self }
+    }
+
+    /// Makes room for a chat template of so many bytes, behind all sections.
+    ///
+    /// # Errors
+    /// When the image would have more blocks than can be addressed.
+    pub fn with_chat(self, bytes: u32) -> Result<Self, ImageError> {
+        let sections = self.blocks.0.saturating_sub(BlockCount::for_bytes(self.chat.into()).0);
+        let blocks = sections.saturating_add(BlockCount::for_bytes(bytes.into()).0);
+        let plan = Self { chat: bytes, blocks: BlockCount(blocks), ..self };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Bytes of the image that the chat template takes; nothing, where there is none.
+    pub fn chat_range(&self) -> Range<usize> {
+        let start = self.chat_start().0 as usize * BLOCK_BYTES;
+        start..start + self.chat as usize
+    }
+
+    fn chat_start(&self) -> BlockIdx {
+        BlockIdx(self.blocks.0.saturating_sub(BlockCount::for_bytes(self.chat.into()).0))
     }
 
     /// The sections, in the order of their blocks.
@@ -122,7 +147,7 @@ impl ImagePlan {
         if let Some(feature) = self.geometry.quants.missing_feature() {
             return Err(ImageError::Feature { feature });
         }
-        let mut geometry = self.model().geometry()?;
+        let mut geometry = self.model(0).geometry()?;
         let mut entries = self.sections.map(|section| RawSection::emit(&section, 0));
         let entries = entries.get_mut(..self.count).unwrap_or_default();
         let header = BlockCount::for_bytes(self.header_bytes().into());
@@ -139,9 +164,11 @@ impl ImagePlan {
         Header::bytes_of(self.count as u16, self.geometry.config.layers)
     }
 
-    fn model(&self) -> RawModel {
+    fn model(&self, chat_crc: u32) -> RawModel {
         let Lossy { activity, dense, sparse } = self.lossy;
-        RawModel::emit(&self.geometry, self.blocks, [activity, dense, sparse])
+        let chat = [self.chat_start().0, self.chat, chat_crc];
+        let chat = if self.chat > 0 { chat } else { [0; 3] };
+        RawModel::emit(&self.geometry, self.blocks, [activity, dense, sparse], chat)
     }
 
     /// Bytes of the image that `kind` takes: first, and one past the last. Nothing, where it is not there.
@@ -164,13 +191,14 @@ impl ImagePlan {
         assert_eq!(layers.len(), self.geometry.config.layers as usize, "layers of the table");
         assert_eq!(image.len() as u64, self.blocks.bytes(), "bytes of the image");
         let crc = |kind| crc32(image.get(self.range(kind)).unwrap_or(&[]));
+        let chat_crc = crc32(image.get(self.chat_range()).unwrap_or(&[]));
         let entries = self.sections.map(|section| RawSection::emit(&section, crc(section.kind)));
         let bytes = self.header_bytes() as usize;
         let (start, body) = image.split_at_mut(size_of::<RawStart>());
         let body = body.get_mut(..bytes - size_of::<RawStart>()).unwrap_or_default();
         let mut out = body.iter_mut();
         let mut put = |bytes: &[u8]| bytes.iter().zip(&mut out).for_each(|(b, out)| *out = *b);
-        put(self.model().as_bytes());
+        put(self.model(chat_crc).as_bytes());
         put(entries.get(..self.count).unwrap_or(&[]).as_bytes());
         for layer in layers {
             put(RawLayer { hot: layer.hot.into(), active: layer.active.into() }.as_bytes());

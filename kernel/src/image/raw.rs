@@ -48,6 +48,8 @@ macro_rules! raw_model {
             pub blocks: U32,
             pub lossy: [F32; 3],
             reserved: [U32; ROOM],
+            /// Of the chat template: first block, bytes, CRC; zeroes where there is none.
+            pub chat: [U32; 3],
         }
 
         impl RawModel {
@@ -76,7 +78,12 @@ macro_rules! raw_model {
                 Ok(geometry)
             }
 
-            pub fn emit(geometry: &Geometry, blocks: BlockCount, lossy: [f32; 3]) -> Self {
+            pub fn emit(
+                geometry: &Geometry,
+                blocks: BlockCount,
+                lossy: [f32; 3],
+                chat: [u32; 3],
+            ) -> Self {
                 let c = &geometry.config;
                 let AttentionBias { query, key, value, output } = c.attention_bias;
                 let flags = [query, key, value, output, c.ffn_bias, c.tied_head];
@@ -92,6 +99,7 @@ macro_rules! raw_model {
                     blocks: blocks.0.into(),
                     lossy: lossy.map(F32::from),
                     reserved: [U32::ZERO; ROOM],
+                    chat: chat.map(U32::from),
                 }
             }
         }
@@ -100,7 +108,7 @@ macro_rules! raw_model {
 
 /// Words for what later packers have to say, written as zeroes; a reader that does not know them need
 /// not.
-const ROOM: usize = 10;
+const ROOM: usize = 7;
 
 raw_model! {
     codes: norm, position, ffn, activation;
