@@ -2,12 +2,13 @@
 
 use super::source::open_image;
 use super::summary::{bytes, table};
+use crate::import::chat_template::of_image_bytes;
 use crate::machine::header;
 use crate::process::failure::bad_input;
 use crate::process::output;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use ripple_hal::BLOCK_BYTES;
+use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::image::Crc32;
 use ripple_kernel::image::{Bundle, Header, Image, Lossy, Predictor, SectionKind};
 use ripple_kernel::{MemoryPlan, Options};
@@ -160,6 +161,20 @@ pub fn check(image: &[u8], header: &Header, kind: SectionKind) -> Check {
 fn inspect(name: String, image: &[u8], header: &Header) -> Report {
     let geometry = &header.geometry;
     let c = &geometry.config;
+    let chat = Header::chat(image).map(|chat| Section {
+        name: "chat template",
+        first_block: chat.start.0,
+        blocks: BlockCount::for_bytes(chat.bytes.into()).0,
+        parts: 1,
+        records: 0,
+        record_bytes: 0,
+        numbers: "",
+        check: match of_image_bytes(image) {
+            Ok(_) => Check::Ok,
+            Err(_) if (image.len() as u64) < header.blocks.bytes() => Check::CutOff,
+            Err(_) => Check::Wrong,
+        },
+    });
     let sections = SectionKind::ALL.into_iter().map(|kind| {
         let section = header.section(kind);
         let parts = header.parts(kind);
@@ -207,7 +222,7 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
                 other => format!("{other:?}"),
             },
         },
-        sections: sections.collect(),
+        sections: sections.chain(chat).collect(),
         layers: (0..c.layers)
             .map(|layer| {
                 let info = Header::layer_info(image, layer);

@@ -6,20 +6,22 @@ use super::interactive::Conversation;
 use super::made::made;
 use super::source::{Source, open_shape};
 use super::summary::{Host, Phases, summary};
+use crate::import::chat_template;
 use crate::machine::{ImageBytes, Machine, header};
-use crate::process::failure::{Interrupted, ensure_usage};
+use crate::process::failure::{Interrupted, bad_input, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output;
-use crate::run::chat::{Chat, read_template};
+use crate::run::chat::Chat;
 use crate::run::generate::{End, Generated, Overflow, Request, generate};
 use crate::run::report::{Report, report};
 use crate::run::session::identity;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ripple_kernel::Position;
 use ripple_kernel::image::{Header, Image};
 use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -30,7 +32,7 @@ Examples:
   ripple run my.image --prompt 'Once' -n 2000 --context 256 --overflow window --sinks 4
   ripple run my.image --prompt 'Once' -n 2000 --kv-spill 128
   ripple run my.image --interactive
-  ripple run my.image --chat --template MODEL_FOLDER --system 'Be brief.' --interactive";
+  ripple run my.image --chat --system 'Be brief.' --interactive";
 
 /// Generate text from an image on a simulated card.
 #[derive(Args)]
@@ -60,10 +62,10 @@ pub struct Run {
     /// the image. The text is the same.
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
     kv_spill: Option<u32>,
-    /// Make a chat of the prompt, or of the lines, with the model's chat template.
-    #[arg(long, requires = "template")]
+    /// Make a chat of the prompt, or of the lines, with the chat template of the image.
+    #[arg(long)]
     chat: bool,
-    /// Where the chat template is: a Jinja file, a tokenizer_config.json, or the model's folder.
+    /// Another chat template: a Jinja file, a tokenizer_config.json, or a model in any form.
     #[arg(long, value_name = "PATH", requires = "chat")]
     template: Option<PathBuf>,
     /// What a chat's system message says.
@@ -129,14 +131,38 @@ impl Run {
     }
 
     fn chat(&self, header: &Header, image: &[u8]) -> Result<Option<Chat>> {
-        let Some(path) = &self.template else { return Ok(None) };
-        let tokenizer = tokenizer(header, image)?;
-        let text = |token: Option<u32>| {
-            let bytes = token.and_then(|token| tokenizer.bytes(token)).unwrap_or(&[]);
-            String::from_utf8_lossy(bytes).into_owned()
+        if !self.chat {
+            return Ok(None);
+        }
+        let own = chat_template::of_image_bytes(image)?;
+        let mut template = match (&self.template, &own) {
+            (Some(path), _) => chat_template::read(path).map_err(bad_input)?,
+            (None, Some(own)) => own.clone(),
+            (None, None) => bail!(
+                "--chat: there is no chat template in the image; expected --template PATH, with a Jinja \
+                 file, a tokenizer_config.json, or the model that the image was made of"
+            ),
         };
-        let (bos, eos) = (text(tokenizer.bos()), text(tokenizer.eos()));
-        Ok(Some(Chat::new(read_template(path)?, self.system.as_deref(), bos, eos)))
+        if template.tokens.is_empty() {
+            // Nothing was said of tokens where the template is from.
+            template.tokens = match own {
+                Some(own) if !own.tokens.is_empty() => own.tokens,
+                _ => self.tokens(header, image)?,
+            };
+        }
+        Ok(Some(Chat::new(template, self.system.as_deref())))
+    }
+
+    /// The texts of the tokens that an image says begin and end a text.
+    fn tokens(&self, header: &Header, image: &[u8]) -> Result<BTreeMap<String, String>> {
+        let tokenizer = tokenizer(header, image)?;
+        let text = |token: u32| {
+            String::from_utf8_lossy(tokenizer.bytes(token).unwrap_or(&[])).into_owned()
+        };
+        let named = [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos())];
+        let there =
+            named.into_iter().filter_map(|(name, token)| Some((name.to_owned(), text(token?))));
+        Ok(there.collect())
     }
 
     fn converse(

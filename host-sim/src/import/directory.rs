@@ -5,12 +5,11 @@
 use super::checkpoint::Checkpoint;
 use super::config::{self, Family, Parsed};
 use super::keys::{Format, GENERATION};
-use super::{Options, json, tokenizer};
+use super::{Options, chat_template, json, tokenizer};
 use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail};
 use ripple_kernel::config::ModelConfig;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -46,7 +45,7 @@ pub(super) fn import(directory: &Path, options: &Options<'_>) -> Result<Model> {
     let name = directory.canonicalize().ok();
     let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
-    let chat_template = chat_template(directory)?;
+    let chat_template = chat_template::of_directory(directory, false)?;
     Ok(Model { chat_template, ..Model::new(name, config, rope_theta, weights, tokenizer) })
 }
 
@@ -60,30 +59,6 @@ fn check_keys(path: &Path, format: &Format, options: &Options<'_>) -> Result<()>
     let object = object
         .with_context(|| format!("{}: not a JSON object; download it again", path.display()))?;
     format.check_object(object, options.allowed).with_context(|| path.display().to_string())
-}
-
-/// How a conversation is written down, if the directory says.
-fn chat_template(directory: &Path) -> Result<Option<String>> {
-    let alone = directory.join("chat_template.jinja");
-    if alone.exists() {
-        let read = std::fs::read_to_string(&alone);
-        return read.map(Some).with_context(|| format!("{}: not readable", alone.display()));
-    }
-    let config = directory.join("tokenizer_config.json");
-    if !config.exists() {
-        return Ok(None);
-    }
-    let value = json::read(&config)?;
-    // One template, or several by name.
-    Ok(match &value["chat_template"] {
-        Value::String(template) => Some(template.clone()),
-        Value::Array(named) => named
-            .iter()
-            .find(|entry| entry["name"] == "default")
-            .and_then(|entry| entry["template"].as_str())
-            .map(str::to_owned),
-        _ => None,
-    })
 }
 
 /// A smaller vocabulary than the embedding table is common: tables are padded.

@@ -4,6 +4,7 @@
 //! configuration and the tokenizer; and back, bit for bit. Knows nothing of other formats.
 
 use super::checkpoint::Checkpoint;
+use crate::model::chat::ChatTemplate;
 use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model, Sparsity};
 use crate::process::output;
@@ -13,7 +14,7 @@ use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, P
 use ripple_kernel::image::Lossy;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 
@@ -33,6 +34,9 @@ struct Header {
     sparsity: Option<SparsityForm>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chat_template: Option<String>,
+    /// Of the template; not in files that were written before it had them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    chat_tokens: BTreeMap<String, String>,
     tokenizer: TokenizerSpec,
 }
 
@@ -149,7 +153,11 @@ impl Model {
             config: self.config,
             rope_theta: self.rope_theta,
             sparsity: self.sparsity.as_ref().map(SparsityForm::from),
-            chat_template: self.chat_template.clone(),
+            chat_template: self.chat_template.as_ref().map(|chat| chat.template.clone()),
+            chat_tokens: self
+                .chat_template
+                .as_ref()
+                .map_or_else(BTreeMap::new, |chat| chat.tokens.clone()),
             tokenizer: self.tokenizer.clone(),
         };
         let tensors = self.tensors();
@@ -201,7 +209,8 @@ impl Model {
             );
         }
         let header: Header = serde_json::from_value(header).with_context(damaged)?;
-        let Header { name, config, rope_theta, sparsity, chat_template, tokenizer, .. } = header;
+        let Header { name, config, rope_theta, sparsity, tokenizer, .. } = header;
+        let chat_template = chat_of(header.chat_template, header.chat_tokens);
         config.check().map_err(|error| {
             anyhow!(
                 "{shown}: `{}` must be {}; import the checkpoint again",
@@ -226,6 +235,28 @@ impl Model {
             ..Self::new(name, config, rope_theta, weights, tokenizer)
         })
     }
+}
+
+fn chat_of(template: Option<String>, tokens: BTreeMap<String, String>) -> Option<ChatTemplate> {
+    template.map(|template| ChatTemplate { template, tokens })
+}
+
+/// The chat template of a model file, of which no weight is read; `None` where it has none.
+pub(super) fn chat_template(path: &Path) -> Result<Option<ChatTemplate>> {
+    #[derive(Deserialize)]
+    struct Part {
+        chat_template: Option<String>,
+        #[serde(default)]
+        chat_tokens: BTreeMap<String, String>,
+    }
+    let file = Checkpoint::open_file(path)?;
+    let shown = path.display();
+    let json = file.metadata(KEY).with_context(|| {
+        format!("{shown}: a safetensors file without a chat template; expected what `ripple import` wrote")
+    })?;
+    let part: Part = serde_json::from_str(json)
+        .with_context(|| format!("{shown}: damaged model file; import the checkpoint again"))?;
+    Ok(chat_of(part.chat_template, part.chat_tokens))
 }
 
 /// Whether float16 holds every value exactly.

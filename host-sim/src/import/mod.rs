@@ -5,6 +5,7 @@
 //! tensor is at fault, what was expected, and what to do. Knows nothing of what the model is for.
 
 mod activation;
+pub mod chat_template;
 mod checkpoint;
 mod config;
 pub mod demo;

@@ -3,12 +3,14 @@
 //! In: a shape, and a source of named tensors. Out: [`Model`], complete and of that shape. Knows
 //! nothing of files or of where a tensor's values come from.
 
+pub mod chat;
 pub mod reference;
 pub mod text;
 pub mod threshold;
 pub mod tokenizer;
 
 use anyhow::{Result, ensure};
+use chat::ChatTemplate;
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
 use ripple_kernel::image::Lossy;
 use ripple_kernel::math::activation::coefficient;
@@ -109,8 +111,8 @@ pub struct Model {
     pub sparsity: Option<Sparsity>,
     /// Text to tokens and back.
     pub tokenizer: TokenizerSpec,
-    /// How a conversation is written down: a Jinja template.
-    pub chat_template: Option<String>,
+    /// How a conversation is written down, if it is known.
+    pub chat_template: Option<ChatTemplate>,
 }
 
 /// Thresholds of a model whose activation has no zeros.

@@ -51,11 +51,16 @@ pub fn pack_as(
     );
     let tokenizer = model.tokenizer.pack()?;
     let plan = plan(format, model, tokenizer.len(), placement.pages())?;
+    let chat = model.chat_template.as_ref().map_or(Ok(Vec::new()), serde_json::to_vec)?;
+    let plan = plan
+        .with_chat(u32::try_from(chat.len()).context("the chat template")?)
+        .map_err(|e| anyhow!("{}: cannot be stored: {e}", model.name))?;
     let bytes = usize::try_from(plan.blocks().bytes())?;
     let mut image = vec![0u8; bytes];
 
     let at = plan.range(SectionKind::Tokenizer).start;
     image[at..at + tokenizer.len()].copy_from_slice(&tokenizer);
+    image[plan.chat_range()].copy_from_slice(&chat);
     for section in plan.sections() {
         let (kind, Some(layout)) = (section.kind, section.layout) else { continue };
         let part = usize::try_from(section.part.bytes())?;

@@ -3,10 +3,13 @@
 use assert_cmd::Command;
 use ripple_host_sim::import::demo;
 use ripple_host_sim::model::Model;
+use ripple_host_sim::model::chat::ChatTemplate;
 use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_host_sim::run::chat::{Message, render};
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -24,7 +27,16 @@ fn folder() -> &'static Path {
             let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
             std::fs::write(folder.join(name), image).unwrap();
         }
+        let mut model = Model::load(&demo::path("story-nano").unwrap()).unwrap();
+        let tokens = [("eos_token".to_owned(), "<end>".to_owned())].into();
+        let template = format!("{TEMPLATE}{{{{ eos_token }}}}");
+        model.chat_template = Some(ChatTemplate { template, tokens });
+        let c = &model.config;
+        let placement = Placement::identity("chatty", c.layers as usize, c.neurons as usize);
+        let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+        std::fs::write(folder.join("chatty"), image).unwrap();
         std::fs::write(folder.join("template"), TEMPLATE).unwrap();
+        std::fs::write(folder.join("with-end"), format!("{TEMPLATE}<end>")).unwrap();
         folder
     })
 }
@@ -186,6 +198,54 @@ fn a_saved_text_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
+fn an_image_with_a_template_needs_nothing_else_for_a_chat() {
+    let ask = ["--chat", "--prompt", "Once", "-n", "6"];
+    let given = |image: &str, template: &str| {
+        run(&[&[image], &ask[..], &["--template", template]].concat()).0
+    };
+    let own = run(&[&["chatty"], &ask[..]].concat()).0;
+    assert_eq!(own, given("story-nano", "with-end"));
+    // The text without a chat, and another template, are what they are without it.
+    let plain = ["--prompt", "Once", "-n", "6"];
+    let text = |image: &str| run(&[&[image], &plain[..]].concat()).0;
+    assert_eq!(text("chatty"), text("story-nano"));
+    assert_eq!(given("chatty", "template"), given("story-nano", "template"));
+    // The image, and its folder's other files, are where a template may come from.
+    assert_eq!(given("story-nano", "chatty"), own);
+    let error = refused(&["story-nano", "--chat", "--template", "story-nano"], "");
+    assert!(error.contains("story-nano: no chat template in it"), "{error}");
+    let mut inspect = Command::new(env!("CARGO_BIN_EXE_ripple"));
+    let output = inspect.current_dir(folder()).args(["inspect", "chatty"]).assert().success();
+    let shown = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    assert!(shown.contains("chat template"), "{shown}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_template_that_does_not_end_is_left_by_the_first_interrupt() {
+    let long = "{% for a in range(99999) %}{% for b in range(99999) %}\
+                {% set c = messages | tojson | upper | lower | replace('a', 'b') %}\
+                {% endfor %}{% endfor %}";
+    std::fs::write(folder().join("long"), long).unwrap();
+    let prompt = "word ".repeat(20_000);
+    let args = ["run", "story-nano", "--chat", "--template", "long", "-p", &prompt];
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ripple"))
+            .current_dir(folder())
+            .args(args)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert_eq!(child.try_wait().unwrap(), None, "it renders");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(begun.elapsed().as_secs() < 5);
+    }
+}
+
+#[test]
 fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
     let chat = ["--chat", "--template", "template", "--system", "Tell a story.", "-n", "10"];
     let turns = interactive("Once\n\nMore\n", &chat);
@@ -197,7 +257,8 @@ fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
 
     let messages = [("system", "Tell a story."), ("user", "Once"), ("assistant", &once)]
         .map(|(role, content)| Message::new(role, content));
-    let so_far = render(TEMPLATE, &messages, "", "", true).unwrap();
+    let template = ChatTemplate { template: TEMPLATE.to_owned(), ..ChatTemplate::default() };
+    let so_far = render(&template, &messages, true).unwrap();
     let literal =
         format!("{so_far}\n{{{{ messages[0].role }}}}: {{{{ messages[0].content }}}}\n\n");
     std::fs::write(folder().join("literal"), literal).unwrap();
@@ -205,9 +266,12 @@ fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
     assert_eq!(run(&args).0.trim_end_matches('\n'), second);
 
     let error = refused(&["story-nano", "--chat"], "");
-    assert!(error.contains("--template <PATH>"), "{error}");
+    assert!(error.contains("there is no chat template in the image"), "{error}");
     let error = refused(&["story-nano", "--interactive", "--chat", "--template", "."], "");
-    assert!(error.contains("no chat_template.jinja and no tokenizer_config.json"), "{error}");
+    assert!(
+        error.contains("looked for chat_template.jinja, chat_template.json, tokenizer_config.json"),
+        "{error}"
+    );
 }
 
 #[test]

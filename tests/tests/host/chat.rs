@@ -1,101 +1,256 @@
-//! Chat templates of well-known models give the strings that `transformers` documents for them.
+//! Chat templates give the strings that `transformers` makes of them, and hostile ones an error.
+//!
+//! `fixtures/chat/make.py` has the templates of models, conversations for them, and small templates, one
+//! for each thing that a template can do.
 
-use ripple_host_sim::run::chat::{Chat, Message, read_template, render};
+use minijinja::Value;
+use proptest::{prelude::*, test_runner::RngSeed};
+use ripple_host_sim::model::chat::ChatTemplate;
+use ripple_host_sim::run::chat::{Chat, DateTime, Message, render, render_with};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
-const CHATML: &str = "{%- for message in messages %}
-    {{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\n' }}
-{%- endif %}";
+fn fixture() -> Value {
+    serde_json::from_str(include_str!("../../fixtures/chat/rendered.json")).unwrap()
+}
 
-const ZEPHYR: &str = "{% for message in messages %}\n{% if message['role'] == 'user' %}\n\
-{{ '<|user|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n\
-{{ '<|system|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n\
-{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n\
-{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}";
+fn get(value: &Value, name: &str) -> Value {
+    value.get_attr(name).unwrap()
+}
 
-const LLAMA_2: &str = "{% if messages[0]['role'] == 'system' %}\
-{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'] %}\
-{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}\
-{% for message in loop_messages %}\
-{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
-{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}\
-{% endif %}{% if loop.index0 == 0 and system_message != false %}\
-{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}\
-{% else %}{% set content = message['content'] %}{% endif %}\
-{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\
-{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}\
-{% endif %}{% endfor %}";
+fn list(value: &Value) -> Vec<Value> {
+    value.try_iter().unwrap().collect()
+}
 
-fn messages(of: &[(&str, &str)]) -> Vec<Message> {
-    of.iter().map(|(role, content)| Message::new(role, *content)).collect()
+fn pairs(value: &Value) -> BTreeMap<String, Value> {
+    let pair = |key: Value| (key.as_str().unwrap().to_owned(), value.get_item(&key).unwrap());
+    value.try_iter().unwrap().map(pair).collect()
+}
+
+fn chat(template: &str, tokens: &[(&str, &str)]) -> ChatTemplate {
+    let token = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    ChatTemplate { template: template.to_owned(), tokens: tokens.iter().map(token).collect() }
+}
+
+/// At the time of the fixture.
+fn rendered(chat: &ChatTemplate, given: &BTreeMap<String, Value>) -> Result<String, String> {
+    let now = DateTime::new(2025, 3, 7, 14, 5, 9, 0).unwrap();
+    let given = given.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    render_with(chat, given, now).map_err(|error| error.to_string())
+}
+
+/// What differs from what was expected, `None` for a refusal.
+fn difference(found: &Result<String, String>, expected: &Value) -> Option<String> {
+    match (found, expected.as_str()) {
+        (Ok(found), Some(expected)) if found == expected => None,
+        (Err(_), None) => None,
+        (found, expected) => Some(format!("expected {expected:?}\n   found {found:?}")),
+    }
+}
+
+/// A table of families: how many conversations are rendered as `transformers` does, of all.
+#[test]
+fn families_are_rendered_as_transformers_does() {
+    let fixture = fixture();
+    let (templates, conversations) =
+        (pairs(&get(&fixture, "templates")), pairs(&get(&fixture, "conversations")));
+    let mut wrong = Vec::new();
+    let mut families = BTreeSet::new();
+    for case in list(&get(&fixture, "families")) {
+        let [family, conversation, expected] =
+            [0, 1, 2].map(|i| case.get_item_by_index(i).unwrap());
+        let template = &templates[family.as_str().unwrap()];
+        let tokens = pairs(&get(template, "tokens"));
+        let tokens = tokens.into_iter().map(|(k, v)| (k, v.as_str().unwrap().to_owned())).collect();
+        let template = get(template, "template").as_str().unwrap().to_owned();
+        let given = pairs(&conversations[conversation.as_str().unwrap()]);
+        let found = rendered(&ChatTemplate { template, tokens }, &given);
+        families.insert(family.to_string());
+        if let Some(difference) = difference(&found, &expected) {
+            wrong.push(format!("{family}, {conversation}: {difference}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(families.len(), templates.len());
 }
 
 #[test]
-fn chatml() {
-    let chat = messages(&[
-        ("user", "Hi there!"),
-        ("assistant", "Nice to meet you!"),
-        ("user", "Can I ask a question?"),
+fn each_part_of_a_template_does_what_it_does_in_python() {
+    let fixture = fixture();
+    let given = BTreeMap::from([
+        ("messages".to_owned(), get(&fixture, "turns")),
+        ("x".to_owned(), get(&fixture, "x")),
+        ("add_generation_prompt".to_owned(), true.into()),
     ]);
-    let expected = "<|im_start|>user\nHi there!<|im_end|>\n\
-        <|im_start|>assistant\nNice to meet you!<|im_end|>\n\
-        <|im_start|>user\nCan I ask a question?<|im_end|>\n";
-    assert_eq!(render(CHATML, &chat, "", "<|im_end|>", false).unwrap(), expected);
-    let expected = format!("{expected}<|im_start|>assistant\n");
-    assert_eq!(render(CHATML, &chat, "", "<|im_end|>", true).unwrap(), expected);
+    let parts = list(&get(&fixture, "parts"));
+    assert!(parts.len() > 80);
+    let wrong = parts.iter().filter_map(|part| {
+        let [template, expected] = [0, 1].map(|i| part.get_item_by_index(i).unwrap());
+        let found = rendered(&chat(template.as_str().unwrap(), &[("bos_token", "<s>")]), &given);
+        difference(&found, &expected).map(|difference| format!("{template}\n{difference}"))
+    });
+    let wrong: Vec<_> = wrong.collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), parts.len(), wrong.join("\n"));
 }
 
 #[test]
-fn zephyr() {
-    let chat = messages(&[
-        ("system", "You are a friendly chatbot who always responds in the style of a pirate"),
-        ("user", "How many helicopters can a human eat in one sitting?"),
-    ]);
-    let expected = "<|system|>\n\
-        You are a friendly chatbot who always responds in the style of a pirate</s>\n\
-        <|user|>\nHow many helicopters can a human eat in one sitting?</s>\n<|assistant|>\n";
-    assert_eq!(render(ZEPHYR, &chat, "<s>", "</s>", true).unwrap(), expected);
+fn a_template_that_is_refused_says_why_and_where() {
+    let hello = [Message::new("user", "Hello")];
+    for (template, says) in [
+        ("a\n{{ raise_exception('No system message.') }}", "No system message. (line 2)"),
+        ("\n\n{% for %}", "(line 3)"),
+        ("\n{{ 'a }}", "line 2: a string does not end"),
+        ("{# a", "line 1: a comment does not end"),
+        ("a\nb {%- raw %}", "line 2: {% raw %} does not end"),
+        ("{% if true", "line 1: a tag does not end"),
+        ("{#\n\n#}{{- '\n' }}\n{%- if true -%}\n\n{{ none + 1 }}{% endif %}", "(line 7)"),
+        ("{{ strftime_now('%Q') }}", "strftime_now(\"%Q\")"),
+    ] {
+        let error = render(&chat(template, &[]), &hello, true).unwrap_err().to_string();
+        assert!(error.starts_with("the chat template cannot be rendered: "), "{error}");
+        assert!(error.contains(says), "{template}: {error}");
+    }
 }
 
+/// Templates that would take for ever, all memory, all of the stack, or break the engine.
 #[test]
-fn llama_2_and_what_it_refuses() {
-    let chat = messages(&[
-        ("system", "Be brief."),
-        ("user", " Hello, how are you? "),
-        ("assistant", "I'm doing great."),
-        ("user", "Good."),
-    ]);
-    let expected = "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n Hello, how are you? [/INST] \
-        I'm doing great. </s><s>[INST] Good. [/INST]";
-    assert_eq!(render(LLAMA_2, &chat, "<s>", "</s>", true).unwrap(), expected);
-    let error = render(LLAMA_2, &chat[2..], "<s>", "</s>", true).unwrap_err().to_string();
-    assert!(error.contains("Conversation roles must alternate"), "{error}");
-    let error = render("{% for %}", &chat, "", "", true).unwrap_err().to_string();
-    assert!(error.starts_with("the chat template cannot be rendered"), "{error}");
+fn hostile_templates_end_with_an_error() {
+    let hello = [Message::new("user", &*"Hello".repeat(100))];
+    let cases = [
+        // Endless: calls that branch, calls of themselves, loops in loops.
+        (
+            "{% macro f(n) %}{% if n > 0 %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(50) }}",
+            "fuel",
+        ),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "fuel"),
+        // Long: output, text in a loop, doubling by every way to keep a value.
+        ("{% for a in range(99999) %}{{ messages[0].content }}{% endfor %}", "bytes"),
+        ("{% set x %}{% for a in range(99999) %}LONG{% endfor %}{% endset %}", "bytes"),
+        (
+            "{% set n = namespace(a='aa') %}{% for i in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+            "bytes",
+        ),
+        (
+            "{% set n = namespace(a='aa') %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}",
+            "bytes",
+        ),
+        (
+            "{% macro f(x, n) %}{% if n %}{{ f(x + x, n - 1) }}{% endif %}{% endmacro %}{{ f('aa', 60) }}",
+            "bytes",
+        ),
+        (
+            "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}",
+            "",
+        ),
+        (
+            "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}",
+            "bytes",
+        ),
+        ("{{ 'a' * 999999999999 }}", "large"),
+        ("{{ ('a' * 9999).replace('a', 'a' * 9999) }}", "bytes"),
+        ("{{ ('a' * 9999) | replace('a', 'a' * 9999) }}", "bytes"),
+        ("{{ 'a'.center(99999999999) }}", "bytes"),
+        ("{{ [1] | tojson(indent=99999999999) }}", "bytes"),
+        ("{{ range(99999) | join('a' * 9999) }}", "bytes"),
+        ("{{ range(10000000000) | list | length }}", "range"),
+        // Deep: values in themselves.
+        ("{% set n = namespace() %}{% set n.a = n %}{{ n.a ~ 'x' }}{{ n | tojson }}", "namespace"),
+        ("{% set n = namespace() %}{% set n.a = [[n]] %}{{ n }}", "namespace"),
+        (
+            "{% set n = namespace(a=1) %}{% for i in range(99999) %}{% set n.a = [n.a] %}{% endfor %}",
+            "deep",
+        ),
+        // What the engine fails on.
+        ("{% for m in messages %}{{ loop.cycle() }}{% endfor %}", "the template engine failed"),
+    ];
+    for (template, says) in cases {
+        let template = template.replace("LONG", &"long ".repeat(100));
+        let begun = Instant::now();
+        let error = render(&chat(&template, &[]), &hello, true).unwrap_err().to_string();
+        assert!(error.contains(says), "{template}: {error}");
+        assert!(begun.elapsed().as_secs() < 60, "{template}");
+    }
+    let long = "a".repeat(1 << 20) + "a";
+    let error = render(&chat(&long, &[]), &hello, true).unwrap_err().to_string();
+    assert!(error.contains("1048577 bytes, expected at most 1048576"), "{error}");
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300, rng_seed: RngSeed::Fixed(0x7E3), failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    /// Whatever parts of templates follow each other, rendering ends, and nothing fails but the template.
+    #[test]
+    fn pieces_of_templates_never_break_what_renders_them(
+        pieces in prop::collection::vec(0usize..PIECES.len(), 0..14),
+    ) {
+        let template: String = pieces.into_iter().map(|piece| PIECES[piece]).collect();
+        let hello = [Message::new("user", "Hello")];
+        if let Err(error) = render(&chat(&template, &[]), &hello, true) {
+            let error = error.to_string();
+            prop_assert!(!error.contains("failed") && !error.contains("takes more"), "{template}: {error}");
+        }
+    }
+}
+
+const PIECES: [&str; 40] = [
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#}",
+    "{%-",
+    "-%}",
+    "{%+",
+    "+%}",
+    "{{-",
+    "-}}",
+    " ",
+    "\n",
+    "a",
+    "é",
+    "東",
+    "'",
+    "\"",
+    "\\",
+    "~",
+    "[",
+    ":",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    " if ",
+    " for m in messages ",
+    " endfor ",
+    " endif ",
+    " raw ",
+    " endraw ",
+    " set x = ",
+    " generation ",
+    " endgeneration ",
+    "messages",
+    "| tojson",
+    "-1",
+];
+
 #[test]
-fn a_template_is_found_where_checkpoints_have_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("tokenizer_config.json");
-    assert!(read_template(folder.path()).unwrap_err().to_string().contains("no chat_template"));
-    std::fs::write(&config, "{}").unwrap();
-    assert!(read_template(folder.path()).unwrap_err().to_string().contains("no `chat_template`"));
-    std::fs::write(&config, r#"{"chat_template": "one"}"#).unwrap();
-    assert_eq!(read_template(folder.path()).unwrap(), "one");
-    let named = r#"{"chat_template": [{"name": "tool_use", "template": "a"},
-        {"name": "default", "template": "two"}]}"#;
-    std::fs::write(&config, named).unwrap();
-    assert_eq!(read_template(&config).unwrap(), "two");
-    std::fs::write(folder.path().join("chat_template.jinja"), "three").unwrap();
-    assert_eq!(read_template(folder.path()).unwrap(), "three");
+fn what_the_assistant_says_is_in_the_next_prompt_as_it_is() {
+    let template = "{% for m in messages %}[{{ m.role }}|{{ m.content }}]{% endfor %}";
+    let mut chat = Chat::new(chat(template, &[]), None);
+    assert_eq!(chat.ask(" a\n").unwrap(), "[user| a\n]");
+    chat.answered(" b {{ 1 }}\n".into());
+    assert_eq!(chat.ask("c").unwrap(), "[user| a\n][assistant| b {{ 1 }}\n][user|c]");
 }
 
 #[test]
 fn a_chat_grows_and_is_reset() {
-    let mut chat = Chat::new("{{ messages | length }}".into(), Some("s"), "".into(), "".into());
+    let mut chat = Chat::new(chat("{{ messages | length }}", &[]), Some("s"));
     assert_eq!(chat.ask("a").unwrap(), "2");
     chat.answered("b".into());
     assert_eq!(chat.ask("c").unwrap(), "4");

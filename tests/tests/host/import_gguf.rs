@@ -29,7 +29,10 @@ fn a_model_comes_back() {
         assert_eq!(found.final_norm, model.final_norm);
         assert_eq!(found.rope_theta, model.rope_theta);
         assert_eq!(found.name, "tiny");
-        assert_eq!(found.chat_template.as_deref(), Some("{{ messages }}"));
+        let chat = found.chat_template.unwrap();
+        assert_eq!(chat.template, "{{ messages }}");
+        let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        assert!(chat.tokens.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(tokens));
         assert_eq!(found.config, model.config);
         let spec = &found.tokenizer;
         assert_eq!(spec.kind, Kind::Characters(Spaces::Before));

@@ -6,6 +6,7 @@ mod board_loop;
 mod card_sim;
 mod card_write;
 mod chat;
+mod chat_template;
 mod checkpoint_common;
 mod core_speed;
 mod documents;

@@ -5,6 +5,7 @@ use crate::checkpoint_common::silu;
 use ripple_hal::Slice;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::Model;
+use ripple_host_sim::model::chat::ChatTemplate;
 use ripple_host_sim::model::reference::Reference;
 use ripple_host_sim::model::threshold::sparsify;
 use ripple_host_sim::pack::pack;
@@ -160,7 +161,10 @@ fn the_kernel_agrees_with_the_reference_and_with_itself() {
 fn a_model_file_keeps_thresholds_cost_and_template() {
     let mut model = model(Activation::GeluTanh);
     sparsify(&mut model, 0.25, &tokens(), &|_| ()).unwrap();
-    model.chat_template = Some("{{ messages }}".to_owned());
+    model.chat_template = Some(ChatTemplate {
+        template: "{{ messages }}".to_owned(),
+        tokens: [("eos_token".to_owned(), "</s>".to_owned())].into(),
+    });
     model.limit_context(16).unwrap();
     assert!(model.limit_context(17).is_err());
     let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 //! In: a path. Out: a [`Model`], or what in the file cannot be run, and what to do. Architectures:
 //! `llama`, whose query and key rows llama.cpp stores in another order.
 
+pub(super) mod chat;
 pub(super) mod file;
 pub(super) mod quants;
 mod vocabulary;
@@ -78,9 +79,9 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = file.text("general.name")?.unwrap_or(&stem).to_owned();
-    let template = file.text("tokenizer.chat_template")?.map(str::to_owned);
+    let chat_template = chat::template(&file)?;
     let model = Model::new(name, config, theta, weights, tokenizer);
-    Ok(Model { chat_template: template, ..model })
+    Ok(Model { chat_template, ..model })
 }
 
 /// The model's shape, of the file's metadata.

@@ -1,0 +1,28 @@
+//! The chat template in the metadata.
+//!
+//! In: an open file. Out: the template, and the texts of the tokens that it may name. Knows nothing of
+//! weights, or of Jinja.
+
+use super::file::{Gguf, Value};
+use crate::model::chat::{ChatTemplate, TOKENS};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// What the format calls each of [`TOKENS`].
+const KEYS: [&str; TOKENS.len()] = ["bos", "eos", "unknown", "seperator", "padding", "cls", "mask"];
+
+/// The template, with the special tokens that it may name; `None` where the file has none.
+pub(crate) fn template(file: &Gguf) -> Result<Option<ChatTemplate>> {
+    let Some(template) = file.text("tokenizer.chat_template")? else { return Ok(None) };
+    let all = file.list("tokenizer.ggml.tokens")?;
+    let mut tokens = BTreeMap::new();
+    for (name, key) in TOKENS.into_iter().zip(KEYS) {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        // What is no number of a token stands for none, as -1 does.
+        let Some(Value::Whole(id)) = file.get(&key) else { continue };
+        if let Some(Value::Text(text)) = usize::try_from(*id).ok().and_then(|id| all.get(id)) {
+            tokens.insert(name.to_owned(), text.clone());
+        }
+    }
+    Ok(Some(ChatTemplate { template: template.to_owned(), tokens }))
+}
