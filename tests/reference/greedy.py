@@ -148,7 +148,8 @@ def gguf(path):
     def encode(text):
         body = json.dumps({"content": text, "add_special": False}).encode()
         request = urllib.request.Request(f"{server.listening_address}/tokenize", body, {"Content-Type": "application/json"})
-        return [1] + json.load(urllib.request.urlopen(request, timeout=10))["tokens"]
+        begin = [field("tokenizer.ggml.bos_token_id")] if field("tokenizer.ggml.add_bos_token") else []
+        return begin + json.load(urllib.request.urlopen(request, timeout=10))["tokens"]
 
     return lambda: Model(t, dim, layers, heads, kv_heads, eps, theta), encode
 
@@ -159,6 +160,9 @@ make, encode = llama2c(*sys.argv[1:]) if len(sys.argv) == 3 else gguf(sys.argv[1
 rows = []
 for prompt in PROMPTS:
     ids = encode(prompt)
+    if not ids:
+        # Nothing is in front of a text of this model, and nothing in it.
+        continue
     after, margin = greedy(make, ids)
     rows.append({"prompt": prompt, "prompt_ids": ids, "greedy_ids": after, "least_margin": round(margin, 6)})
     print(prompt, margin, file=sys.stderr)
