@@ -86,13 +86,32 @@ coded! {
         Silu = 1, "silu";
         /// GELU by the hyperbolic tangent (`gelu_pytorch_tanh`). As lossy as [`Silu`](Self::Silu).
         GeluTanh = 2, "gelutanh";
+        /// `max(x, 0)^2`. As exact as [`Relu`](Self::Relu).
+        ReluSquared = 3, "relu2";
+        /// `max(x, 0)` of the gate, and of what it is multiplied with too. As exact as
+        /// [`Relu`](Self::Relu).
+        ReluBoth = 4, "drelu";
+    }
+}
+
+coded! {
+    /// How a layer's attention and FFN, and the norms, follow each other. `norm` is another one each time.
+    enum Order {
+        /// `x += attention(norm(x))`, then `x += ffn(norm(x))` (Llama, OPT).
+        Before = 0, "before";
+        /// `x = norm(x + attention(x))`, then `x = norm(x + ffn(x))`; none in front of the head (OPT-350m).
+        After = 1, "after";
+        /// `x += norm(attention(norm(x)))`, then `x += norm(ffn(norm(x)))` (Gemma 2).
+        Around = 2, "around";
+        /// `x += attention(norm(x)) + ffn(norm(x))` (Falcon, GPT-NeoX).
+        Parallel = 3, "parallel";
     }
 }
 
 impl Activation {
     /// Whether an inactive neuron may have added something; its threshold is then its layer's.
     pub const fn lossy(self) -> bool {
-        !matches!(self, Self::Relu)
+        matches!(self, Self::Silu | Self::GeluTanh)
     }
 }
 
@@ -140,7 +159,10 @@ macro_rules! families {
                         return Some($feature);
                     }
                 )*
-                if self.activation.lossy() && !GATED { Some("gated") } else { None }
+                if !matches!(self.activation, Activation::Relu) && !GATED {
+                    return Some("gated");
+                }
+                if self.variant.any() && !VARIANTS { Some("variants") } else { None }
             }
         }
     };
@@ -153,6 +175,7 @@ families! {
 }
 
 const GATED: bool = cfg!(feature = "gated");
+const VARIANTS: bool = cfg!(feature = "variants");
 
 /// Which projections of attention have biases: all of OPT's, none of Llama's, and all but the output
 /// of Qwen2's.
@@ -174,6 +197,45 @@ impl AttentionBias {
     pub const NONE: Self = Self { query: false, key: false, value: false, output: false };
     /// All.
     pub const ALL: Self = Self { query: true, key: true, value: true, output: true };
+}
+
+/// What a layer has that neither Llama's nor OPT's have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Variant {
+    /// How attention, FFN and norms follow each other.
+    pub order: Order,
+    /// Whether each head of queries and keys is normalised, with one weight for all heads, before its
+    /// position is applied (Qwen 3).
+    pub head_norm: bool,
+    /// Whether what attention mixed, and what the neurons make of their input, is divided by its root mean
+    /// square before it is multiplied with the output's rows (BitNet; the weights of these norms are in the
+    /// rows).
+    pub sub_norm: bool,
+    /// `score = cap tanh(score / cap)` in attention; 0 for none (Gemma 2).
+    pub attention_cap: f32,
+    /// The same of the logits.
+    pub logit_cap: f32,
+}
+
+impl Variant {
+    /// Nothing: Llama's and OPT's.
+    pub const NONE: Self = Self {
+        order: Order::Before,
+        head_norm: false,
+        sub_norm: false,
+        attention_cap: 0.0,
+        logit_cap: 0.0,
+    };
+
+    /// Whether there is something.
+    pub const fn any(&self) -> bool {
+        !matches!(self.order, Order::Before)
+            || self.head_norm
+            || self.sub_norm
+            || self.attention_cap.to_bits() != 0
+            || self.logit_cap.to_bits() != 0
+    }
 }
 
 /// A model, as the kernel needs to know it.
@@ -204,8 +266,10 @@ pub struct ModelConfig {
     pub position: Position,
     /// Shape of a neuron.
     pub ffn: Ffn,
-    /// What is done to a neuron's first-layer output; other than ReLU in gated neurons only.
+    /// What is done to a neuron's first-layer output.
     pub activation: Activation,
+    /// What neither Llama's nor OPT's layers have.
+    pub variant: Variant,
     /// Which projections of attention have biases.
     pub attention_bias: AttentionBias,
     /// Whether neurons and the FFN output have biases.
@@ -278,6 +342,11 @@ impl ModelConfig {
         if GATED { self.activation } else { Activation::Relu }
     }
 
+    /// The variant that this build computes.
+    pub(crate) const fn variant(&self) -> Variant {
+        if VARIANTS { self.variant } else { Variant::NONE }
+    }
+
     /// Refuses shapes the kernel cannot run, before anything is computed from them.
     ///
     /// # Errors
@@ -324,8 +393,16 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return err("kv_heads", self.kv_heads, "a divisor of heads");
         }
-        if self.activation.lossy() && !matches!(self.ffn, Ffn::Gated) {
-            return err("activation", self.activation as u32, "ReLU where neurons are plain");
+        let plain = !matches!(self.ffn, Ffn::Gated);
+        if plain && matches!(self.activation, Activation::ReluBoth) {
+            return err("activation", self.activation as u32, "another where neurons are plain");
+        }
+        if self.activation.lossy() && plain {
+            return err(
+                "activation",
+                self.activation as u32,
+                "one with zeros where neurons are plain",
+            );
         }
         // Floats from 0 on are in the order of their bits, which need no arithmetic on floats.
         let (eps, threshold) = (self.norm_eps.to_bits(), self.threshold.to_bits());
@@ -334,6 +411,16 @@ impl ModelConfig {
         }
         if threshold << 1 != 0 && threshold >= f32::INFINITY.to_bits() {
             return err("threshold", threshold, "0 or more, finite");
+        }
+        if VARIANTS {
+            let (attention, logit) =
+                (self.variant.attention_cap.to_bits(), self.variant.logit_cap.to_bits());
+            if attention >= f32::INFINITY.to_bits() {
+                return err("attention_cap", attention, "0 or more, finite");
+            }
+            if logit >= f32::INFINITY.to_bits() {
+                return err("logit_cap", logit, "0 or more, finite");
+            }
         }
         Ok(())
     }
@@ -358,6 +445,7 @@ mod tests {
             position,
             ffn,
             activation: Activation::Relu,
+            variant: Variant::NONE,
             attention_bias: AttentionBias::NONE,
             ffn_bias: false,
             tied_head: true,

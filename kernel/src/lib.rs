@@ -152,7 +152,8 @@
 //! | `pages` | yes | Context pages are read; without it they are left alone, and all comes from the layers: 3 KB less code. |
 //! | `q4` | yes | Rows in 4 bits. |
 //! | `low-rank` | yes | Low-rank predictors. |
-//! | `gated` | yes | Gates that are SiLU or GELU, cut at a threshold of each layer. |
+//! | `gated` | yes | Activations other than ReLU: SiLU and GELU, cut at a threshold of each layer, and squares of ReLU. |
+//! | `variants` | yes | Layers unlike Llama's and OPT's: norms elsewhere, branches side by side, soft caps. |
 //! | `scores` | yes | SentencePiece vocabularies: pieces are merged from characters. |
 //! | `words` | yes | Words that are not GPT-2's: digits apart, Llama 3's, Qwen 2's; words that are never merged; normal forms. |
 //! | `long-words` | yes | Words of any length are merged in nearly linear time, in memory that is lent. |
@@ -188,7 +189,9 @@ pub mod read;
 mod slices;
 pub mod text;
 
-pub use config::{Activation, AttentionBias, ConfigError, Ffn, ModelConfig, Norm, Position};
+pub use config::{
+    Activation, AttentionBias, ConfigError, Ffn, ModelConfig, Norm, Order, Position, Variant,
+};
 pub use decode::error::{OpenError, StepError};
 pub use decode::speculate::Speculation;
 pub use decode::{Decoder, Pass, RestoreError, SlideError, SpillError, Usage};

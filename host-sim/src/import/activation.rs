@@ -7,13 +7,15 @@ use anyhow::{Result, bail};
 use ripple_kernel::config::Activation;
 
 /// The names that are known, the usual one of each activation first.
-pub(super) const NAMES: [&str; 6] =
-    ["relu", "silu", "gelu_pytorch_tanh", "swish", "gelu_new", "gelu_tanh"];
+pub(super) const NAMES: [&str; 8] =
+    ["relu", "relu2", "drelu", "silu", "gelu_pytorch_tanh", "swish", "gelu_new", "gelu_tanh"];
 
 /// The activation of a name.
 pub(super) fn named(name: &str) -> Option<Activation> {
     match name {
         "relu" => Some(Activation::Relu),
+        "relu2" => Some(Activation::ReluSquared),
+        "drelu" => Some(Activation::ReluBoth),
         "silu" | "swish" => Some(Activation::Silu),
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_tanh" => Some(Activation::GeluTanh),
         _ => None,
@@ -39,8 +41,8 @@ pub(super) fn decide(
         (Some(activation), _) | (None, Some(activation)) => Ok(activation),
         (None, None) => bail!(
             "`{key}` is missing, so the file does not say what its neurons do; say what the model was \
-             trained with: --activation silu (Llama, Mistral, SmolLM, Qwen), --activation relu (ReluLLaMA), \
-             --activation fatrelu=0.01 (ProSparse)"
+             trained with to `ripple import`: --activation silu (Llama, Mistral, SmolLM, Qwen), --activation \
+             relu (ReluLLaMA), --activation fatrelu=0.01 (ProSparse), --activation drelu (Bamboo)"
         ),
     }
 }

@@ -1,84 +1,69 @@
-//! The tensors of a checkpoint: one safetensors file, or several behind an index.
+//! The tensors of a checkpoint: one file, or several behind an index.
 //!
 //! In: a path. Out: tensors by name, converted to float32 and checked. Knows nothing of what the
 //! tensors mean.
 
 use super::json;
+use super::tensors::TensorFile;
 use anyhow::{Context, Result, anyhow, bail};
 use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
+use safetensors::tensor::Dtype;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// A file of all tensors, and the index of several; the first that is there is read.
+const NAMES: [(&str, &str); 2] = [
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+];
 
 /// An open checkpoint.
 pub(crate) struct Checkpoint {
-    files: Vec<Opened>,
+    files: Vec<TensorFile>,
     /// Tensor name to position in `files`.
     tensors: BTreeMap<String, usize>,
 }
 
-struct Opened {
-    path: PathBuf,
-    bytes: Mmap,
-    metadata: Metadata,
-    /// Where tensor data begins in `bytes`.
-    data: usize,
-}
-
-/// `model.safetensors.index.json`.
+/// `model.safetensors.index.json`, and that of the other kind.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Opens one safetensors file.
+    /// Opens one file.
     pub(crate) fn open_file(path: &Path) -> Result<Self> {
-        let file = Opened::open(path)?;
-        let tensors = file.metadata.offset_keys().into_iter().map(|name| (name, 0)).collect();
+        let file = TensorFile::open(path)?;
+        let tensors = file.tensors.keys().map(|name| (name.clone(), 0)).collect();
         Ok(Self { files: vec![file], tensors })
     }
 
-    /// Opens `model.safetensors` in `directory`, or the shards that its index lists.
+    /// Opens the file of all tensors in `directory`, or the shards that its index lists.
     pub(crate) fn open_directory(directory: &Path) -> Result<Self> {
-        let single = directory.join(SINGLE);
-        if single.exists() {
-            return Self::open_file(&single);
+        for (single, index) in NAMES {
+            let (single, index) = (directory.join(single), directory.join(index));
+            if single.exists() {
+                return Self::open_file(&single);
+            }
+            if index.exists() {
+                return Self::open_shards(directory, &index);
+            }
         }
-        let index = directory.join(INDEX);
-        if index.exists() {
-            return Self::open_shards(directory, &index);
-        }
-        if directory.join("pytorch_model.bin").exists()
-            || directory.join("pytorch_model.bin.index.json").exists()
-        {
-            bail!(
-                "{}: not found, only pytorch_model.bin, which is not read; convert it with \
-                 transformers: AutoModelForCausalLM.from_pretrained(..).save_pretrained(..)",
-                single.display()
-            );
-        }
+        let [(single, index), (pickle, _)] = NAMES;
         bail!(
-            "{}: not found, nor {INDEX}; the directory of a Hugging Face checkpoint holds one of \
-             them",
-            single.display()
+            "{}: not found, nor {index}, nor {pickle}; the directory of a Hugging Face checkpoint holds one \
+             of them",
+            directory.join(single).display()
         )
     }
 
     fn open_shards(directory: &Path, index_path: &Path) -> Result<Self> {
         let index: Index = serde_json::from_value(json::read(index_path)?).with_context(|| {
-            format!(
-                "{}: not an index of safetensors shards; download it again",
-                index_path.display()
-            )
+            format!("{}: not an index of shards; download it again", index_path.display())
         })?;
-        let mut files: Vec<Opened> = Vec::new();
+        let index_name = index_path.file_name().unwrap_or_default().display();
+        let mut files: Vec<TensorFile> = Vec::new();
         let mut opened: HashMap<&str, usize> = HashMap::new();
         let mut tensors = BTreeMap::new();
         for (name, shard) in &index.weight_map {
@@ -95,19 +80,19 @@ impl Checkpoint {
                     let path = directory.join(shard);
                     if !path.exists() {
                         bail!(
-                            "{}: shard not found, but {INDEX} says that tensor `{name}` is in it; \
+                            "{}: shard not found, but {index_name} says that tensor `{name}` is in it; \
                              download all shards",
                             path.display()
                         );
                     }
-                    files.push(Opened::open(&path)?);
+                    files.push(TensorFile::open(&path)?);
                     opened.insert(shard, files.len() - 1);
                     files.len() - 1
                 }
             };
-            if files[at].metadata.info(name).is_none() {
+            if !files[at].tensors.contains_key(name) {
                 bail!(
-                    "{}: tensor `{name}` is missing, but {INDEX} says that it is in this shard; \
+                    "{}: tensor `{name}` is missing, but {index_name} says that it is in this shard; \
                      download the shards and the index again, together",
                     files[at].path.display()
                 );
@@ -115,11 +100,9 @@ impl Checkpoint {
             tensors.insert(name.clone(), at);
         }
         for (at, file) in files.iter().enumerate() {
-            let names = file.metadata.offset_keys();
             // Which of two would count depends on the reader.
-            if let Some(name) =
-                names.iter().find(|name| tensors.get(*name).is_some_and(|&i| i != at))
-            {
+            let elsewhere = |name: &&String| tensors.get(*name).is_some_and(|&i| i != at);
+            if let Some(name) = file.tensors.keys().find(elsewhere) {
                 bail!(
                     "{}: tensor `{name}` is in another shard too, expected in one; download the shards \
                      and the index again, together",
@@ -143,19 +126,18 @@ impl Checkpoint {
     /// The file that holds tensor `name`, or else the first one.
     pub(crate) fn file_of(&self, name: &str) -> &Path {
         let at = self.tensors.get(name).copied().unwrap_or(0);
-        self.files.get(at).map_or(Path::new(INDEX), |file| &file.path)
+        self.files.get(at).map_or(Path::new(NAMES[0].0), |file| &file.path)
     }
 
     /// Entry `key` of the first file's metadata.
     pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
-        let metadata = self.files.first()?.metadata.metadata().as_ref()?;
-        metadata.get(key).map(String::as_str)
+        self.files.first()?.notes.get(key).map(String::as_str)
     }
 
     /// The values of tensor `name`, which must have `shape`, must be floating point and finite.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let found = self.tensors.get(name).and_then(|&at| self.files.get(at));
-        let found = found.and_then(|file| Some((file, file.metadata.info(name)?)));
+        let found = found.and_then(|file| Some((file, file.tensors.get(name)?)));
         let Some((file, info)) = found else {
             bail!(
                 "{}: tensor `{name}` is missing, expected with shape {shape:?}; there are {} other \
@@ -179,8 +161,7 @@ impl Checkpoint {
                 info.shape
             );
         }
-        let (start, end) = info.data_offsets;
-        let bytes = file.bytes.get(file.data + start..file.data + end).ok_or_else(|| {
+        let bytes = file.bytes.get(info.bytes.clone()).ok_or_else(|| {
             anyhow!("{path}: tensor `{name}` lies beyond the end of the file; download it again")
         })?;
         let values = to_f32(info.dtype, bytes);
@@ -195,48 +176,6 @@ impl Checkpoint {
             );
         }
         Ok(values)
-    }
-}
-
-impl Opened {
-    fn open(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let file = File::open(path).with_context(|| format!("{shown}: cannot be opened"))?;
-        let length = file.metadata().with_context(|| format!("{shown}: not readable"))?.len();
-        if length < 8 {
-            bail!("{shown}: {length} bytes, too short for a safetensors file; download it again");
-        }
-        // SAFETY: the map is private to this value and only read as bytes, so no bit pattern is
-        // invalid. Another process that shortens the file meanwhile would end this one by SIGBUS;
-        // checkpoints are not edited in place.
-        #[allow(unsafe_code, reason = "reading a checkpoint larger than RAM without a copy")]
-        let bytes =
-            unsafe { Mmap::map(&file) }.with_context(|| format!("{shown}: cannot be mapped"))?;
-        if bytes.starts_with(b"version https://git-lfs") {
-            bail!("{shown}: a Git LFS pointer instead of the weights; run `git lfs pull`");
-        }
-        // What is not JSON at all is told better below.
-        let listed = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let list = usize::try_from(listed).ok().and_then(|listed| bytes.get(8..)?.get(..listed));
-        if let Some(Err(error)) = list.map(json::parse)
-            && error.is_data()
-        {
-            bail!("{shown}: the list of tensors: {error}");
-        }
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-            let fix = match error {
-                SafeTensorError::InvalidHeaderLength
-                | SafeTensorError::MetadataIncompleteBuffer
-                | SafeTensorError::HeaderTooSmall => {
-                    "it is truncated or only partly downloaded; download it again"
-                }
-                _ => "it is damaged or of another format; download it again",
-            };
-            anyhow!("{shown}: not a whole safetensors file of {length} bytes ({error}); {fix}")
-        })?;
-        json::parse(&bytes[8..8 + header])
-            .with_context(|| format!("{shown}: the list of tensors"))?;
-        Ok(Self { path: path.to_owned(), bytes, metadata, data: 8 + header })
     }
 }
 

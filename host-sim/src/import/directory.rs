@@ -4,10 +4,12 @@
 
 use super::checkpoint::Checkpoint;
 use super::config::{self, Family, Parsed};
+use super::fold::product;
 use super::keys::{Format, GENERATION};
+use super::names::Names;
 use super::{Options, chat_template, json, tokenizer};
 use crate::model::tokenizer::TokenizerSpec;
-use crate::model::{self, Model};
+use crate::model::{self, Matrix, Model, TensorSource};
 use anyhow::{Context, Result, bail};
 use ripple_kernel::config::ModelConfig;
 use std::collections::BTreeSet;
@@ -18,25 +20,49 @@ const OPT_OFFSET: usize = 2;
 
 /// Reads the checkpoint in `directory`.
 pub(super) fn import(directory: &Path, options: &Options<'_>) -> Result<Model> {
-    let Parsed { family, config, rope_theta, positions } =
-        config::read(&directory.join("config.json"), options)?;
+    let parsed = config::read(&directory.join("config.json"), options)?;
+    let Parsed { family, config, .. } = parsed;
     check_keys(&directory.join(GENERATION.name), &GENERATION, options)?;
     let checkpoint = Checkpoint::open_directory(directory)?;
     let tokenizer = read_tokenizer(directory, &config, options)?;
-    let names = Names { family, prefix: prefix(family, &checkpoint)? };
+    let names = Names::of(family, &checkpoint)?;
     let mut used = BTreeSet::new();
     let weights = model::build(&config, &mut |name, shape| {
         let theirs = names.translate(name);
-        let values = if family == Family::Opt && name == "positions.weight" {
-            let (rows, cols) = (shape[0], shape[1]);
-            let all = checkpoint.tensor(&theirs, &[positions as usize + OPT_OFFSET, cols])?;
-            all[OPT_OFFSET * cols..][..rows * cols].to_vec()
-        } else {
-            checkpoint.tensor(&theirs, shape)?
+        let mut tensor = |theirs: &str, shape: &[usize]| {
+            used.insert(theirs.to_owned());
+            checkpoint.tensor(theirs, shape)
         };
-        used.insert(theirs);
+        if let (Some(width), "embed.weight" | "head.weight") = (parsed.projected, name) {
+            return projected(name, &names, width as usize, shape, &mut tensor);
+        }
+        if family == Family::Opt && name == "positions.weight" {
+            let (rows, cols) = (shape[0], shape[1]);
+            let all = tensor(&theirs, &[parsed.positions as usize + OPT_OFFSET, cols])?;
+            return Ok(all[OPT_OFFSET * cols..][..rows * cols].to_vec());
+        }
+        if let Some((fused, rows)) = names.fused(name, &config) {
+            let cols = shape.get(1).copied().unwrap_or(1);
+            let whole = [&[rows.all][..], &shape[1..]].concat();
+            let values = tensor(&fused, &whole)?;
+            return Ok(rows.of(&values, cols));
+        }
+        let mut values = tensor(&theirs, shape)?;
+        if let (true, Some(norm)) = (config.variant.sub_norm, names.sub_norm(name)) {
+            let norm = tensor(&norm, &[shape[1]])?;
+            values.chunks_exact_mut(shape[1]).for_each(|row| {
+                row.iter_mut().zip(&norm).for_each(|(value, norm)| *value *= norm);
+            });
+        }
         Ok(values)
     })?;
+    if let (Some(width), true) = (parsed.projected, checkpoint.has("lm_head.weight")) {
+        // The projected table is the embedding's.
+        let (rows, cols) = (config.vocab as usize, width as usize);
+        let data = checkpoint.tensor(&names.translate("embed.weight"), &[rows, cols])?;
+        check_tied(&checkpoint, &Matrix { rows, cols, data })?;
+        used.insert("lm_head.weight".to_owned());
+    }
     if config.tied_head {
         check_tied(&checkpoint, &weights.embed)?;
         used.insert("lm_head.weight".to_owned());
@@ -46,7 +72,34 @@ pub(super) fn import(directory: &Path, options: &Options<'_>) -> Result<Model> {
     let name = name.as_deref().and_then(Path::file_name).unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
     let chat_template = chat_template::of_directory(directory, false)?;
-    Ok(Model { chat_template, ..Model::new(name, config, rope_theta, weights, tokenizer) })
+    let mut weights = weights;
+    parsed.fold.apply(&config, &parsed.rope, &mut weights);
+    let rope_frequencies = parsed.rope.frequencies(config.head_dim);
+    let model = Model::new(name, config, parsed.rope.theta, weights, tokenizer);
+    Ok(Model { chat_template, rope_frequencies, ..model })
+}
+
+/// OPT-350m's tables: the embedding times the projection to the model's width, and, for the head, times
+/// that from it. Two tables of the model's width take the place of one that is narrower.
+fn projected(
+    name: &str,
+    names: &Names,
+    width: usize,
+    shape: &[usize],
+    tensor: &mut TensorSource<'_>,
+) -> Result<Vec<f32>> {
+    let (vocab, dim) = (shape[0], shape[1]);
+    let data = tensor(&names.translate("embed.weight"), &[vocab, width])?;
+    let table = Matrix { rows: vocab, cols: width, data };
+    let prefix = names.prefix();
+    let rows = if name == "embed.weight" {
+        let data = tensor(&format!("{prefix}project_in.weight"), &[dim, width])?;
+        Matrix { rows: dim, cols: width, data }
+    } else {
+        let data = tensor(&format!("{prefix}project_out.weight"), &[width, dim])?;
+        Matrix { rows: width, cols: dim, data }.transposed()
+    };
+    Ok(product(&table, &rows).data)
 }
 
 /// Refuses what a file of the directory says and nobody follows; a file that is not there says nothing.
@@ -78,66 +131,6 @@ fn read_tokenizer(
         );
     }
     Ok(tokenizer)
-}
-
-/// What stands before the names of all tensors but the output head; checkpoints differ in whether
-/// they were saved with it.
-fn prefix(family: Family, checkpoint: &Checkpoint) -> Result<&'static str> {
-    let known: &[&str] = match family {
-        Family::Llama => &["model.", ""],
-        Family::Opt => &["model.decoder.", "decoder.", ""],
-    };
-    let embed = |prefix: &str| format!("{prefix}embed_tokens.weight");
-    match known.iter().find(|prefix| checkpoint.has(&embed(prefix))) {
-        Some(prefix) => Ok(prefix),
-        None => bail!(
-            "{}: tensor `{}` is missing; the weights are not of the architecture in config.json",
-            checkpoint.file_of("").display(),
-            embed(known[0])
-        ),
-    }
-}
-
-/// Translates the names of [`model::build`] to a checkpoint's.
-struct Names {
-    family: Family,
-    prefix: &'static str,
-}
-
-impl Names {
-    fn translate(&self, name: &str) -> String {
-        let prefix = self.prefix;
-        let (path, kind) = name.rsplit_once('.').unwrap_or((name, "weight"));
-        let layer = path.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
-        match layer {
-            Some((i, part)) => format!("{prefix}layers.{i}.{}.{kind}", self.part(part)),
-            None if path == "head" => format!("lm_head.{kind}"),
-            None => format!("{prefix}{}.{kind}", self.part(path)),
-        }
-    }
-
-    fn part<'a>(&self, part: &'a str) -> &'a str {
-        match (self.family, part) {
-            (_, "embed") => "embed_tokens",
-            (_, "query") => "self_attn.q_proj",
-            (_, "key") => "self_attn.k_proj",
-            (_, "value") => "self_attn.v_proj",
-            (Family::Llama, "output") => "self_attn.o_proj",
-            (Family::Llama, "attention_norm") => "input_layernorm",
-            (Family::Llama, "ffn_norm") => "post_attention_layernorm",
-            (Family::Llama, "gate") => "mlp.gate_proj",
-            (Family::Llama, "up") => "mlp.up_proj",
-            (Family::Llama, "down") => "mlp.down_proj",
-            (Family::Llama, "final_norm") => "norm",
-            (Family::Opt, "positions") => "embed_positions",
-            (Family::Opt, "output") => "self_attn.out_proj",
-            (Family::Opt, "attention_norm") => "self_attn_layer_norm",
-            (Family::Opt, "ffn_norm" | "final_norm") => "final_layer_norm",
-            (Family::Opt, "up") => "fc1",
-            (Family::Opt, "down") => "fc2",
-            (_, other) => other,
-        }
-    }
 }
 
 /// A tied head may be stored all the same; then it must be the embedding table.

@@ -10,7 +10,9 @@ use crate::model::{self, Model, Sparsity};
 use crate::process::output;
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
-use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{
+    Activation, AttentionBias, Ffn, ModelConfig, Norm, Order, Position, Variant,
+};
 use ripple_kernel::image::Lossy;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,8 @@ struct Header {
     #[serde(with = "ConfigForm")]
     config: ModelConfig,
     rope_theta: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rope_frequencies: Option<Vec<f32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sparsity: Option<SparsityForm>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,8 @@ struct ConfigForm {
     ffn: Ffn,
     #[serde(with = "ActivationForm")]
     activation: Activation,
+    #[serde(with = "VariantForm")]
+    variant: Variant,
     #[serde(with = "AttentionBiasForm")]
     attention_bias: AttentionBias,
     ffn_bias: bool,
@@ -138,6 +144,29 @@ enum ActivationForm {
     Relu,
     Silu,
     GeluTanh,
+    ReluSquared,
+    ReluBoth,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Variant")]
+struct VariantForm {
+    #[serde(with = "OrderForm")]
+    order: Order,
+    head_norm: bool,
+    sub_norm: bool,
+    attention_cap: f32,
+    logit_cap: f32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Order", rename_all = "snake_case")]
+#[non_exhaustive]
+enum OrderForm {
+    Before,
+    After,
+    Around,
+    Parallel,
 }
 
 impl Model {
@@ -152,6 +181,7 @@ impl Model {
             name: self.name.clone(),
             config: self.config,
             rope_theta: self.rope_theta,
+            rope_frequencies: self.rope_frequencies.clone(),
             sparsity: self.sparsity.as_ref().map(SparsityForm::from),
             chat_template: self.chat_template.as_ref().map(|chat| chat.template.clone()),
             chat_tokens: self
@@ -209,7 +239,7 @@ impl Model {
             );
         }
         let header: Header = serde_json::from_value(header).with_context(damaged)?;
-        let Header { name, config, rope_theta, sparsity, tokenizer, .. } = header;
+        let Header { name, config, rope_theta, rope_frequencies, sparsity, tokenizer, .. } = header;
         let chat_template = chat_of(header.chat_template, header.chat_tokens);
         config.check().map_err(|error| {
             anyhow!(
@@ -229,7 +259,16 @@ impl Model {
                 config.layers
             );
         }
+        let frequencies = rope_frequencies.as_ref().map_or(0, Vec::len);
+        if frequencies != 0 && 2 * frequencies != config.head_dim as usize {
+            bail!(
+                "{shown}: {frequencies} rotary frequencies, expected half of {}, the width of a head; \
+                 import the checkpoint again",
+                config.head_dim
+            );
+        }
         Ok(Self {
+            rope_frequencies,
             sparsity,
             chat_template,
             ..Self::new(name, config, rope_theta, weights, tokenizer)

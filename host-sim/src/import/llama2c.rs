@@ -12,7 +12,7 @@ use super::{Options, activation};
 use crate::model::tokenizer::TokenizerSpec;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail, ensure};
-use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position, Variant};
 use ripple_kernel::text::tokenizer::Prefix;
 use std::collections::HashMap;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
     activation::decide("activation of llama2.c", Some(written), options.activation)
         .with_context(|| shown.to_string())?;
     let mut config = header.config;
-    super::check(&mut config, options, |field| field).with_context(|| shown.to_string())?;
+    super::check(&mut config, options, str::to_owned).with_context(|| shown.to_string())?;
     let tensors = header.tensors();
     let expected = header.start + 4 * tensors.values().map(|&(_, count)| count).sum::<usize>();
     ensure!(
@@ -141,6 +141,7 @@ impl Header {
             position: Position::Rope,
             ffn: Ffn::Gated,
             activation: Activation::Silu,
+            variant: Variant::NONE,
             attention_bias: AttentionBias::NONE,
             ffn_bias: false,
             tied_head,

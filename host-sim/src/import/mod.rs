@@ -11,13 +11,18 @@ mod config;
 pub mod demo;
 mod directory;
 mod file;
+mod fold;
 mod gguf;
 mod json;
 pub mod keys;
 pub mod kind;
 mod llama2c;
+mod names;
+mod pickle;
+mod rope;
 mod rotary;
 mod sentencepiece;
+mod tensors;
 pub mod tokenizer;
 
 use crate::model::Model;
@@ -156,7 +161,7 @@ pub fn import_with(path: &Path, options: &Options<'_>) -> Result<Model> {
 fn check(
     config: &mut ModelConfig,
     options: &Options<'_>,
-    name: impl Fn(&'static str) -> &'static str,
+    name: impl Fn(&'static str) -> String,
 ) -> Result<()> {
     let most = config.context;
     let context = options.context.unwrap_or(most);

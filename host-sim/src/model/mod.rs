@@ -11,9 +11,9 @@ pub mod tokenizer;
 
 use anyhow::{Result, ensure};
 use chat::ChatTemplate;
-use ripple_kernel::config::{Ffn, ModelConfig, Norm, Position};
+use ripple_kernel::config::{Ffn, ModelConfig, Norm, Order, Position};
 use ripple_kernel::image::Lossy;
-use ripple_kernel::math::activation::coefficient;
+use ripple_kernel::math::activation::{coefficient, factor};
 use tokenizer::TokenizerSpec;
 
 /// A table of `rows * cols` values, row after row.
@@ -86,6 +86,21 @@ pub struct Layer {
     pub up: Linear,
     /// (dim, neurons); its bias is that of the FFN output.
     pub down: Linear,
+    /// What else it has; see [`Variant`](ripple_kernel::Variant).
+    pub extra: Extra,
+}
+
+/// What a layer has that neither Llama's nor OPT's have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extra {
+    /// Of each head of queries: (head_dim,).
+    pub query_norm: Option<Vec<f32>>,
+    /// Of each head of keys: (head_dim,).
+    pub key_norm: Option<Vec<f32>>,
+    /// Behind attention.
+    pub attention_out_norm: Option<NormWeights>,
+    /// Behind the FFN.
+    pub ffn_out_norm: Option<NormWeights>,
 }
 
 /// A whole model.
@@ -97,13 +112,15 @@ pub struct Model {
     pub config: ModelConfig,
     /// Base of the rotary frequencies; without meaning where positions are learned.
     pub rope_theta: f32,
+    /// Rotary frequencies, (head_dim / 2,), where they are not `theta^(-2i / head_dim)`.
+    pub rope_frequencies: Option<Vec<f32>>,
     /// Token embeddings: (vocab, dim).
     pub embed: Matrix,
     /// Learned positions: (context, dim), row `p` for position `p`.
     pub positions: Option<Matrix>,
     /// Output head: (vocab, dim). `None`: the embedding table.
     pub head: Option<Matrix>,
-    /// In front of the output head.
+    /// In front of the output head; empty where there is none.
     pub final_norm: NormWeights,
     /// The layers, in order.
     pub layers: Vec<Layer>,
@@ -164,10 +181,14 @@ pub(crate) fn build(config: &ModelConfig, tensor: &mut TensorSource<'_>) -> Resu
             },
             up: from.linear(&name("up"), neurons, dim, ffn)?,
             down: from.linear(&name("down"), dim, neurons, ffn)?,
+            extra: from.extra(config, layer)?,
         })
     });
     let layers = layers.collect::<Result<Vec<_>>>()?;
-    let final_norm = from.norm("final_norm", dim)?;
+    let final_norm = match config.variant.order {
+        Order::After => NormWeights { weight: Vec::new(), bias: None },
+        _ => from.norm("final_norm", dim)?,
+    };
     let head =
         if config.tied_head { None } else { Some(from.matrix("head.weight", vocab, dim)?) };
     Ok(Weights { embed, positions, head, final_norm, layers })
@@ -187,6 +208,21 @@ impl Builder<'_, '_> {
         let weight = self.matrix(&format!("{name}.weight"), rows, cols)?;
         let bias = if bias { Some((self.tensor)(&format!("{name}.bias"), &[rows])?) } else { None };
         Ok(Linear { weight, bias })
+    }
+
+    fn extra(&mut self, config: &ModelConfig, layer: u32) -> Result<Extra> {
+        let name = |part: &str| format!("layers.{layer}.{part}");
+        let (dim, head_dim) = (config.dim as usize, config.head_dim as usize);
+        let mut extra = Extra::default();
+        if config.variant.head_norm {
+            extra.query_norm = Some((self.tensor)(&name("query_norm.weight"), &[head_dim])?);
+            extra.key_norm = Some((self.tensor)(&name("key_norm.weight"), &[head_dim])?);
+        }
+        if config.variant.order == Order::Around {
+            extra.attention_out_norm = Some(self.norm(&name("attention_out_norm"), dim)?);
+            extra.ffn_out_norm = Some(self.norm(&name("ffn_out_norm"), dim)?);
+        }
+        Ok(extra)
     }
 
     fn norm(&mut self, name: &str, dim: usize) -> Result<NormWeights> {
@@ -215,6 +251,7 @@ impl Model {
             name,
             config,
             rope_theta,
+            rope_frequencies: None,
             embed,
             positions,
             head,
@@ -258,17 +295,38 @@ impl Model {
         coefficient(self.config.activation, self.threshold(layer), pre)
     }
 
+    /// What the coefficient of a neuron with this second output is multiplied with.
+    pub fn factor(&self, up: f32) -> f32 {
+        factor(self.config.activation, up)
+    }
+
     /// Every tensor under the name that [`build`] asks for.
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
         let mut all = Vec::new();
         push_matrix(&mut all, "embed", Some(&self.embed));
         push_matrix(&mut all, "positions", self.positions.as_ref());
         push_matrix(&mut all, "head", self.head.as_ref());
-        push_norm(&mut all, "final_norm", &self.final_norm);
+        if !self.final_norm.weight.is_empty() {
+            push_norm(&mut all, "final_norm", &self.final_norm);
+        }
         for (i, layer) in self.layers.iter().enumerate() {
             let name = |part: &str| format!("layers.{i}.{part}");
             push_norm(&mut all, &name("attention_norm"), &layer.attention_norm);
             push_norm(&mut all, &name("ffn_norm"), &layer.ffn_norm);
+            let Extra { query_norm, key_norm, attention_out_norm, ffn_out_norm } = &layer.extra;
+            for (part, weight) in [("query_norm", query_norm), ("key_norm", key_norm)] {
+                if let Some(weight) = weight {
+                    let name = format!("{}.weight", name(part));
+                    all.push((name, vec![weight.len()], weight));
+                }
+            }
+            let behind =
+                [("attention_out_norm", attention_out_norm), ("ffn_out_norm", ffn_out_norm)];
+            for (part, norm) in behind {
+                if let Some(norm) = norm {
+                    push_norm(&mut all, &name(part), norm);
+                }
+            }
             for (part, linear) in [
                 ("query", Some(&layer.query)),
                 ("key", Some(&layer.key)),

@@ -4,7 +4,7 @@
 //! activation. Knows nothing of storage, quantisation or prediction.
 
 use crate::model::{Linear, Matrix, Model, NormWeights};
-use ripple_kernel::config::{ModelConfig, Norm};
+use ripple_kernel::config::{ModelConfig, Norm, Order};
 use std::sync::Arc;
 
 /// A model and the state of one text. Clones share the weights.
@@ -38,7 +38,7 @@ impl<'a> Reference<'a> {
         Self {
             model,
             down: Arc::new(model.layers.iter().map(|l| l.down.weight.transposed()).collect()),
-            rotations: Arc::new(rotations(config, model.rope_theta)),
+            rotations: Arc::new(rotations(model)),
             position: 0,
             x: vec![0.0; dim],
             normed: vec![0.0; dim],
@@ -110,20 +110,53 @@ impl<'a> Reference<'a> {
             add(&mut self.x, positions.row(self.position));
         }
         for (i, layer) in model.layers.iter().enumerate() {
-            normalise(config, &layer.attention_norm, &self.x, &mut self.normed);
+            let order = config.variant.order;
+            if order == Order::After {
+                self.normed.copy_from_slice(&self.x);
+            } else {
+                normalise(config, &layer.attention_norm, &self.x, &mut self.normed);
+            }
             self.attention(i);
-            add(&mut self.x, &self.projected);
-
-            normalise(config, &layer.ffn_norm, &self.x, &mut self.normed);
+            if order == Order::Parallel {
+                normalise(config, &layer.ffn_norm, &self.x, &mut self.normed);
+                add(&mut self.x, &self.projected);
+            } else {
+                self.join(&layer.attention_norm, layer.extra.attention_out_norm.as_ref());
+                if order == Order::After {
+                    self.normed.copy_from_slice(&self.x);
+                } else {
+                    normalise(config, &layer.ffn_norm, &self.x, &mut self.normed);
+                }
+            }
             apply(layer.gate.as_ref().unwrap_or(&layer.up), &self.normed, &mut self.pre_activation);
             change(i, &mut self.pre_activation, &self.normed);
             self.ffn(i);
-            add(&mut self.x, &self.projected);
+            self.join(&layer.ffn_norm, layer.extra.ffn_out_norm.as_ref());
         }
-        normalise(config, &model.final_norm, &self.x, &mut self.normed);
+        if config.variant.order == Order::After {
+            self.normed.copy_from_slice(&self.x);
+        } else {
+            normalise(config, &model.final_norm, &self.x, &mut self.normed);
+        }
         multiply(model.head.as_ref().unwrap_or(&model.embed), &self.normed, &mut self.logits);
+        self.logits.iter_mut().for_each(|logit| *logit = capped(*logit, config.variant.logit_cap));
         self.position += 1;
         &self.logits
+    }
+
+    /// Adds what a branch gave, normalised with `behind` if there is such a norm; then, if norms come
+    /// after the sum, normalises that with `norm`.
+    fn join(&mut self, norm: &NormWeights, behind: Option<&NormWeights>) {
+        let config = &self.model.config;
+        if let Some(behind) = behind {
+            let given = self.projected.clone();
+            normalise(config, behind, &given, &mut self.projected);
+        }
+        add(&mut self.x, &self.projected);
+        if config.variant.order == Order::After {
+            let sum = self.x.clone();
+            normalise(config, norm, &sum, &mut self.x);
+        }
     }
 
     /// `projected = W_o . concat_h(softmax(q_h . K^T / sqrt(head_dim)) . V) + b_o`.
@@ -138,6 +171,16 @@ impl<'a> Reference<'a> {
         apply(&layer.query, &self.normed, &mut self.query);
         apply(&layer.key, &self.normed, &mut self.keys[here.clone()]);
         apply(&layer.value, &self.normed, &mut self.values[here.clone()]);
+        for (norm, heads) in [
+            (&layer.extra.query_norm, &mut self.query[..]),
+            (&layer.extra.key_norm, &mut self.keys[here.clone()]),
+        ] {
+            let Some(norm) = norm else { continue };
+            for head in heads.chunks_exact_mut(head_dim) {
+                divide_by_root_mean_square(head, config.norm_eps);
+                head.iter_mut().zip(norm).for_each(|(x, w)| *x *= w);
+            }
+        }
         if !self.rotations.is_empty() {
             let half = head_dim / 2;
             let angles = &self.rotations[self.position * half..past * half];
@@ -154,12 +197,16 @@ impl<'a> Reference<'a> {
         for (head, (query, out)) in heads.enumerate() {
             let at = head / queries_per_key * head_dim;
             for (score, key) in scores.iter_mut().zip(keys.chunks_exact(kv_dim)) {
-                *score = dot(query, &key[at..at + head_dim]) * scale;
+                let product = dot(query, &key[at..at + head_dim]) * scale;
+                *score = capped(product, config.variant.attention_cap);
             }
             softmax(scores);
             for (&score, value) in scores.iter().zip(values.chunks_exact(kv_dim)) {
                 add_scaled(out, score, &value[at..at + head_dim]);
             }
+        }
+        if config.variant.sub_norm {
+            divide_by_root_mean_square(&mut self.attended, config.norm_eps);
         }
         apply(&layer.output, &self.attended, &mut self.projected);
     }
@@ -172,26 +219,53 @@ impl<'a> Reference<'a> {
             Some(bias) => self.projected.copy_from_slice(bias),
             None => self.projected.fill(0.0),
         }
+        let mut squares = 0.0;
         for (neuron, &pre) in self.pre_activation.iter().enumerate() {
             if let Some(active) = self.model.coefficient(index, pre) {
                 let hidden = match layer.gate {
-                    Some(_) => active * dot(layer.up.weight.row(neuron), &self.normed),
+                    Some(_) => {
+                        let up = dot(layer.up.weight.row(neuron), &self.normed);
+                        active * self.model.factor(up)
+                    }
                     None => active,
                 };
+                squares += hidden * hidden;
                 add_scaled(&mut self.projected, hidden, self.down[index].row(neuron));
             }
+        }
+        let config = &self.model.config;
+        if config.variant.sub_norm {
+            let factor = 1.0 / (squares / config.neurons as f32 + config.norm_eps).sqrt();
+            self.projected.iter_mut().for_each(|y| *y *= factor);
         }
     }
 }
 
-/// `(cos, sin)` of `position * theta^(-2i / head_dim)`; none where positions are learned.
-fn rotations(config: &ModelConfig, theta: f32) -> Vec<(f32, f32)> {
+/// `x / sqrt(mean(x^2) + eps)` in place.
+fn divide_by_root_mean_square(x: &mut [f32], eps: f32) {
+    let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+    let factor = 1.0 / (mean + eps).sqrt();
+    x.iter_mut().for_each(|x| *x *= factor);
+}
+
+/// `cap tanh(x / cap)`, if there is a cap.
+fn capped(x: f32, cap: f32) -> f32 {
+    if cap > 0.0 { cap * libm::tanhf(x / cap) } else { x }
+}
+
+/// `(cos, sin)` of `position * theta^(-2i / head_dim)`, or of the model's own frequencies; none where
+/// positions are learned.
+fn rotations(model: &Model) -> Vec<(f32, f32)> {
     use ripple_kernel::config::Position;
+    let (config, theta) = (&model.config, model.rope_theta);
     if config.position == Position::Learned {
         return Vec::new();
     }
     let half = config.head_dim / 2;
-    let frequency = |i: u32| 1.0 / libm::powf(theta, (2 * i) as f32 / config.head_dim as f32);
+    let frequency = |i: u32| match &model.rope_frequencies {
+        Some(frequencies) => frequencies[i as usize],
+        None => 1.0 / libm::powf(theta, (2 * i) as f32 / config.head_dim as f32),
+    };
     let angle = |position: u32, i: u32| position as f32 * frequency(i);
     (0..config.context)
         .flat_map(|position| (0..half).map(move |i| angle(position, i)))

@@ -153,9 +153,14 @@ fn write_part(
         SectionKind::LayerVectors => {
             let mut floats = vectors(&weights.attention_norm);
             floats.extend(vectors(&weights.ffn_norm));
+            let extra = &weights.extra;
+            let behind = [&extra.attention_out_norm, &extra.ffn_out_norm];
+            behind.into_iter().flatten().for_each(|norm| floats.extend(vectors(norm)));
             if model.config.ffn_bias {
                 floats.extend(weights.down.bias.as_deref().context("FFN output bias")?);
             }
+            let heads = [&extra.query_norm, &extra.key_norm];
+            heads.into_iter().flatten().for_each(|norm| floats.extend(norm));
             if model.config.activation.lossy() {
                 floats.push(model.threshold(layer));
             }
@@ -163,8 +168,14 @@ fn write_part(
         }
         SectionKind::FinalVectors => {
             let mut floats = vectors(&model.final_norm);
+            // Where the last layer's norm is the last, none is read.
+            let norm = writer.layout.cols as usize - rotary(model);
+            floats.resize(norm, 0.0);
             if model.positions.is_none() {
-                floats.extend(frequencies(model.rope_theta, model.config.head_dim));
+                match &model.rope_frequencies {
+                    Some(frequencies) => floats.extend(frequencies),
+                    None => floats.extend(frequencies(model.rope_theta, model.config.head_dim)),
+                }
             }
             writer.put(part, 0, &[&floats], 0.0);
         }
@@ -285,6 +296,11 @@ fn write_bundles(
         writer.put(part, slot, rows, bias);
     }
     Ok(())
+}
+
+/// How many rotary frequencies a model has.
+fn rotary(model: &Model) -> usize {
+    if model.positions.is_some() { 0 } else { model.config.head_dim as usize / 2 }
 }
 
 fn vectors(norm: &NormWeights) -> Vec<f32> {

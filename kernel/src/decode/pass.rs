@@ -10,7 +10,7 @@ use crate::image::SectionKind;
 use crate::image::row::Row;
 use crate::layer::gemv::{Output, gemv};
 use crate::layer::{self, normalised};
-use crate::math::rope;
+use crate::math::{rope, softmax::capped};
 use crate::read::fetch::FetchError;
 use crate::read::probe::{Probe, Stage};
 use crate::slices::{Rows, RowsMut, copy, front, rest, rest_mut, split_mut};
@@ -325,7 +325,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
         let vectors = &*state.final_vectors;
         let inputs = normalised(&mut state.inputs, x, count, vectors, 0, geometry, &mut []);
         let out = match keep {
-            Keep::Logits => Output::Write(state.logits),
+            Keep::Logits => Output::Write(&mut *state.logits),
             Keep::Likeliest => {
                 state.tokens.iter_mut().for_each(|token| *token = 0);
                 let best = state.places.best();
@@ -334,11 +334,18 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        gemv(&mut io.records(), Stage::Head, &image.table(kind, 0), inputs, out)
+        gemv(&mut io.records(), Stage::Head, &image.table(kind, 0), inputs, out)?;
+        let cap = config.variant().logit_cap;
+        // The likeliest token is the same without.
+        if cap != 0.0 && keep == Keep::Logits {
+            state.logits.iter_mut().for_each(|logit| *logit = capped(*logit, cap));
+        }
+        Ok(())
     }
 }
 
 /// What is wanted of the head.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
     Logits,
     Likeliest,

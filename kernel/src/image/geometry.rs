@@ -6,7 +6,7 @@
 use super::quant::Quant;
 use super::record::RecordLayout;
 use super::section::SectionKind;
-use crate::config::{Ffn, ModelConfig, Norm, Position};
+use crate::config::{Ffn, ModelConfig, Norm, Order, Position};
 use ripple_hal::BlockCount;
 
 /// The rows that a neuron bundle on the card has: a set, stored in the order gate, up, down.
@@ -237,16 +237,40 @@ impl Geometry {
         }
     }
 
-    /// Floats of a layer's record: attention norm, FFN norm, bias of the FFN's output; last, where the
-    /// activation is lossy, the layer's threshold.
-    pub const fn layer_floats(&self) -> u32 {
-        self.config.dim * (2 * self.norm_vectors() + self.config.ffn_bias as u32)
-            + self.config.activation().lossy() as u32
+    /// Norms of a layer: of attention and of the FFN, and, where there are some behind them, of these.
+    pub const fn norms(&self) -> u32 {
+        match self.config.variant().order {
+            Order::Around => 4,
+            Order::Before | Order::After | Order::Parallel => 2,
+        }
     }
 
-    /// Floats of the final record: final norm, rotary frequencies.
+    /// Floats of the norms of heads: of a query's, then of a key's.
+    pub const fn head_norm_floats(&self) -> u32 {
+        if self.config.variant().head_norm { 2 * self.config.head_dim } else { 0 }
+    }
+
+    /// Where they begin in a layer's record.
+    pub const fn head_norms_at(&self) -> u32 {
+        self.config.dim * (self.norms() * self.norm_vectors() + self.config.ffn_bias as u32)
+    }
+
+    /// Floats of a layer's record: attention norm, FFN norm, norms behind them; bias of the FFN's output;
+    /// norms of heads; last, where the activation is lossy, the layer's threshold.
+    pub const fn layer_floats(&self) -> u32 {
+        self.head_norms_at() + self.head_norm_floats() + self.config.activation().lossy() as u32
+    }
+
+    /// Floats of the final record: final norm (zeroes where the last layer's is the last), rotary
+    /// frequencies.
     pub const fn final_floats(&self) -> u32 {
         self.config.dim * self.norm_vectors() + self.frequencies()
+    }
+
+    /// Whether what a layer adds is kept apart for a while.
+    pub const fn has_branch(&self) -> bool {
+        let variant = self.config.variant();
+        !matches!(variant.order, Order::Before) || variant.sub_norm
     }
 
     /// Rotary frequencies: `head_dim / 2`, or none.

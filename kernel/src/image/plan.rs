@@ -217,7 +217,7 @@ impl ImagePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+    use crate::config::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position, Variant};
     use crate::image::raw::layers_at;
     use crate::image::{Bundle, Predictor, Quant, Quants};
     extern crate std;
@@ -251,6 +251,7 @@ mod tests {
             position: if llama { Position::Rope } else { Position::Learned },
             ffn: if llama { Ffn::Gated } else { Ffn::Plain },
             activation: Activation::Relu,
+            variant: Variant::NONE,
             attention_bias: AttentionBias::NONE,
             ffn_bias: false,
             tied_head: true,

@@ -11,7 +11,7 @@ use super::error::ImageError;
 use super::geometry::{Bundle, Geometry, Predictor, Quants};
 use super::record::RecordLayout;
 use super::section::{PlannedSection, SectionKind};
-use crate::config::{AttentionBias, ModelConfig};
+use crate::config::{AttentionBias, ModelConfig, Variant};
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use zerocopy::little_endian::{F32, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -47,6 +47,7 @@ macro_rules! raw_model {
             page_blocks: U32,
             pub blocks: U32,
             pub lossy: [F32; 3],
+            variant: RawVariant,
             reserved: [U32; ROOM],
             /// Of the chat template: first block, bytes, CRC; zeroes where there is none.
             pub chat: [U32; 3],
@@ -68,6 +69,7 @@ macro_rules! raw_model {
                         },
                         ffn_bias: flag(4),
                         tied_head: flag(5),
+                        variant: self.variant.parse()?,
                     },
                     bundle: Bundle(self.bundle),
                     predictor: parse_predictor(self.predictor, self.parameter)?,
@@ -98,6 +100,7 @@ macro_rules! raw_model {
                     page_blocks: geometry.page_blocks.0.into(),
                     blocks: blocks.0.into(),
                     lossy: lossy.map(F32::from),
+                    variant: RawVariant::emit(&c.variant),
                     reserved: [U32::ZERO; ROOM],
                     chat: chat.map(U32::from),
                 }
@@ -108,7 +111,47 @@ macro_rules! raw_model {
 
 /// Words for what later packers have to say, written as zeroes; a reader that does not know them need
 /// not.
-const ROOM: usize = 7;
+const ROOM: usize = 4;
+
+/// What a layer has that neither Llama's nor OPT's have.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawVariant {
+    order: u8,
+    head_norm: u8,
+    sub_norm: u8,
+    reserved: u8,
+    attention_cap: F32,
+    logit_cap: F32,
+}
+
+impl RawVariant {
+    fn parse(&self) -> Result<Variant, ImageError> {
+        if !cfg!(feature = "variants") {
+            let none = self.as_bytes().iter().all(|byte| *byte == 0);
+            let missing = ImageError::Feature { feature: "variants" };
+            return if none { Ok(Variant::NONE) } else { Err(missing) };
+        }
+        Ok(Variant {
+            order: code("order", self.order)?,
+            head_norm: self.head_norm != 0,
+            sub_norm: self.sub_norm != 0,
+            attention_cap: self.attention_cap.get(),
+            logit_cap: self.logit_cap.get(),
+        })
+    }
+
+    fn emit(variant: &Variant) -> Self {
+        Self {
+            order: variant.order as u8,
+            head_norm: variant.head_norm.into(),
+            sub_norm: variant.sub_norm.into(),
+            reserved: 0,
+            attention_cap: variant.attention_cap.into(),
+            logit_cap: variant.logit_cap.into(),
+        }
+    }
+}
 
 raw_model! {
     codes: norm, position, ffn, activation;

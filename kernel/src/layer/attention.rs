@@ -4,12 +4,16 @@
 //! heads share keys and values. What is kept comes in chunks: what is in memory is one, and before it
 //! comes what may lie on the card.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Order};
 use crate::image::SectionKind;
 use crate::layer::gemv::{Output, gemv};
+use crate::layer::join::{Branch, join};
 use crate::layer::{Chunk, normalised};
 use crate::math::accumulate::Accumulators;
-use crate::math::{self, Packed, quant, rope, softmax::softmax};
+use crate::math::{
+    self, Packed, norm, quant, rope,
+    softmax::{capped, softmax},
+};
 use crate::memory::kv::{KvCache, KvKind, KvRows, Side, Vector};
 use crate::memory::{PackRoom, RunState};
 use crate::read::fetch::{FetchError, Records};
@@ -45,6 +49,11 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
     for (i, &at) in positions.iter().enumerate() {
         let (query, key_value) = split_mut(qkv.at(i), query_dim);
         let (key, value) = split_mut(key_value, kv_dim);
+        if config.variant().head_norm {
+            let (at, dim) = (geometry.head_norms_at() as usize, config.head_dim as usize);
+            norm::heads(query, slices::part(vectors, at, dim), config.norm_eps);
+            norm::heads(key, slices::part(vectors, at + dim, dim), config.norm_eps);
+        }
         let (cos, sin) = (cos.at(i), sin.at(i));
         rope::rotate(query, cos, sin);
         rope::rotate(key, cos, sin);
@@ -56,13 +65,29 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
             None => attend_in_memory(state, kv, config, layer, i),
             Some(spilled) => (spilled.attend)(spilled, records, state, kv, config, layer, i)?,
         }
+        if config.variant().sub_norm {
+            norm::unit(state.inputs.vector(i, query_dim).0, config.norm_eps);
+        }
         state.inputs.pack(i, query_dim);
         let seen = state.places.positions().get(i).map_or(0, |position| position + 1);
         records.probe().compute(Stage::Attention, 2 * config.query_dim() * seen);
     }
     let inputs = state.inputs.inputs(count, query_dim);
     let table = image.table(SectionKind::Output, layer);
-    gemv(records, Stage::Attention, &table, inputs, Output::Add(state.x))
+    if !geometry.has_branch() {
+        return gemv(records, Stage::Attention, &table, inputs, Output::Add(state.x));
+    }
+    gemv(records, Stage::Attention, &table, inputs, Output::Write(state.branch))?;
+    if config.variant().order != Order::Parallel {
+        let dim = config.dim as usize;
+        let (mut x, y) = (RowsMut { cells: state.x, columns: dim }, &*state.branch);
+        let y = Rows { cells: y, columns: dim };
+        for i in 0..count {
+            let (scratch, _) = state.inputs.vector(i, dim);
+            join(x.at(i), y.at(i), scratch, state.layer_vectors, Branch::Attention, geometry);
+        }
+    }
+    Ok(())
 }
 
 /// A position that attends, and scratch, whose contents do not matter before or after.
@@ -179,6 +204,7 @@ pub(crate) fn attend<C: Chunks>(
     // At least 4, checked with the header; the compiler must see that it is not 0.
     let head_dim = config.head_dim.max(1) as usize;
     let factor = 1.0 / libm::sqrtf(config.head_dim as f32);
+    let cap = config.variant().attention_cap;
     let seen = position as usize + 1;
     let quantised = front_mut(quantised, head_dim);
     let narrow = front_mut(narrow, at_once * head_dim);
@@ -200,7 +226,7 @@ pub(crate) fn attend<C: Chunks>(
                 };
                 let scores = scores.at(i).iter_mut().skip(rows.first as usize);
                 for (place, key) in scores.zip(kv.vectors(rows, kv_head(first + i))) {
-                    *place = factor * score(query, scale, packed, key);
+                    *place = capped(factor * score(query, scale, packed, key), cap);
                 }
             }
         })?;

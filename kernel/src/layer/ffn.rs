@@ -2,15 +2,17 @@
 //!
 //! In: the residual stream after attention. Out: the residual stream, the FFN added.
 
+use crate::config::Order;
 use crate::image::{Geometry, Page, Predictor, SectionKind, Table};
 use crate::layer::active::{ActiveSets, Room};
 #[cfg(feature = "low-rank")]
 use crate::layer::gemv::{Output, gemv};
+use crate::layer::join::{Branch, join};
 use crate::layer::neuron::{self, Active};
 use crate::layer::predictor::{Search, predict};
 use crate::layer::{Chunk, normalised};
 use crate::math::Inputs;
-use crate::math::accumulate::Accumulators;
+use crate::math::accumulate::{Accumulators, square_sum};
 use crate::memory::WantedSlots;
 use crate::memory::cache::Cache;
 use crate::read::fetch::{FetchError, Io, Records};
@@ -18,7 +20,7 @@ use crate::read::page::Begun;
 use crate::read::probe::{Probe, Stage};
 #[cfg(feature = "low-rank")]
 use crate::slices::{Rows, copy};
-use crate::slices::{front, front_mut, rest};
+use crate::slices::{front, front_mut, part, part_mut, split_mut};
 use ripple_hal::BlockDevice;
 
 /// The sparse FFN of a layer, under way.
@@ -41,6 +43,9 @@ pub(super) struct SparseFfn<'a, 'm> {
     wanted: &'a mut WantedSlots<'m>,
     sets: ActiveSets<'a>,
     sums: Accumulators<'a>,
+    /// What attention gave, where it has not been added yet, and scratch: see `RunState::branch`.
+    branch: &'a mut [f32],
+    squares: &'a mut [u32],
     /// Neurons that the predictor has seen.
     seen: u32,
 }
@@ -105,6 +110,11 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             wanted: &mut state.wanted,
             sets,
             sums,
+            branch: state.branch,
+            squares: {
+                state.squares.iter_mut().for_each(|square| *square = 0);
+                state.squares
+            },
             seen: 0,
         })
     }
@@ -143,7 +153,7 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         io: &mut Io<'_, D, P>,
         begun: Option<Begun>,
     ) -> Result<(), FetchError<D::Error>> {
-        let Self { geometry, layer, page, threshold, sets, wanted, inputs, .. } = self;
+        let Self { geometry, layer, page, threshold, sets, wanted, inputs, squares, .. } = self;
         let (page, threshold, inputs) = (*page, *threshold, *inputs);
         if io.probe.wants_active() {
             for (i, at) in self.positions.iter().enumerate() {
@@ -151,7 +161,8 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             }
         }
         io.probe.enter(Stage::Ffn, *layer);
-        let active = Active { threshold, sets, misses: wanted.misses(), page, begun, inputs };
+        let misses = wanted.misses();
+        let active = Active { threshold, sets, misses, page, begun, inputs, squares };
         neuron::apply(io, geometry, &self.bundles, self.cache, *layer, active, &mut self.sums)
     }
 
@@ -159,8 +170,11 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
     pub fn finish(mut self) {
         let config = &self.geometry.config;
         let dim = config.dim as usize;
-        let at = 2 * self.geometry.norm_vectors() as usize * dim;
-        let bias = if config.ffn_bias { rest(self.vectors, at) } else { &[] };
+        let at = (self.geometry.norms() * self.geometry.norm_vectors()) as usize * dim;
+        let bias = if config.ffn_bias { part(self.vectors, at, dim) } else { &[] };
+        if self.geometry.has_branch() {
+            return self.finish_apart(bias);
+        }
         for (i, x) in self.x.chunks_exact_mut(dim.max(1)).enumerate() {
             let Some(sum) = self.sums.at(i) else { continue };
             sum.finish(|j, y| {
@@ -169,6 +183,35 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
                 }
             });
             x.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+        }
+    }
+
+    /// The same where the sums do not join the residual stream as they are.
+    fn finish_apart(mut self, bias: &[f32]) {
+        let config = &self.geometry.config;
+        let dim = config.dim as usize;
+        let variant = config.variant();
+        let rows = self.branch.len().saturating_sub(dim);
+        let (branch, scratch) = split_mut(self.branch, rows);
+        for (i, x) in self.x.chunks_exact_mut(dim.max(1)).enumerate() {
+            let y = part_mut(branch, i * dim, dim);
+            let Some(sum) = self.sums.at(i) else { continue };
+            if variant.order == Order::Parallel {
+                // What attention gave joins first.
+                join(x, y, scratch, self.vectors, Branch::Attention, self.geometry);
+            }
+            let mut factor = 1.0;
+            if variant.sub_norm {
+                let mean = square_sum(self.squares, i) / config.neurons as f32;
+                factor = 1.0 / libm::sqrtf(mean + config.norm_eps);
+            }
+            sum.finish(|j, sum| {
+                if let Some(y) = y.get_mut(j) {
+                    *y = sum * factor;
+                }
+            });
+            y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            join(x, y, scratch, self.vectors, Branch::Ffn, self.geometry);
         }
     }
 }

@@ -7,11 +7,12 @@ pub(crate) mod active;
 mod attention;
 mod ffn;
 pub(crate) mod gemv;
+mod join;
 mod neuron;
 pub mod predictor;
 pub(crate) mod spilled;
 
-use crate::config::Norm;
+use crate::config::{Norm, Order};
 use crate::image::{Geometry, Image, Page, SectionKind, Table};
 use crate::layer::attention::attention;
 use crate::layer::ffn::SparseFfn;
@@ -24,7 +25,7 @@ use crate::memory::{InputBuffer, RunState};
 use crate::read::fetch::{FetchError, Io, Records};
 use crate::read::page::PageReader;
 use crate::read::probe::{Probe, Stage};
-use crate::slices::{Rows, RowsMut, part};
+use crate::slices::{Rows, RowsMut, copy, part};
 use ripple_hal::BlockDevice;
 
 /// What a layer works on: the residual stream of a chunk, and what outlives it.
@@ -133,7 +134,13 @@ pub(crate) fn normalised<'a>(
     let mut planes = RowsMut { cells: planes, columns };
     for i in 0..count {
         let (out, _) = inputs.vector(i, dim);
-        normalise(out, x.at(i), vectors, which, geometry);
+        match geometry.config.variant().order {
+            // It has been, behind the branch before.
+            Order::After => copy(out, x.at(i)),
+            Order::Before | Order::Around | Order::Parallel => {
+                normalise(out, x.at(i), vectors, which, geometry);
+            }
+        }
         if sliced {
             slice(out, bits, planes.at(i));
         }

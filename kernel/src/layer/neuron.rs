@@ -9,7 +9,8 @@ use crate::image::{Geometry, Page, Predictor, Record, Table};
 use crate::layer::active::ActiveSets;
 use crate::math::Inputs;
 use crate::math::accumulate::Accumulators;
-use crate::math::activation::coefficient;
+use crate::math::accumulate::add_square;
+use crate::math::activation::{coefficient, factor};
 use crate::memory::cache::Cache;
 use crate::read::fetch::{Corrupt, FetchError, Io};
 use crate::read::misses::Wanted;
@@ -32,6 +33,8 @@ pub(crate) struct Active<'a> {
     pub begun: Option<Begun>,
     /// `(positions, dim)`.
     pub inputs: Inputs<'a>,
+    /// `(positions, 2)` sums of the squares of what goes to the output rows; empty where none are needed.
+    pub squares: &'a mut [u32],
 }
 
 /// Adds the active neurons of `layer` to the `sums` of the positions where they are active, reading
@@ -45,8 +48,8 @@ pub(crate) fn apply<D: BlockDevice, P: Probe>(
     active: Active<'_>,
     sums: &mut Accumulators<'_>,
 ) -> Result<(), FetchError<D::Error>> {
-    let Active { threshold, sets, misses, page, begun, inputs } = active;
-    let neuron = Neuron { geometry, threshold, inputs };
+    let Active { threshold, sets, misses, page, begun, inputs, squares } = active;
+    let mut neuron = Neuron { geometry, threshold, inputs, squares };
     let (start, stride, mapped) = (table.start, table.layout.stride(), table.mapped_records);
     let source = Source { layer, start, stride, mapped, page };
     let mut positions = sets.positions();
@@ -69,6 +72,7 @@ struct Neuron<'a> {
     geometry: &'a Geometry,
     threshold: f32,
     inputs: Inputs<'a>,
+    squares: &'a mut [u32],
 }
 
 impl Neuron<'_> {
@@ -80,7 +84,7 @@ impl Neuron<'_> {
     ///
     /// Row-column bundling: Alizadeh et al., "LLM in a flash", 2023.
     fn add(
-        &self,
+        &mut self,
         bundle: &Record<'_>,
         active: impl Iterator<Item = (usize, f32)>,
         sums: &mut Accumulators<'_>,
@@ -107,7 +111,10 @@ impl Neuron<'_> {
             let Some(mut hidden) = hidden else { continue };
             if let Some(row) = &up {
                 work += config.dim;
-                hidden *= row.dot(x);
+                hidden *= factor(config.activation(), row.dot(x));
+            }
+            if config.variant().sub_norm {
+                add_square(self.squares, position, hidden);
             }
             work += config.dim;
             if let Some(mut sum) = sums.at(position) {

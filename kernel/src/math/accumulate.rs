@@ -130,6 +130,24 @@ impl<'a> Accumulator<'a> {
     }
 }
 
+/// Fraction bits of a sum of squares: what they round away is far below the `eps` of a norm.
+const SQUARE_BITS: u32 = 24;
+
+/// Adds `x^2` to the sum of a position, in integers too. `squares`: `(positions, 2)`.
+pub fn add_square(squares: &mut [u32], position: usize, x: f32) {
+    let square = (x * x * (1 << SQUARE_BITS) as f32) as u64;
+    if let Some([low, high]) = squares.as_chunks_mut().0.get_mut(position) {
+        let sum = (u64::from(*high) << 32 | u64::from(*low)).saturating_add(square);
+        (*low, *high) = (sum as u32, (sum >> 32) as u32);
+    }
+}
+
+/// The sum of a position.
+pub fn square_sum(squares: &[u32], position: usize) -> f32 {
+    let [low, high] = squares.as_chunks().0.get(position).copied().unwrap_or_default();
+    (u64::from(high) << 32 | u64::from(low)) as f32 * (1.0 / (1 << SQUARE_BITS) as f32)
+}
+
 /// An accumulator for each position of a pass.
 pub struct Accumulators<'a> {
     dim: usize,

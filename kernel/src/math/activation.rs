@@ -5,16 +5,28 @@
 
 use crate::config::Activation;
 
-/// `act(x)`, if that makes the neuron active: above `threshold`, for ReLU (which is then `x`); further
-/// from 0 than `threshold`, for the others (Lee et al., "CATS", 2024). Below 0 all neurons are active.
+/// `act(x)`, if that makes the neuron active: `x` above `threshold`, for ReLU (which is then `x`) and its
+/// kin; `act(x)` further from 0 than `threshold`, for the others (Lee et al., "CATS", 2024). Below 0 all
+/// neurons are active.
 #[inline]
 pub fn coefficient(activation: Activation, threshold: f32, x: f32) -> Option<f32> {
     // Without the feature none is: the compiler drops it.
     if cfg!(feature = "gated") && activation.lossy() {
         let y = gated(activation, x);
-        (y.abs() > threshold).then_some(y)
+        return (y.abs() > threshold).then_some(y);
+    }
+    let squared = cfg!(feature = "gated") && matches!(activation, Activation::ReluSquared);
+    (x > threshold).then_some(if squared { x * x } else { x })
+}
+
+/// What the coefficient of a gated neuron is multiplied with, `up`: where that is rectified too, no less
+/// than 0.
+#[inline]
+pub fn factor(activation: Activation, up: f32) -> f32 {
+    if cfg!(feature = "gated") && matches!(activation, Activation::ReluBoth) && up < 0.0 {
+        0.0
     } else {
-        (x > threshold).then_some(x)
+        up
     }
 }
 
@@ -62,5 +74,19 @@ mod tests {
         }
         assert_eq!(coefficient(Activation::Relu, 0.5, 0.5), None);
         assert_eq!(coefficient(Activation::Relu, 0.5, 0.6), Some(0.6));
+    }
+
+    #[test]
+    fn what_is_like_relu_has_zeros() {
+        for activation in [Activation::Relu, Activation::ReluSquared, Activation::ReluBoth] {
+            assert!(!activation.lossy());
+            assert_eq!(coefficient(activation, 0.0, -1.0), None);
+            assert_eq!(coefficient(activation, 0.0, 0.0), None);
+        }
+        assert_eq!(coefficient(Activation::ReluSquared, 0.0, 3.0), Some(9.0));
+        assert_eq!(coefficient(Activation::ReluBoth, 0.0, 3.0), Some(3.0));
+        assert_eq!(factor(Activation::ReluBoth, -2.0), 0.0);
+        assert_eq!(factor(Activation::ReluBoth, 2.0), 2.0);
+        assert_eq!(factor(Activation::Relu, -2.0), -2.0);
     }
 }

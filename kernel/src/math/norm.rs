@@ -12,6 +12,22 @@ pub fn rms(out: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
     }
 }
 
+/// [`rms`] of each head of `x` in place, with the same `weight`, `(head_dim,)`, for all.
+pub fn heads(x: &mut [f32], weight: &[f32], eps: f32) {
+    for head in x.chunks_exact_mut(weight.len().max(1)) {
+        let factor = 1.0 / libm::sqrtf(dot_f32(head, head) / head.len() as f32 + eps);
+        for (x, w) in head.iter_mut().zip(weight) {
+            *x = w * (*x * factor);
+        }
+    }
+}
+
+/// `x / sqrt(mean(x^2) + eps)` in place.
+pub fn unit(x: &mut [f32], eps: f32) {
+    let factor = 1.0 / libm::sqrtf(dot_f32(x, x) / x.len() as f32 + eps);
+    x.iter_mut().for_each(|x| *x *= factor);
+}
+
 /// `out = (x - mean) * weight / sqrt(var + eps) + bias`. All `(dim,)`.
 ///
 /// Ba et al., "Layer Normalization", 2016. The variance is that of the centred values: two passes,

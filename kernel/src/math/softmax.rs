@@ -1,4 +1,10 @@
-//! Softmax in place.
+//! Softmax in place, and what keeps its inputs small.
+
+/// `cap tanh(x / cap)`; `x` where `cap` is 0.
+#[inline]
+pub fn capped(x: f32, cap: f32) -> f32 {
+    if cap == 0.0 { x } else { cap * libm::tanhf(x / cap) }
+}
 
 /// `x_i = exp(x_i - max) / sum_j exp(x_j - max)`, summed from first to last.
 pub fn softmax(x: &mut [f32]) {

@@ -46,7 +46,8 @@ pub struct Options {
     ///
     /// A pass reads each weight that any of its positions needs once. Each further position takes at
     /// most, in bytes of the work region: `12 dim + 4 (query_dim + 2 kv_dim) + 2 max(dim, query_dim) +
-    /// neurons / 8 + 20`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor.
+    /// neurons / 8 + 20`; `4 head_dim` with rotary positions; `planes * dim / 8` with a sign predictor;
+    /// `4 dim + 8` with a variant.
     pub batch: u32,
     /// Whether the first read of a layer's context page is under way while the layer's attention and
     /// predictor are computed, in passes of one position of which only the FFN is not mapped.
@@ -252,7 +253,7 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Activation, AttentionBias, Ffn, Norm, Position};
+    use crate::config::{Activation, AttentionBias, Ffn, Norm, Position, Variant};
     use crate::image::{Bundle, Predictor, Quants};
 
     /// The largest model that a header may describe.
@@ -271,6 +272,7 @@ mod tests {
             position: Position::Learned,
             ffn: Ffn::Gated,
             activation: Activation::Relu,
+            variant: Variant::NONE,
             attention_bias: AttentionBias::ALL,
             ffn_bias: true,
             tied_head: true,

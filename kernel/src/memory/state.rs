@@ -98,6 +98,8 @@ pub(crate) struct Sizes {
     planes: u32,
     rank: u32,
     vocab: u32,
+    branch: u32,
+    squares: u32,
 }
 
 impl Sizes {
@@ -129,6 +131,8 @@ impl Sizes {
             planes: geometry.planes() * c.dim.div_ceil(32),
             rank,
             vocab: c.vocab,
+            branch: if geometry.has_branch() { (batch + 1) * c.dim } else { 0 },
+            squares: if c.variant().sub_norm { 2 * batch } else { 0 },
         }
     }
 
@@ -191,6 +195,11 @@ buffers! {
         places: (Places [u32; s.batch]),
         /// `(layers, 2)` checksums of the keys and values that are on the card.
         checks: [u32; s.checks],
+        /// `(batch + 1, dim)` what attention or the FFN adds, where it is not added at once, and scratch;
+        /// else empty.
+        branch: [f32; s.branch],
+        /// `(batch, 2)` sums of squares, where the FFN is divided by their root; else empty.
+        squares: [u32; s.squares],
         /// `(vocab,)`.
         logits: [f32; s.vocab],
     }

@@ -4,7 +4,7 @@
 
 use crate::error::TuneOpenError;
 use crate::options::{AttentionTape, InputTape, Optimiser, Store, TuneOptions};
-use ripple_kernel::ModelConfig;
+use ripple_kernel::{Activation, ModelConfig};
 
 /// Refuses options that cannot be. Every field of a model is named here, so that one that is added to it
 /// does not go unnoticed.
@@ -25,13 +25,20 @@ pub(crate) fn check<E>(
         norm_eps: _,
         position: _,
         ffn: _,
-        activation: _,
+        activation,
+        variant,
         attention_bias: _,
         ffn_bias: _,
         tied_head: _,
         threshold: _,
     } = config;
     let error = |option, found, expected| Err(TuneOpenError::Option { option, found, expected });
+    if variant.any() {
+        return error("model.variant", variant.order as u32, "none: layers of Llama's or OPT's");
+    }
+    if matches!(activation, Activation::ReluSquared | Activation::ReluBoth) {
+        return error("model.activation", *activation as u32, "ReLU, SiLU or GELU");
+    }
     if options.rank == 0 || options.rank > 256 {
         return error("rank", options.rank, "1 to 256");
     }

@@ -12,9 +12,9 @@ use ripple_host_sim::placement::{LayerPage, Pages, Placement};
 use ripple_host_sim::predictor::low_rank::{Factors, LowRank};
 use ripple_host_sim::predictor::signs::Thresholds;
 use ripple_host_sim::predictor::{Format, PredictorChoice};
-use ripple_kernel::Options;
 use ripple_kernel::image::{Header, ImagePlan, LayerInfo, Quant, Quants, SectionKind};
 use ripple_kernel::memory::cache::{Admission, Eviction};
+use ripple_kernel::{Activation, Options, Order, Variant};
 
 /// A tiny model's image; the hot prefix of its layers is as `hot` says, in turn.
 pub fn image(shape: Shape, predictor: &PredictorChoice, hot: &[u32]) -> Vec<u8> {
@@ -66,19 +66,70 @@ pub fn image_as(format: Format<'_>, shape: Shape, hot: &[u32], pages: Option<Pag
     image
 }
 
-/// Tiny models of both families.
+/// Tiny models of both families, half of them with parts that neither has.
 pub fn shapes() -> impl Strategy<Value = Shape> {
-    (any::<bool>(), 1..12u32, 1..4u32, 1..120u32, 1..3u32, 1..5u32, any::<bool>(), any::<u64>())
-        .prop_map(|(opt, dim, layers, neurons, kv_heads, head_dim, tied_head, seed)| Shape {
-            opt,
-            dim: 4 * dim,
-            layers,
-            neurons,
-            kv_heads,
-            head_dim: 4 * head_dim,
-            tied_head,
-            seed,
-        })
+    (
+        any::<bool>(),
+        1..12u32,
+        1..4u32,
+        1..120u32,
+        1..3u32,
+        1..5u32,
+        (any::<bool>(), any::<u64>()),
+        activations(),
+        prop_oneof![Just(Variant::NONE), variants()],
+    )
+        .prop_map(
+            |(
+                opt,
+                dim,
+                layers,
+                neurons,
+                kv_heads,
+                head_dim,
+                (tied_head, seed),
+                activation,
+                variant,
+            )| {
+                let plain = opt && activation == Activation::ReluBoth;
+                Shape {
+                    opt,
+                    dim: 4 * dim,
+                    layers,
+                    neurons,
+                    kv_heads,
+                    head_dim: 4 * head_dim,
+                    tied_head,
+                    activation: if plain { Activation::ReluSquared } else { activation },
+                    variant,
+                    seed,
+                }
+            },
+        )
+}
+
+/// Activations with zeros.
+fn activations() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        2 => Just(Activation::Relu),
+        1 => Just(Activation::ReluSquared),
+        1 => Just(Activation::ReluBoth),
+    ]
+}
+
+/// Layers with any mixture of other parts.
+fn variants() -> impl Strategy<Value = Variant> {
+    let order = (0..Order::ALL.len()).prop_map(|i| Order::ALL[i]);
+    let cap = || prop_oneof![Just(0.0f32), 0.5..40.0f32];
+    (order, any::<bool>(), any::<bool>(), cap(), cap()).prop_map(
+        |(order, head_norm, sub_norm, attention_cap, logit_cap)| Variant {
+            order,
+            head_norm,
+            sub_norm,
+            attention_cap,
+            logit_cap,
+        },
+    )
 }
 
 /// Predictors for such a model.

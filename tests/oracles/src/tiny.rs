@@ -5,8 +5,8 @@ use rand::{RngExt, SeedableRng};
 use ripple_host_sim::import::demo;
 use ripple_host_sim::import::tokenizer::read;
 use ripple_host_sim::model::tokenizer::TokenizerSpec;
-use ripple_host_sim::model::{Layer, Linear, Matrix, Model, NormWeights};
-use ripple_kernel::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Position};
+use ripple_host_sim::model::{Extra, Layer, Linear, Matrix, Model, NormWeights};
+use ripple_kernel::{Activation, AttentionBias, Ffn, ModelConfig, Norm, Order, Position, Variant};
 use std::sync::OnceLock;
 
 /// What a tiny model is like.
@@ -26,6 +26,10 @@ pub struct Shape {
     pub head_dim: u32,
     /// Whether the output head is the embedding.
     pub tied_head: bool,
+    /// What a neuron does.
+    pub activation: Activation,
+    /// What the layers have besides.
+    pub variant: Variant,
     /// Seed of the weights.
     pub seed: u64,
 }
@@ -40,6 +44,8 @@ impl Shape {
         kv_heads: 1,
         head_dim: 8,
         tied_head: true,
+        activation: Activation::Relu,
+        variant: Variant::NONE,
         seed: 1,
     };
     /// A small one of each family.
@@ -68,6 +74,7 @@ pub fn model(shape: Shape) -> Model {
         data: (0..rows * cols).map(|_| scale * (rng.random::<f32>() * 2.0 - 1.0)).collect(),
     };
     let (dim, neurons) = (shape.dim as usize, shape.neurons as usize);
+    let head_dim = shape.head_dim as usize;
     let kv_dim = (shape.kv_heads * shape.head_dim) as usize;
     let query_dim = 2 * kv_dim;
     let vocab = 520;
@@ -87,7 +94,8 @@ pub fn model(shape: Shape) -> Model {
         attention_bias: if shape.opt { AttentionBias::ALL } else { AttentionBias::NONE },
         ffn_bias: shape.opt,
         tied_head: shape.tied_head,
-        activation: Activation::Relu,
+        activation: shape.activation,
+        variant: shape.variant,
         threshold: 0.0,
     };
     let norm = |random: &mut dyn FnMut(usize, usize, f32) -> Matrix| NormWeights {
@@ -99,6 +107,15 @@ pub fn model(shape: Shape) -> Model {
             weight: random(out, inputs, 1.5 / (inputs as f32).sqrt()),
             bias: shape.opt.then(|| random(1, out, 0.1).data),
         };
+    let extra = |random: &mut dyn FnMut(usize, usize, f32) -> Matrix| {
+        let mut head = || {
+            let normed = shape.variant.head_norm;
+            normed.then(|| random(1, head_dim, 0.5).data.iter().map(|w| w + 1.0).collect())
+        };
+        let (query_norm, key_norm) = (head(), head());
+        let mut behind = || (shape.variant.order == Order::Around).then(|| norm(random));
+        Extra { query_norm, key_norm, attention_out_norm: behind(), ffn_out_norm: behind() }
+    };
     let r = &mut random;
     let layers = (0..shape.layers)
         .map(|_| Layer {
@@ -111,16 +128,21 @@ pub fn model(shape: Shape) -> Model {
             gate: (!shape.opt).then(|| linear(r, neurons, dim)),
             up: linear(r, neurons, dim),
             down: linear(r, dim, neurons),
+            extra: extra(r),
         })
         .collect();
     Model {
         name: "tiny".to_owned(),
         config,
         rope_theta: 10_000.0,
+        rope_frequencies: None,
         embed: r(vocab as usize, dim, 1.0),
         positions: shape.opt.then(|| r(CONTEXT as usize, dim, 0.3)),
         head: (!shape.tied_head).then(|| r(vocab as usize, dim, 1.0)),
-        final_norm: norm(r),
+        final_norm: match shape.variant.order {
+            Order::After => NormWeights { weight: Vec::new(), bias: None },
+            _ => norm(r),
+        },
         layers,
         sparsity: None,
         tokenizer: tokenizer().clone(),

@@ -11,7 +11,7 @@ use ripple_host_sim::model::Model;
 use ripple_host_sim::model::reference::Reference;
 use ripple_host_sim::model::threshold::sparsify;
 use ripple_host_sim::pack::pack;
-use ripple_host_sim::placement::Placement;
+use ripple_host_sim::placement::{Method, PlaceOptions, place};
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_host_sim::profile::record::record;
 use ripple_kernel::image::Header;
@@ -150,10 +150,18 @@ fn decoded(folder: &Path) -> (Golden, Vec<Vec<f32>>, f64) {
     if model.config.activation.lossy() {
         sparsify(&mut model, 1.0, &[], &|_| ()).unwrap();
     }
+    // Through the model file.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    model.write(file.path()).unwrap();
+    let written = Model::read(file.path()).unwrap();
+    assert_eq!((written.config, &written.layers), (model.config, &model.layers));
+    assert_eq!(written.rope_frequencies, model.rope_frequencies);
+    let model = written;
     let trace = record(&model, "golden", &golden.ids, &|_| ());
     let layers = model.config.layers as usize;
     let active = (0..layers).map(|layer| trace.density(layer)).sum::<f64>() / layers as f64;
-    let placement = Placement::identity("family", layers, model.config.neurons as usize);
+    let hot = PlaceOptions { hot: vec![2; layers], ..PlaceOptions::default() };
+    let placement = place(&trace, Method::Coactivation, &hot, &|_| ()).unwrap();
     let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
     let options = Options { context: model.config.context, ..Options::DEFAULT };
     let plan = MemoryPlan::for_model(&Header::parse(&image).unwrap().geometry, &options);

@@ -36,11 +36,13 @@ fn missing_files_are_named_with_what_belongs_there() {
 }
 
 #[test]
-fn pickled_weights_are_refused_with_the_conversion() {
+fn a_file_that_torch_did_not_save_is_refused_with_the_conversion() {
     let directory = Directory::of("story-nano");
     directory.write_config();
     std::fs::write(directory.file("pytorch_model.bin"), b"pickle").unwrap();
-    assert_refused(&directory, "model.safetensors", &["pytorch_model.bin", "save_pretrained"]);
+    assert_refused(&directory, "pytorch_model.bin", &["too short"]);
+    std::fs::write(directory.file("pytorch_model.bin"), [7; 4000]).unwrap();
+    assert_refused(&directory, "pytorch_model.bin", &["torch.save", "save_pretrained"]);
 }
 
 #[test]
@@ -166,9 +168,9 @@ fn activations_without_zeros_are_refused_with_the_way_out() {
     directory.config["hidden_act"] = json!("gelu");
     directory.write();
     assert_refused(&directory, "config.json", &["`hidden_act` is gelu", "gelu_pytorch_tanh"]);
-    directory.config["architectures"] = json!(["GemmaForCausalLM"]);
+    directory.config["architectures"] = json!(["Gemma3ForCausalLM"]);
     directory.write();
-    assert_refused(&directory, "config.json", &["GemmaForCausalLM", "scaled embeddings"]);
+    assert_refused(&directory, "config.json", &["Gemma3ForCausalLM", "take a Gemma 2"]);
 
     let mut directory = Directory::of("novel-opt");
     directory.config["activation_function"] = json!("silu");
@@ -182,9 +184,16 @@ fn activations_without_zeros_are_refused_with_the_way_out() {
 
 #[test]
 fn fields_the_kernel_cannot_follow_are_refused() {
-    let refused: [(&str, &str, serde_json::Value, &[&str]); 26] = [
-        ("story-nano", "architectures", json!(["GPT2LMHeadModel"]), &["GPT2", "OPTForCausalLM"]),
-        ("story-nano", "hidden_act", json!("relu2"), &["relu2", "supported: relu, fatrelu"]),
+    let refused: [(&str, &str, serde_json::Value, &[&str]); 29] = [
+        ("story-nano", "architectures", json!(["GPT2LMHeadModel"]), &["GPT2", "take an OPT"]),
+        ("story-nano", "architectures", json!(["MixtralForCausalLM"]), &["experts", "dense"]),
+        ("story-nano", "hidden_act", json!("mish"), &["mish", "supported: relu, fatrelu"]),
+        (
+            "story-nano",
+            "scale_depth",
+            json!(1.4),
+            &["LlamaForCausalLM does not have", "--allow-key"],
+        ),
         ("story-nano", "hidden_act", json!("fatrelu"), &["hidden_act_param", "missing"]),
         ("story-nano", "hidden_act", json!(null), &["missing"]),
         ("story-nano", "mlp_bias", json!(true), &["true", "expected false"]),
@@ -198,14 +207,15 @@ fn fields_the_kernel_cannot_follow_are_refused() {
         ("story-nano", "bos_token_id", json!(512), &["token 512", "has 512 tokens"]),
         ("story-nano", "eos_token_id", json!("</s>"), &["</s>", "id of a token"]),
         ("story-nano", "tie_word_embeddings", json!(1), &["true or false"]),
-        ("story-nano", "rope_scaling", json!({"type": "linear", "factor": 2}), &["linear"]),
-        ("story-nano", "rope_parameters", json!({"rope_type": "yarn"}), &["yarn", "default"]),
+        ("story-nano", "rope_parameters", json!({"type": "su", "factor": 2}), &["\"su\"", "yarn"]),
+        ("story-nano", "rope_scaling", json!({"type": "linear", "factor": 2}), &["the same as"]),
+        ("story-nano", "rope_parameters", json!({"type": "linear"}), &["factor", "missing"]),
+        ("story-nano", "rope_parameters", json!({"factor": 2}), &["rope_type", "null"]),
+        ("story-nano", "rope_parameters", json!({"rope_type": "yarn"}), &["factor", "missing"]),
         ("story-nano", "rope_parameters", json!({"rope_theta": "x"}), &["rope_theta", "number"]),
-        ("story-nano", "sliding_window", json!(128), &["128", "not supported", "from 256"]),
-        ("story-nano", "layer_types", json!(["sliding_attention"]), &["full_attention"]),
+        ("story-nano", "sliding_window", json!(128), &["128", "not supported", "--context 128"]),
+        ("story-nano", "layer_types", json!(["chunked_attention"]), &["full_attention"]),
         ("story-nano", "quantization_config", json!({}), &["original"]),
-        ("novel-opt", "do_layer_norm_before", json!(false), &["expected true", "OPT-350m"]),
-        ("novel-opt", "word_embed_proj_dim", json!(64), &["64", "`hidden_size`, 128"]),
         ("novel-opt", "_remove_final_layer_norm", json!(true), &["expected false"]),
         ("novel-opt", "num_attention_heads", json!(3), &["3", "divisor", "128"]),
         ("novel-opt", "ffn_dim", json!(70000), &["70000", "65535"]),

@@ -127,8 +127,9 @@ fn what_is_not_supported_is_said() {
     let good = Gguf::of(&silu(Shape::LLAMA), &pieces());
     let text = |text: &str| Value::Text(text.to_owned());
     for (key, value, expected) in [
-        ("general.architecture", text("gemma"), "`general.architecture` is gemma"),
-        ("llama.rope.scaling.type", text("linear"), "scaled rotary positions"),
+        ("general.architecture", text("bloom"), "`general.architecture` is bloom"),
+        ("llama.rope.scaling.type", text("linear"), "expected `llama.rope.scaling.factor`"),
+        ("llama.rope.scaling.type", text("longrope"), "`llama.rope.scaling.type` is longrope"),
         ("llama.expert_count", Value::U32(8), "mixtures of experts"),
         ("llama.rope.dimension_count", Value::U32(4), "a part of each head"),
         (

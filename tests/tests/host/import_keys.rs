@@ -44,11 +44,36 @@ fn a_key_that_is_not_known_is_refused_and_can_be_allowed() {
 
 #[test]
 fn rotary_positions_by_the_type_of_a_layer_are_refused() {
-    let nested = json!({"full_attention": {"rope_type": "linear", "factor": 4, "rope_theta": 5e5}});
+    let full = json!({"rope_type": "linear", "factor": 4, "rope_theta": 5e5});
+    let default = json!({"rope_type": "default", "rope_theta": 1e4});
+    let nested = json!({"full_attention": full, "sliding_attention": default});
+    let mut mixed = Directory::of("story-nano");
+    let layers = mixed.config["num_hidden_layers"].as_u64().unwrap() as usize;
     for field in ["rope_parameters", "rope_scaling"] {
-        let said = directory(field, nested.clone(), &Options::default()).err().unwrap();
+        mixed.config = Directory::of("story-nano").config;
+        let map = mixed.config.as_object_mut().unwrap();
+        ["rope_parameters", "rope_scaling"].iter().for_each(|field| drop(map.remove(*field)));
+        mixed.config[field] = nested.clone();
+        let mut kinds = vec!["full_attention"; layers];
+        mixed.config["layer_types"] = json!(kinds);
+        mixed.write();
+        // Of full attention alone, all layers have the same.
+        let model = import_with(mixed.path(), &Options::default()).unwrap();
+        assert_eq!(model.rope_theta, 5e5);
+        assert_eq!(model.rope_frequencies.unwrap()[0], 0.25);
+        kinds[0] = "sliding_attention";
+        mixed.config["layer_types"] = json!(kinds);
+        mixed.write();
+        let said = format!("{:#}", import_with(mixed.path(), &Options::default()).err().unwrap());
         assert!(said.contains(&format!("`{field}.full_attention`")), "{said}");
     }
+    // A key that no rotary parameters have.
+    let said = directory(
+        "rope_scaling",
+        json!({"type": "linear", "factor": 2, "gain": 3}),
+        &Options::default(),
+    );
+    assert!(said.err().unwrap().contains("`rope.gain` is 3"));
 }
 
 #[test]
@@ -133,7 +158,7 @@ fn an_activation_that_the_file_does_not_say_is_asked_for() {
     file.metadata.remove("llama.hidden_activation");
     let said = gguf(&file, &Options::default()).err().unwrap();
     assert!(said.contains("`llama.hidden_activation` is missing"), "{said}");
-    assert!(said.contains("--activation silu") && said.contains("--activation relu"), "{said}");
+    assert!(said.contains("--activation silu") && said.contains("ReluLLaMA"), "{said}");
     let with = |name: &str| {
         let activation = ripple_host_sim::import::activation(name);
         Options { activation: Some(activation.unwrap()), ..Options::default() }

@@ -11,6 +11,7 @@ mod checkpoint_common;
 mod core_speed;
 mod documents;
 mod families;
+mod families_gguf;
 mod families_table;
 mod import_common;
 mod import_errors;

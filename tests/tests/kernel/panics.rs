@@ -13,7 +13,7 @@ use ripple_kernel::image::{
 use ripple_kernel::memory::cache::{Admission, Eviction};
 use ripple_kernel::{
     Activation, AttentionBias, Decoder, Ffn, KvKind, MemoryPlan, ModelConfig, Norm, OpenError,
-    Options, Position, Region,
+    Options, Position, Region, Variant,
 };
 use ripple_tests::tiny::{CONTEXT, Shape, model};
 
@@ -83,6 +83,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
                 ffn_bias: e,
                 tied_head: f,
                 activation: Activation::Relu,
+                variant: Variant::NONE,
                 threshold: 0.0,
             },
             bundle: if rest { Bundle::without_first(ffn) } else { Bundle::whole(ffn) },

@@ -80,6 +80,7 @@ impl Golden {
             head_dim: 8,
             tied_head: !opt,
             seed: 0,
+            ..tiny::Shape::LLAMA
         });
         let bias = |name: &str| opt.then(|| singles(&file, &format!("{name}.bias")));
         let norm = |name: &str| NormWeights {

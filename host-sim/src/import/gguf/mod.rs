@@ -1,53 +1,80 @@
 //! GGUF files: weights, shape, vocabulary and chat template in one.
 //!
-//! In: a path. Out: a [`Model`], or what in the file cannot be run, and what to do. Architectures:
-//! `llama`, whose query and key rows llama.cpp stores in another order.
+//! In: a path. Out: a [`Model`], or what in the file cannot be run, and what to do.
 
 pub(super) mod chat;
 pub(super) mod file;
 pub(super) mod quants;
+mod shape;
 mod vocabulary;
 
+use super::Options;
+use super::fold::Fold;
+use super::rope::Scaling;
 use super::rotary::halves_of_neighbours;
-use super::{Options, activation};
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail, ensure};
 use file::{Gguf, Value};
-use ripple_kernel::config::{AttentionBias, Ffn, ModelConfig, Norm, Position};
+use shape::{FACTORS, Keys};
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// An architecture, as llama.cpp names it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Architecture {
+    /// And Mistral, SmolLM, and others of that shape.
+    Llama,
+    Qwen2,
+    Qwen3,
+    Gemma,
+    Gemma2,
+}
+
+impl Architecture {
+    const ALL: [(&str, Self); 5] = [
+        ("llama", Self::Llama),
+        ("qwen2", Self::Qwen2),
+        ("qwen3", Self::Qwen3),
+        ("gemma", Self::Gemma),
+        ("gemma2", Self::Gemma2),
+    ];
+}
 
 /// Reads `path`.
 pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
     let file = Gguf::open(path)?;
     let shown = file.shown();
-    let architecture = file.text("general.architecture")?.unwrap_or("missing");
-    ensure!(
-        architecture == "llama",
-        "{shown}: `general.architecture` is {architecture}, which is not supported; supported: llama \
-         (Llama, Mistral, SmolLM and others of that shape)"
-    );
-    file.check_keys(architecture, options.allowed).with_context(|| shown.to_string())?;
-    let mut config = shape(&file, options)?;
-    let name = |field| match field {
-        "dim" => "llama.embedding_length",
-        "layers" => "llama.block_count",
-        "neurons" => "llama.feed_forward_length",
-        "heads" => "llama.attention.head_count",
-        "kv_heads" => "llama.attention.head_count_kv",
-        "head_dim" => "llama.attention.key_length",
-        "context" => "llama.context_length",
-        "norm_eps" => "llama.attention.layer_norm_rms_epsilon",
-        "bos" => "tokenizer.ggml.bos_token_id",
-        "eos" => "tokenizer.ggml.eos_token_id",
+    let named = file.text("general.architecture")?.unwrap_or("missing");
+    let known = Architecture::ALL.iter().find(|(name, _)| *name == named);
+    let Some(&(_, architecture)) = known else {
+        let names = Architecture::ALL.map(|(name, _)| name);
+        bail!(
+            "{shown}: `general.architecture` is {named}, which is not supported; supported: {} (Llama, \
+             Mistral, SmolLM and others of that shape are llama); import the Hugging Face directory that \
+             the file was made of, if that is supported",
+            names.join(", ")
+        )
+    };
+    file.check_keys(named, options.allowed).with_context(|| shown.to_string())?;
+    let keys = Keys { file: &file, named };
+    let mut config = keys.shape(architecture, options)?;
+    let positions = config.context;
+    let field = |field| match field {
+        "dim" => "embedding_length",
+        "layers" => "block_count",
+        "neurons" => "feed_forward_length",
+        "heads" => "attention.head_count",
+        "kv_heads" => "attention.head_count_kv",
+        "head_dim" => "attention.key_length",
+        "context" => "context_length",
+        "norm_eps" => "attention.layer_norm_rms_epsilon",
+        "attention_cap" => "attn_logit_softcapping",
+        "logit_cap" => "final_logit_softcapping",
         other => other,
     };
+    let name = |of| keys.key(field(of));
     super::check(&mut config, options, name).with_context(|| shown.to_string())?;
-    let theta = file.number("llama.rope.freq_base")?.unwrap_or(10000.0);
-    ensure!(
-        theta > 1.0 && theta.is_finite(),
-        "{shown}: `llama.rope.freq_base` is {theta}, expected a number above 1; convert the model again"
-    );
+    keys.refuse_window(config.context)?;
     let tokenizer = vocabulary::read(&file)?;
     ensure!(
         tokenizer.len() <= config.vocab as usize,
@@ -56,7 +83,7 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
         config.vocab
     );
     let mut used = BTreeSet::new();
-    let weights = model::build(&config, &mut |name, shape| {
+    let mut weights = model::build(&config, &mut |name, shape| {
         let theirs = translate(name);
         // Where only some of the projections have a bias.
         if theirs.ends_with(".bias") && !file.has(&theirs) {
@@ -64,98 +91,47 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
         }
         let values = file.tensor(&theirs, shape)?;
         let cols = shape.get(1).copied().unwrap_or(1);
-        let rotated = theirs.contains(".attn_q.") || theirs.contains(".attn_k.");
+        // llama.cpp stores these in another order for Llama alone.
+        let turned = theirs.contains(".attn_q.") || theirs.contains(".attn_k.");
         used.insert(theirs);
-        Ok(match rotated {
+        Ok(match turned && architecture == Architecture::Llama {
             true => halves_of_neighbours(&values, config.head_dim as usize, cols),
             false => values,
         })
     })?;
+    let rope = keys.rope(config.head_dim, f64::from(positions))?;
+    if matches!(rope.scaling, Scaling::Factors { .. }) {
+        used.insert(FACTORS.to_owned());
+    }
     if let Some(name) = file.names().find(|name| !used.contains(*name)) {
         bail!(
-            "{shown}: tensor `{name}` has no place in a model of Llama's shape; models with scaled rotary \
-             positions, experts or more are not supported"
+            "{shown}: tensor `{name}` has no place in a model of {named}'s shape; models with experts or more \
+             are not supported"
         );
     }
+    let (dim, head_dim) = (config.dim as f32, config.head_dim as f32);
+    let fold = match architecture {
+        // Norms have their 1 already.
+        Architecture::Gemma => Fold { embed: dim.sqrt(), ..Fold::NONE },
+        // The file does not say the scale of scores: of 46 layers it is that of the 27B, of others 1.
+        Architecture::Gemma2 => Fold {
+            embed: dim.sqrt(),
+            score: if config.layers == 46 {
+                (head_dim * config.heads as f32 / dim).sqrt()
+            } else {
+                1.0
+            },
+            ..Fold::NONE
+        },
+        _ => Fold::NONE,
+    };
+    fold.apply(&config, &rope, &mut weights);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = file.text("general.name")?.unwrap_or(&stem).to_owned();
     let chat_template = chat::template(&file)?;
-    let model = Model::new(name, config, theta, weights, tokenizer);
-    Ok(Model { chat_template, ..model })
-}
-
-/// The model's shape, of the file's metadata.
-fn shape(file: &Gguf, options: &Options<'_>) -> Result<ModelConfig> {
-    let shown = file.shown();
-    let dim = file.required("llama.embedding_length")?;
-    let heads = file.required("llama.attention.head_count")?;
-    let head_dim = match file.whole("llama.attention.key_length")? {
-        Some(head_dim) => head_dim,
-        None if heads > 0 && dim.is_multiple_of(heads) => dim / heads,
-        None => bail!(
-            "{shown}: `llama.attention.head_count` is {heads}, expected a divisor of \
-             `llama.embedding_length`, {dim}"
-        ),
-    };
-    let turned = file.whole("llama.rope.dimension_count")?.unwrap_or(head_dim);
-    ensure!(
-        turned == head_dim,
-        "{shown}: `llama.rope.dimension_count` is {turned}, expected the width of a head, {head_dim}: \
-         rotary positions of a part of each head are not supported"
-    );
-    let scaling = file.text("llama.rope.scaling.type")?.unwrap_or("none");
-    ensure!(
-        scaling == "none",
-        "{shown}: `llama.rope.scaling.type` is {scaling}, expected none: scaled rotary positions are not \
-         supported"
-    );
-    let experts = file.whole("llama.expert_count")?.unwrap_or(0);
-    ensure!(
-        experts == 0,
-        "{shown}: `llama.expert_count` is {experts}, expected 0: mixtures of experts are not supported"
-    );
-    let key = "llama.hidden_activation";
-    let written = match file.text(key)? {
-        None => None,
-        Some(name) => match activation::named(name) {
-            Some(activation) => Some((activation, 0.0)),
-            None => bail!(
-                "{shown}: `{key}` is {name}, which is not supported; supported: {}",
-                activation::NAMES.join(", ")
-            ),
-        },
-    };
-    let (activation, threshold) =
-        activation::decide(key, written, options.activation).with_context(|| shown.to_string())?;
-    let rows = file.rows("token_embd.weight").and_then(|rows| u32::try_from(rows).ok());
-    let Some(vocab) = rows else {
-        bail!("{shown}: tensor `token_embd.weight` is missing; is this a whole model?");
-    };
-    let bias = |part: &str| file.has(&format!("blk.0.attn_{part}.bias"));
-    Ok(ModelConfig {
-        dim,
-        layers: file.required("llama.block_count")?,
-        neurons: file.required("llama.feed_forward_length")?,
-        heads,
-        kv_heads: file.whole("llama.attention.head_count_kv")?.unwrap_or(heads),
-        head_dim,
-        vocab,
-        context: file.required("llama.context_length")?,
-        norm: Norm::Rms,
-        norm_eps: file.number("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
-        position: Position::Rope,
-        ffn: Ffn::Gated,
-        activation,
-        attention_bias: AttentionBias {
-            query: bias("q"),
-            key: bias("k"),
-            value: bias("v"),
-            output: bias("output"),
-        },
-        ffn_bias: false,
-        tied_head: !file.has("output.weight"),
-        threshold,
-    })
+    let rope_frequencies = rope.frequencies(config.head_dim);
+    let model = Model::new(name, config, rope.theta, weights, tokenizer);
+    Ok(Model { chat_template, rope_frequencies, ..model })
 }
 
 /// The file's name for a tensor of [`model::build`].
@@ -168,6 +144,10 @@ fn translate(name: &str) -> String {
         "final_norm" => "output_norm",
         "attention_norm" => "attn_norm",
         "query" => "attn_q",
+        "query_norm" => "attn_q_norm",
+        "key_norm" => "attn_k_norm",
+        "attention_out_norm" => "post_attention_norm",
+        "ffn_out_norm" => "post_ffw_norm",
         "key" => "attn_k",
         "value" => "attn_v",
         "output" => "attn_output",

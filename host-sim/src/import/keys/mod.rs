@@ -78,6 +78,11 @@ impl Format {
         fitting.min_by_key(|(pattern, _)| order(pattern)).map(|(_, rule)| rule)
     }
 
+    /// Whether a key is one that is read.
+    pub(crate) fn is_read(&self, key: &str) -> bool {
+        matches!(self.rule(key), Some(Rule::Read | Rule::Inside(_)))
+    }
+
     /// Refuses one key; `null` counts as absent, and what is in `allowed` is let pass.
     ///
     /// # Errors
