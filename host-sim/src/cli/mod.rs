@@ -5,6 +5,7 @@ mod bench;
 mod board;
 mod card;
 mod demo;
+mod derive;
 mod doctor;
 mod import;
 mod inspect;
@@ -83,6 +84,7 @@ enum Command {
     Perplexity(perplexity::Perplexity),
     Console(board::ConsoleArgs),
     Plan(plan::Plan),
+    Derive(derive::Derive),
     Doctor(doctor::Doctor),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -115,6 +117,7 @@ pub fn main() -> Result<()> {
         Some(Command::Perplexity(c)) => c.run(),
         Some(Command::Console(c)) => c.run(),
         Some(Command::Plan(c)) => c.run(),
+        Some(Command::Derive(c)) => c.run(),
         Some(Command::Doctor(c)) => c.run(),
         Some(Command::Completions(c)) => c.run(Cli::command()),
         Some(Command::Man(c)) => c.run(Cli::command()),

@@ -7,6 +7,7 @@ mod activation;
 mod bytes;
 mod cache;
 mod colour;
+pub mod derivation;
 mod figure;
 mod heat;
 mod matrices;

@@ -9,6 +9,7 @@ mod bench_output;
 mod card;
 mod commands;
 mod dense;
+mod derive;
 mod gguf;
 mod json;
 mod make;
