@@ -4,7 +4,9 @@
 //! at, since no plan depends on them. What is not understood is refused, with its node. Images are rows of
 //! pixels, each with its channels together, whatever the order in the file.
 
+mod convolution;
 mod message;
+mod node;
 mod operators;
 
 pub use message::{
