@@ -51,7 +51,7 @@ fn shown(tokenizer: Tokenizer<'_>, ids: &[u32]) -> String {
 }
 
 /// The kind of tokenizer that models of a family have, by how its name begins.
-const FAMILIES: [(&str, &str); 17] = [
+const FAMILIES: [(&str, &str); 18] = [
     ("bamboo", "llama2"),
     ("bitnet", "llama3"),
     ("gemma", "gemma"),
@@ -66,6 +66,7 @@ const FAMILIES: [(&str, &str); 17] = [
     ("prosparse", "llama2"),
     ("qwen", "qwen2"),
     ("relu-llama", "llama2"),
+    ("relu2-llama", "llama2"),
     ("smollm", "smollm"),
     ("tinyllama", "llama2"),
     ("turbosparse", "llama2"),
