@@ -168,7 +168,13 @@ fn carry_out(
     let read = replaced(&read, &|target| {
         named.iter().find(|(known, _)| known == target).map(|(_, id)| *id)
     });
-    done.push(Done { tensor, by: "generated operator on each result of the call".to_owned() });
+    let gathers = |step: &Step| matches!(step, Step::Gather { .. });
+    let by = if derivation.plan.steps.iter().any(gathers) {
+        "generated operator on the results of the call"
+    } else {
+        "the call's result, written in place"
+    };
+    done.push(Done { tensor, by: by.to_owned() });
     out.definitions.push(Definition { tensor, scope: read });
 }
 
