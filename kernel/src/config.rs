@@ -3,6 +3,10 @@
 //! In: the numbers of an image header or of a checkpoint. Out: [`ModelConfig`], checked. Knows
 //! nothing of storage, memory or arithmetic.
 
+mod variant;
+
+pub use variant::{Order, Variant};
+
 /// An enum whose variants have a byte each in an image: one table of variants, codes and names, which
 /// is walked both ways.
 macro_rules! coded {
@@ -91,20 +95,6 @@ coded! {
         /// `max(x, 0)` of the gate, and of what it is multiplied with too. As exact as
         /// [`Relu`](Self::Relu).
         ReluBoth = 4, "drelu";
-    }
-}
-
-coded! {
-    /// How a layer's attention and FFN, and the norms, follow each other. `norm` is another one each time.
-    enum Order {
-        /// `x += attention(norm(x))`, then `x += ffn(norm(x))` (Llama, OPT).
-        Before = 0, "before";
-        /// `x = norm(x + attention(x))`, then `x = norm(x + ffn(x))`; none in front of the head (OPT-350m).
-        After = 1, "after";
-        /// `x += norm(attention(norm(x)))`, then `x += norm(ffn(norm(x)))` (Gemma 2).
-        Around = 2, "around";
-        /// `x += attention(norm(x)) + ffn(norm(x))` (Falcon, GPT-NeoX).
-        Parallel = 3, "parallel";
     }
 }
 
@@ -197,45 +187,6 @@ impl AttentionBias {
     pub const NONE: Self = Self { query: false, key: false, value: false, output: false };
     /// All.
     pub const ALL: Self = Self { query: true, key: true, value: true, output: true };
-}
-
-/// What a layer has that neither Llama's nor OPT's have.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Variant {
-    /// How attention, FFN and norms follow each other.
-    pub order: Order,
-    /// Whether each head of queries and keys is normalised, with one weight for all heads, before its
-    /// position is applied (Qwen 3).
-    pub head_norm: bool,
-    /// Whether what attention mixed, and what the neurons make of their input, is divided by its root mean
-    /// square before it is multiplied with the output's rows (BitNet; the weights of these norms are in the
-    /// rows).
-    pub sub_norm: bool,
-    /// `score = cap tanh(score / cap)` in attention; 0 for none (Gemma 2).
-    pub attention_cap: f32,
-    /// The same of the logits.
-    pub logit_cap: f32,
-}
-
-impl Variant {
-    /// Nothing: Llama's and OPT's.
-    pub const NONE: Self = Self {
-        order: Order::Before,
-        head_norm: false,
-        sub_norm: false,
-        attention_cap: 0.0,
-        logit_cap: 0.0,
-    };
-
-    /// Whether there is something.
-    pub const fn any(&self) -> bool {
-        !matches!(self.order, Order::Before)
-            || self.head_norm
-            || self.sub_norm
-            || self.attention_cap.to_bits() != 0
-            || self.logit_cap.to_bits() != 0
-    }
 }
 
 /// A model, as the kernel needs to know it.
