@@ -14,7 +14,13 @@ use syn::{Attribute, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseTree};
 /// Each crate's rooms, from what knows nothing to what knows it all.
 const ORDERS: [(&str, &[&str]); 5] = [
     ("hal", &["block", "clock", "device", "driver", "volume", "cost", "adapter"]),
-    ("kernel", &["config", "slices", "math", "image", "memory", "read", "layer", "text", "decode"]),
+    (
+        "kernel",
+        &[
+            "config", "slices", "math", "image", "adapter", "memory", "read", "layer", "text",
+            "decode",
+        ],
+    ),
     (
         "kernel/tune",
         &[

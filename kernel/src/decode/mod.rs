@@ -14,6 +14,8 @@ pub use context::{RestoreError, SlideError};
 pub use pass::Pass;
 pub use spill::SpillError;
 
+#[cfg(feature = "adapters")]
+use crate::adapter::{Adapter, AdapterError};
 use crate::decode::error::OpenError;
 use crate::image::{Header, Image, ImageError, SectionKind};
 use crate::layer::spilled::Spilled;
@@ -52,6 +54,8 @@ pub struct Decoder<'m, D: BlockDevice, P = ()> {
     kv: KvCache<'m>,
     /// What reads positions from the card, while some are there.
     spilled: Option<Spilled<D, P>>,
+    #[cfg(feature = "adapters")]
+    adapter: Option<Adapter<'m>>,
     position: u32,
     peak_staging: u32,
     peak_position: u32,
@@ -116,6 +120,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             cache,
             kv,
             spilled: None,
+            #[cfg(feature = "adapters")]
+            adapter: None,
             position: 0,
             peak_staging: 0,
             peak_position: 0,
@@ -192,6 +198,36 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         self.options.collapse_gap = gap;
     }
 
+    /// Adds `adapter` beside the matrices of attention from now on, or nothing. What is kept of positions
+    /// that were fed before stays as it was: [`rewind`](Self::rewind) to 0 to begin anew.
+    ///
+    /// # Errors
+    /// [`AdapterError::Field`] where the model has a [`Variant`](crate::config::Variant), where there are too few or too many numbers, or too little scratch for
+    /// [`batch`](Self::batch) positions; nothing has changed then.
+    #[cfg(feature = "adapters")]
+    pub fn set_adapter(&mut self, adapter: Option<Adapter<'m>>) -> Result<(), AdapterError> {
+        if let Some(Adapter { shape, numbers, inner }) = &adapter {
+            let needed = shape.numbers(&self.image.header.geometry.config);
+            let scratch = self.batch() as usize * shape.rank as usize;
+            let wrong = |field, expected, found| {
+                let (expected, found) = (reported(expected), reported(found));
+                Err(AdapterError::Field { field, expected, found })
+            };
+            // What joins the residual stream in another way joins it here alone.
+            if self.image.header.geometry.config.variant().any() {
+                return wrong("variant", 0, 1);
+            }
+            if numbers.len() != needed {
+                return wrong("numbers", needed, numbers.len());
+            }
+            if inner.len() < scratch {
+                return wrong("inner", scratch, inner.len());
+            }
+        }
+        self.adapter = adapter;
+        Ok(())
+    }
+
     /// Slots of each layer below this are in the hot prefix.
     pub fn hot(&self, layer: u32) -> u32 {
         self.cache.hot(layer)
@@ -234,6 +270,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             kv: &mut self.kv,
             spilled: self.spilled.as_ref(),
             cache: &mut self.cache,
+            #[cfg(feature = "adapters")]
+            adapter: self.adapter.as_mut(),
             count,
             read_ahead,
         };

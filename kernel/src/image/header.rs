@@ -59,6 +59,9 @@ pub struct Header {
     pub bytes: u32,
     /// Blocks of the whole image.
     pub blocks: BlockCount,
+    /// CRC-32 of the header, in which are those of all sections: which image it is.
+    #[cfg(feature = "adapters")]
+    pub crc: u32,
     sections: Sections,
 }
 
@@ -109,7 +112,14 @@ impl Header {
             .map_err(|_| short(needed))?;
         let (blocks, sections) =
             (BlockCount(raw.blocks.get()), [Section::NONE; SectionKind::ALL.len()]);
-        let mut header = Self { geometry, bytes: header_bytes, blocks, sections };
+        let mut header = Self {
+            geometry,
+            bytes: header_bytes,
+            blocks,
+            #[cfg(feature = "adapters")]
+            crc: found,
+            sections,
+        };
         let front = BlockCount::for_bytes(header_bytes.into());
         check(&mut header.geometry, entries, front, blocks, &mut header.sections)?;
         Ok(header)

@@ -29,6 +29,8 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
     layer: u32,
 ) -> Result<(), FetchError<D::Error>> {
     let Chunk { image, state, kv, count, spilled, .. } = chunk;
+    #[cfg(feature = "adapters")]
+    let adapter = &mut chunk.adapter;
     let (geometry, count, spilled) = (&image.header.geometry, *count, *spilled);
     let config = &geometry.config;
     let (query_dim, kv_dim) = (config.query_dim() as usize, config.kv_dim() as usize);
@@ -39,6 +41,12 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
     let qkv = state.products.qkv();
     let table = image.table(SectionKind::Qkv, layer);
     gemv(records, Stage::Attention, &table, inputs, Output::Write(qkv))?;
+    #[cfg(feature = "adapters")]
+    if let Some(adapter) = adapter {
+        let work = adapter.add_to_qkv(state, geometry, layer, count);
+        records.probe().compute(Stage::Attention, work);
+    }
+    let qkv = state.products.qkv();
 
     // All keys and values first: the last position sees those of the whole pass.
     let half = geometry.frequencies() as usize;
@@ -65,6 +73,10 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
             None => attend_in_memory(state, kv, config, layer, i),
             Some(spilled) => (spilled.attend)(spilled, records, state, kv, config, layer, i)?,
         }
+        #[cfg(feature = "adapters")]
+        if let Some(adapter) = adapter {
+            adapter.look_at_output(config, layer, i, state.inputs.vector(i, query_dim).0);
+        }
         if config.variant().sub_norm {
             norm::unit(state.inputs.vector(i, query_dim).0, config.norm_eps);
         }
@@ -75,7 +87,14 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
     let inputs = state.inputs.inputs(count, query_dim);
     let table = image.table(SectionKind::Output, layer);
     if !geometry.has_branch() {
-        return gemv(records, Stage::Attention, &table, inputs, Output::Add(state.x));
+        gemv(records, Stage::Attention, &table, inputs, Output::Add(state.x))?;
+        // Models that have a branch take no adapter.
+        #[cfg(feature = "adapters")]
+        if let Some(adapter) = adapter {
+            let work = adapter.add_to_stream(state.x, config, layer, count);
+            records.probe().compute(Stage::Attention, work);
+        }
+        return Ok(());
     }
     gemv(records, Stage::Attention, &table, inputs, Output::Write(state.branch))?;
     if config.variant().order != Order::Parallel {

@@ -4,6 +4,8 @@
 //! is read once and applied to all positions; a position sees those before it in the KV cache.
 
 pub(crate) mod active;
+#[cfg(feature = "adapters")]
+mod adapter;
 mod attention;
 mod ffn;
 pub(crate) mod gemv;
@@ -12,6 +14,8 @@ mod neuron;
 pub mod predictor;
 pub(crate) mod spilled;
 
+#[cfg(feature = "adapters")]
+use crate::adapter::Adapter;
 use crate::config::{Norm, Order};
 use crate::image::{Geometry, Image, Page, SectionKind, Table};
 use crate::layer::attention::attention;
@@ -36,6 +40,9 @@ pub(crate) struct Chunk<'a, 'm, D: BlockDevice, P> {
     /// The positions that are on the card, if any are.
     pub spilled: Option<&'a Spilled<D, P>>,
     pub cache: &'a mut Cache<'m>,
+    /// What is added beside the matrices of attention, if anything is.
+    #[cfg(feature = "adapters")]
+    pub adapter: Option<&'a mut Adapter<'m>>,
     /// Positions: the first of `state.places`.
     pub count: usize,
     /// See [`Options::read_ahead`](crate::Options::read_ahead).

@@ -3,44 +3,43 @@
 //! In: an adapter, inputs, gradients of outputs. Out: what the adapter adds; its own gradients and that of
 //! its input. Knows nothing of `W`. Hu et al., "LoRA", 2021.
 
-use crate::options::{Target, TuneOptions};
 use crate::real::Real;
-use crate::shape::Shape;
 use crate::vector::{axpy, dot, row, row_mut};
 use core::ops::Range;
+use ripple_kernel::ModelConfig;
+use ripple_kernel::adapter::{AdapterShape, Target};
 
-/// Where the adapters of a layer lie: for each target `A`, `(rank, inputs)`, then `B`, `(outputs, rank)`.
+/// Where adapters lie: see [`AdapterShape`].
 #[derive(Clone, Copy)]
 pub(crate) struct Places {
-    shape: Shape,
-    options: TuneOptions,
-    layer: usize,
+    shape: AdapterShape,
+    config: ModelConfig,
 }
 
 impl Places {
-    pub fn new(shape: Shape, options: TuneOptions) -> Self {
-        Self { shape, options, layer: shape.layer_numbers(&options) as usize }
+    pub fn new(shape: AdapterShape, config: ModelConfig) -> Self {
+        Self { shape, config }
+    }
+
+    /// Numbers of all layers.
+    pub fn numbers(&self) -> usize {
+        self.shape.numbers(&self.config)
     }
 
     /// Numbers of a layer.
     pub fn layer(&self, layer: usize) -> Range<usize> {
-        layer * self.layer..(layer + 1) * self.layer
+        let numbers = self.shape.layer_numbers(&self.config);
+        layer * numbers..(layer + 1) * numbers
     }
 
     /// Those of a target's `A` and `B` in a layer's, both empty without an adapter.
     pub fn target(&self, target: Target) -> (Range<usize>, Range<usize>) {
-        let mut start = 0;
-        for other in Target::ALL {
-            let (inputs, outputs) = self.shape.sides(other);
-            let rank = if self.options.targets.has(other) { self.shape.rank } else { 0 };
-            let middle = start + rank * inputs;
-            let end = middle + rank * outputs;
-            if other == target {
-                return (start..middle, middle..end);
-            }
-            start = end;
-        }
-        (0..0, 0..0)
+        self.shape.places(&self.config, target)
+    }
+
+    /// Numbers of a matrix's input.
+    pub fn inputs(&self, target: Target) -> usize {
+        AdapterShape::sides(&self.config, target).0
     }
 
     /// The adapter of a target, from the numbers of all layers.
@@ -52,13 +51,13 @@ impl Places {
     ) -> Adapter<'a, R> {
         let numbers = numbers.get(self.layer(layer)).unwrap_or(&[]);
         let (a, b) = self.target(target);
-        let rank = if a.is_empty() { 0 } else { self.shape.rank };
+        let rank = if a.is_empty() { 0 } else { self.shape.rank as usize };
         Adapter {
             a: numbers.get(a).unwrap_or(&[]),
             b: numbers.get(b).unwrap_or(&[]),
             rank,
-            inputs: self.shape.sides(target).0,
-            scale: R::of(self.options.alpha) / R::count(self.shape.rank.max(1)),
+            inputs: self.inputs(target),
+            scale: R::of(self.shape.alpha) / R::wide(f64::from(self.shape.rank.max(1))),
         }
     }
 }

@@ -6,12 +6,13 @@
 use crate::adapter::Adapter;
 use crate::attention::{Heads, rotate};
 use crate::model::{Frozen, count, each_row};
-use crate::options::{AttentionTape, Gradients, InputTape, Target};
+use crate::options::{AttentionTape, Gradients, InputTape};
 use crate::real::Real;
 use crate::space::{Kept, Space, reals};
 use crate::vector::{axpy, dot, front, front_mut, row, row_mut};
 use core::ops::Range;
 use ripple_hal::BlockDevice;
+use ripple_kernel::adapter::Target;
 use ripple_kernel::image::SectionKind;
 use ripple_kernel::read::reader::{FetchError, Reader};
 use ripple_kernel::{Probe, Stage};

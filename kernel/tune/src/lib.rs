@@ -52,8 +52,9 @@ pub use error::{TuneError, TuneOpenError};
 pub use optimise::{Rate, Schedule};
 pub use options::{
     Arms, AttentionTape, Choice, Elimination, FfnTape, Gradients, InputTape, LossTape, Optimiser,
-    Store, Target, Targets, TuneOptions,
+    Store, TuneOptions,
 };
 pub use plan::{TuneMemory, TunePlan, TuneRegion};
 pub use real::Real;
+pub use ripple_kernel::adapter::{Target, Targets};
 pub use tuner::{Step, Tuner};

@@ -3,72 +3,7 @@
 //! In: nothing. Out: plain values, which [`TunePlan`](crate::TunePlan) turns into bytes.
 
 use ripple_hal::BlockCount;
-
-/// Which matrices of attention get an adapter: a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Targets(pub(crate) u8);
-
-/// A matrix of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Target {
-    /// Queries: `(heads * head_dim, dim)`.
-    Query = 0,
-    /// Keys: `(kv_heads * head_dim, dim)`.
-    Key = 1,
-    /// Values: `(kv_heads * head_dim, dim)`.
-    Value = 2,
-    /// The output: `(dim, heads * head_dim)`.
-    Output = 3,
-}
-
-impl Target {
-    /// All, in the order in which adapters lie.
-    pub const ALL: [Self; 4] = [Self::Query, Self::Key, Self::Value, Self::Output];
-
-    /// Its letter, for command lines and reports.
-    pub const fn letter(self) -> char {
-        match self {
-            Self::Query => 'q',
-            Self::Key => 'k',
-            Self::Value => 'v',
-            Self::Output => 'o',
-        }
-    }
-}
-
-impl Targets {
-    /// Queries and values: what most adapters have.
-    pub const QV: Self = Self(0b0101);
-    /// All four.
-    pub const ALL: Self = Self(0b1111);
-
-    /// The set of these.
-    pub const fn of(targets: &[Target]) -> Self {
-        let mut set = 0;
-        let mut rest = targets;
-        while let [target, more @ ..] = rest {
-            set |= 1 << *target as u8;
-            rest = more;
-        }
-        Self(set)
-    }
-
-    /// The set with the code that an adapter's file has, if it is one.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        if code < 16 { Some(Self(code)) } else { None }
-    }
-
-    /// Its code: one bit for each, that of [`Target::Query`] the lowest.
-    pub const fn code(self) -> u8 {
-        self.0
-    }
-
-    /// Whether it has `target`.
-    pub const fn has(self, target: Target) -> bool {
-        self.0 >> target as u8 & 1 != 0
-    }
-}
+use ripple_kernel::adapter::{AdapterShape, Targets};
 
 /// How adapters follow their gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -295,6 +230,13 @@ impl TuneOptions {
         staging: BlockCount(32),
         collapse_gap: BlockCount(0),
     };
+}
+
+impl TuneOptions {
+    /// The adapters that come of it.
+    pub const fn adapter(&self) -> AdapterShape {
+        AdapterShape { rank: self.rank, alpha: self.alpha, targets: self.targets }
+    }
 }
 
 impl Default for TuneOptions {

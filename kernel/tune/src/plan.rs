@@ -205,7 +205,8 @@ const fn region_bytes(
     real: usize,
 ) -> u64 {
     let Arms { loss, ffn, attention, input, elimination } = options.arms;
-    let adapters = s.layer_numbers(options).saturating_mul(s.layers as u64);
+    let layer = options.adapter().layer_numbers(&geometry.config) as u64;
+    let adapters = layer.saturating_mul(s.layers as u64);
     let whole = Arms { elimination: None, ..options.arms };
     let layers = s.layers as u64;
     match region {
@@ -215,7 +216,7 @@ const fn region_bytes(
         }
         TuneRegion::Gradients => match options.gradients {
             Gradients::Whole => adapters.saturating_mul(real as u64),
-            Gradients::Layer => s.layer_numbers(options).saturating_mul(real as u64),
+            Gradients::Layer => layer.saturating_mul(real as u64),
         },
         TuneRegion::Stream => stored(Store::Full, s.tokens, s.dim, real),
         TuneRegion::Inputs => stored(Store::Full, s.tokens, s.wide, real),

@@ -2,7 +2,7 @@
 //!
 //! In: a model's geometry, the caller's options. Out: sizes, as `const fn`. Knows nothing of regions.
 
-use crate::options::{Arms, Store, Target, TuneOptions};
+use crate::options::{Arms, Store, TuneOptions};
 use ripple_kernel::Ffn;
 use ripple_kernel::image::{Geometry, SectionKind};
 
@@ -51,29 +51,6 @@ impl Shape {
             gated: matches!(c.ffn, Ffn::Gated),
             whole: geometry.bundle_holds_first(),
         }
-    }
-
-    /// Numbers of a matrix's input and output.
-    pub const fn sides(&self, target: Target) -> (usize, usize) {
-        match target {
-            Target::Query => (self.dim, self.query),
-            Target::Key | Target::Value => (self.dim, self.kv),
-            Target::Output => (self.query, self.dim),
-        }
-    }
-
-    /// Numbers of a layer's adapters.
-    pub const fn layer_numbers(&self, options: &TuneOptions) -> u64 {
-        let mut count = 0;
-        let mut rest = Target::ALL.as_slice();
-        while let [target, more @ ..] = rest {
-            if options.targets.has(*target) {
-                let (inputs, outputs) = self.sides(*target);
-                count += (self.rank * (inputs + outputs)) as u64;
-            }
-            rest = more;
-        }
-        count
     }
 
     /// Queries, keys, values and outputs of a token, and one number for each head.

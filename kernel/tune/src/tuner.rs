@@ -11,13 +11,14 @@ use crate::error::{TuneError, TuneOpenError};
 use crate::loss::loss;
 use crate::model::{Frozen, load_floats};
 use crate::optimise::{Powers, Rate, follow};
-use crate::options::{Gradients, Target, TuneOptions};
+use crate::options::{Gradients, TuneOptions};
 use crate::plan::{TuneMemory, TunePlan};
 use crate::real::Real;
 use crate::shape::Shape;
 use crate::space::Space;
 use crate::vector::{copy, front_mut, row, row_mut};
 use ripple_hal::{BLOCK_BYTES, BlockDevice};
+use ripple_kernel::adapter::{AdapterFile, Target};
 use ripple_kernel::decode::open_image;
 use ripple_kernel::image::{Header, Image, SectionKind};
 use ripple_kernel::read::reader::{FetchError, Reader};
@@ -45,6 +46,14 @@ pub struct Step {
     /// The length of the gradient, before it was clipped; of the last layer's where layers follow theirs one
     /// by one.
     pub length: f32,
+}
+
+impl<D: BlockDevice, P: Probe> Tuner<'_, D, P, f32> {
+    /// The adapters as a file has them: its header, and the numbers that follow.
+    pub fn file(&self) -> AdapterFile<'_> {
+        let shape = self.frozen.options.adapter();
+        AdapterFile { shape, steps: self.steps, numbers: self.adapters() }
+    }
 }
 
 impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
@@ -88,7 +97,7 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
         let mut reader = Reader::new(device, staging, options.collapse_gap, probe);
         let table = image.table(SectionKind::FinalVectors, 0);
         load_floats(&mut reader, Stage::Open, &table, space.vectors.last)?;
-        let places = Places::new(shape, options);
+        let places = Places::new(options.adapter(), geometry.config);
         let frozen = Frozen { image, shape, options, places };
         Ok(Self { frozen, reader, space, plan, texts: 0, steps: 0, powers: Powers::ONE })
     }
@@ -103,7 +112,7 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
             let numbers = space.adapters.get_mut(frozen.places.layer(layer)).unwrap_or_default();
             for target in Target::ALL {
                 let (a, _) = frozen.places.target(target);
-                let bound = 1.0 / libm::sqrt(frozen.shape.sides(target).0 as f64);
+                let bound = 1.0 / libm::sqrt(frozen.places.inputs(target) as f64);
                 for x in numbers.get_mut(a).unwrap_or_default() {
                     // Halves of 2^-32: exact in either type of number.
                     let even = f64::from(random.next_u32() >> 8) / f64::from(1u32 << 23) - 1.0;
@@ -137,8 +146,7 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
 
     /// Numbers of all adapters.
     pub fn numbers(&self) -> usize {
-        let shape = &self.frozen.shape;
-        shape.layers * shape.layer_numbers(&self.frozen.options) as usize
+        self.frozen.places.numbers()
     }
 
     /// The gradients that have been added up, in the order of [`adapters`](Self::adapters); of one layer
@@ -180,6 +188,12 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
     /// Steps that were made.
     pub fn steps(&self) -> u32 {
         self.steps
+    }
+
+    /// Goes on from so many steps, as far as they are counted in a file; what the optimiser kept of them is not
+    /// in one.
+    pub fn count_from(&mut self, steps: u32) {
+        self.steps = steps;
     }
 
     /// The mean loss of `text`: of each token after the first, from those before it. No adapter changes, and

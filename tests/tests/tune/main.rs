@@ -4,5 +4,6 @@ mod account;
 mod common;
 mod exact;
 mod gradients;
+mod inference;
 mod memory;
 mod reads;
