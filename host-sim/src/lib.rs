@@ -14,6 +14,7 @@
 //! | [`placement`] | the order of the neurons, what is held in RAM, the pages |
 //! | [`pack`] | the image |
 //! | [`run`] | text from an image, and what the run cost |
+//! | [`tune`] | adapters, trained on the simulated card |
 //! | `plot` | numbers, axes, bars and curves, as SVG |
 //! | [`mod@bench`] | policies side by side |
 //! | [`study`] | one model and one card in depth, and what an image costs in quality |
@@ -37,3 +38,4 @@ pub mod process;
 pub mod profile;
 pub mod run;
 pub mod study;
+pub mod tune;

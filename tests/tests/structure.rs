@@ -84,6 +84,7 @@ const ORDERS: [(&str, &[&str]); 5] = [
             "placement",
             "pack",
             "run",
+            "tune",
             "plot",
             "bench",
             "study",

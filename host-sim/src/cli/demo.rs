@@ -72,7 +72,7 @@ impl Demo {
         } else {
             output::print(&title)?;
         }
-        let outcome = stream(&image, &machine, &request, Stream::beside(self.json))?;
+        let outcome = stream(&image, &machine, &request, None, Stream::beside(self.json))?;
         outcome.print(&model.name, &machine, self.json)
     }
 }

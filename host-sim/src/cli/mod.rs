@@ -1,5 +1,6 @@
 //! The command line: one subcommand a stage, and the demo when there is none.
 
+mod adapter;
 mod args;
 mod bench;
 mod board;
@@ -25,6 +26,7 @@ mod stages;
 mod summary;
 mod texts;
 mod train;
+mod tune;
 
 use crate::bench::policy::Policy;
 use crate::process::failure::CODES;
@@ -78,6 +80,8 @@ enum Command {
     Pack(stages::Pack),
     Card(card::Card),
     Run(run::Run),
+    Tune(tune::Tune),
+    Adapter(adapter::AdapterArgs),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
     Report(report::ReportArgs),
@@ -108,6 +112,8 @@ pub fn main() -> Result<()> {
         Some(Command::Pack(c)) => c.run(),
         Some(Command::Card(c)) => c.run(),
         Some(Command::Run(c)) => c.run(),
+        Some(Command::Tune(c)) => c.run(),
+        Some(Command::Adapter(c)) => c.run(),
         Some(Command::Inspect(c)) => c.run(),
         Some(Command::Bench(c)) => {
             let names = Policy::ALL.map(|policy| policy.name);

@@ -327,7 +327,7 @@ impl Plan {
             overflow: Overflow::Spill,
             ignore_eos: false,
         };
-        Ok(stream(image, &machine, &request, Stream::Nothing)?.report)
+        Ok(stream(image, &machine, &request, None, Stream::Nothing)?.report)
     }
 }
 

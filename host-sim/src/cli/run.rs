@@ -7,6 +7,7 @@ use super::made::made;
 use super::source::{Source, open_shape};
 use super::summary::{Host, Phases, summary};
 use crate::import::chat_template;
+use crate::machine::adapter::Saved;
 use crate::machine::{ImageBytes, Machine, header};
 use crate::process::failure::{Interrupted, bad_input, ensure_usage};
 use crate::process::interrupt;
@@ -31,6 +32,7 @@ Examples:
   ripple run my.image --prompt 'Once upon a time' --stop 'The end' --kv q8
   ripple run my.image --prompt 'Once' -n 2000 --context 256 --overflow window --sinks 4
   ripple run my.image --prompt 'Once' -n 2000 --kv-spill 128
+  ripple run my.image --adapter notes.lora --prompt 'Dear diary'
   ripple run my.image --interactive
   ripple run my.image --chat --system 'Be brief.' --interactive";
 
@@ -62,6 +64,9 @@ pub struct Run {
     /// the image. The text is the same.
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
     kv_spill: Option<u32>,
+    /// Adapter of this image, as `ripple tune` writes it.
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
     /// Make a chat of the prompt, or of the lines, with the chat template of the image.
     #[arg(long)]
     chat: bool,
@@ -101,15 +106,17 @@ impl Run {
             request.overflow = Overflow::Spill;
         }
         check_window(&request, &machine, &header)?;
+        let adapter = self.adapter.as_deref().map(|path| Saved::read(path, &header)).transpose()?;
         let mut chat = self.chat(&header, &image).with_context(|| name.to_string())?;
         if self.interactive {
-            return self.converse(&image, &machine, request, chat);
+            return self.converse(&image, &machine, request, chat, adapter.as_ref());
         }
         if let Some(chat) = &mut chat {
             (request.chat, request.prompt) = (true, chat.ask(&request.prompt)?);
         }
-        let outcome = stream(&image, &machine, &request, Stream::beside(self.json))
-            .with_context(|| name.to_string())?;
+        let outcome =
+            stream(&image, &machine, &request, adapter.as_ref(), Stream::beside(self.json))
+                .with_context(|| name.to_string())?;
         outcome.print(&name.to_string(), &machine, self.json)
     }
 }
@@ -171,9 +178,10 @@ impl Run {
         machine: &Machine,
         request: Request,
         chat: Option<Chat>,
+        adapter: Option<&Saved>,
     ) -> Result<()> {
         let header = header(image)?;
-        let mut memory = machine.memory(&header);
+        let mut memory = machine.memory(&header).with_adapter(adapter, machine.options.batch);
         let decoder = machine.open(image, &mut memory)?;
         let tokenizer = tokenizer(&header, image)?;
         let (kv, image) = (machine.options.kv, identity(image));
@@ -305,10 +313,11 @@ pub fn stream(
     image: &ImageBytes,
     machine: &Machine,
     request: &Request,
+    adapter: Option<&Saved>,
     to: Stream,
 ) -> Result<Outcome> {
     let header = header(image)?;
-    let mut memory = machine.memory(&header);
+    let mut memory = machine.memory(&header).with_adapter(adapter, machine.options.batch);
     let mut decoder = machine.open(image, &mut memory)?;
     let tokenizer = tokenizer(&header, image)?;
     decoder.probe_mut().reset();

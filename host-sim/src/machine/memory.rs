@@ -1,6 +1,8 @@
 //! Memory for a decoder on the host: the board's statics, as vectors of exactly the planned size.
 
+use super::adapter::{Lent, Saved};
 use ripple_hal::Block;
+use ripple_kernel::adapter::Adapter;
 use ripple_kernel::{Memory, MemoryPlan};
 
 /// Owns the regions that a decoder borrows.
@@ -10,6 +12,7 @@ pub struct HostMemory {
     cache: Vec<u32>,
     index: Vec<u32>,
     kv: Vec<u32>,
+    adapter: Option<Lent>,
 }
 
 impl HostMemory {
@@ -21,6 +24,7 @@ impl HostMemory {
             cache: vec![0; plan.cache],
             index: vec![0; plan.index],
             kv: vec![0; plan.kv],
+            adapter: None,
         }
     }
 
@@ -29,14 +33,27 @@ impl HostMemory {
         &self.kv
     }
 
-    /// Lends all of it.
+    /// The same, with adapters and what passes of `batch` positions need for them.
+    #[must_use]
+    pub fn with_adapter(self, saved: Option<&Saved>, batch: u32) -> Self {
+        Self { adapter: saved.map(|saved| Lent::new(saved, batch)), ..self }
+    }
+
+    /// Lends all of it but the adapters.
     pub fn lend(&mut self) -> Memory<'_> {
-        Memory {
+        self.lend_all().0
+    }
+
+    /// Lends all of it.
+    pub(super) fn lend_all(&mut self) -> (Memory<'_>, Option<Adapter<'_>>) {
+        let adapter = self.adapter.as_mut().map(Lent::lend);
+        let memory = Memory {
             work: &mut self.work,
             staging: &mut self.staging,
             cache: &mut self.cache,
             index: &mut self.index,
             kv: &mut self.kv,
-        }
+        };
+        (memory, adapter)
     }
 }

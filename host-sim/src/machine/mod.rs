@@ -3,6 +3,7 @@
 //! In: an image, a card preset, a core, what is mapped. Out: a decoder, and what a dense engine costs.
 //! Time is simulated: reads cost what the card's model says, computation what the core's says.
 
+pub mod adapter;
 mod card;
 mod clock;
 mod contents;
@@ -246,13 +247,16 @@ impl Machine {
             front.verify_mapped().map_err(|error| bad_input(anyhow!("{error}")))?;
         }
         let meter = Meter::new(clock, self.core).with_timing(self.preset.timing());
-        Decoder::open(card, mapped, memory.lend(), &self.options, meter).map_err(
+        let (memory, adapter) = memory.lend_all();
+        let mut decoder = Decoder::open(card, mapped, memory, &self.options, meter).map_err(
             |error| match error {
                 OpenError::Corrupt { table, slot } => damaged(&header, table, slot),
                 OpenError::Image(error) => bad_input(anyhow!("{error}")),
                 error => anyhow!("{error}"),
             },
-        )
+        )?;
+        decoder.set_adapter(adapter).map_err(adapter::refused)?;
+        Ok(decoder)
     }
 
     /// Streaming every weight that a pass needs and that is neither mapped nor held: what an

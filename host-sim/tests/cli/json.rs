@@ -53,6 +53,15 @@ fn every_json_has_a_version_and_these_fields() {
     let mut all = String::new();
     for (name, json) in [
         ("ripple run IMAGE --json", ripple(folder, "run i.img -n 2 --json")),
+        (
+            "ripple tune IMAGE --text TEXT --json",
+            ripple(
+                folder,
+                &format!(
+                    "tune i.img --text {held_out} --tokens 16 -n 1 --windows 1 -o a.lora --json"
+                ),
+            ),
+        ),
         ("ripple inspect IMAGE --json", ripple(folder, "inspect i.img --json")),
         ("ripple orders TRACE TRACE --json", ripple(folder, "orders t t --json")),
         (

@@ -22,5 +22,6 @@ mod report;
 mod run;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod tune;
 #[cfg(unix)]
 mod wrong_uses;

@@ -43,9 +43,13 @@ fn a_decoder_with_them_is_the_model_that_was_trained() {
         let (expected, _) = golden.expected("grad");
         let found = loss(&golden, &logits(&golden, Some(&adapters), 1));
         let without = loss(&golden, &logits(&golden, None, 1));
-        // Inputs are in 8 bits there.
-        assert!((found - expected).abs() < 0.02 * expected, "{kind}: {found}, not {expected}");
-        assert!((without - expected).abs() > 0.05 * expected, "{kind}: {without} without them");
+        // Inputs are in 8 bits there; without adapters the loss is another.
+        let (error, change) = ((found - expected).abs(), (without - expected).abs());
+        assert!(error < 0.01 * expected, "{kind}: {found}, not {expected}");
+        assert!(
+            change > 5.0 * error,
+            "{kind}: {without} without, {found} with, {expected} exactly"
+        );
     }
 }
 

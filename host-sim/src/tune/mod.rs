@@ -1,0 +1,6 @@
+//! Adapters: trained on a simulated card, and exchanged with other programs.
+//!
+//! In: an image, texts. Out: losses, adapters, and what a step took.
+
+pub mod peft;
+pub mod train;

@@ -1,0 +1,162 @@
+//! `ripple tune` and `ripple adapter` as their users meet them.
+
+use assert_cmd::Command;
+use ripple_host_sim::import::demo;
+use ripple_host_sim::model::Model;
+use ripple_host_sim::pack::pack;
+use ripple_host_sim::placement::Placement;
+use ripple_host_sim::predictor::PredictorChoice;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A folder with an image of each family, and texts that their models do not know.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_tune");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["story-nano", "novel-opt"] {
+            let model = Model::load(&demo::path(name).unwrap()).unwrap();
+            let c = &model.config;
+            let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
+            let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+            std::fs::write(folder.join(name), image).unwrap();
+        }
+        // A novel's text for the model of stories.
+        let novel = demo::path("novel-opt").unwrap().join("profile.txt");
+        let text = std::fs::read_to_string(novel).unwrap();
+        let cut = text.char_indices().nth(9000).unwrap().0;
+        std::fs::write(folder.join("notes.txt"), &text[..cut]).unwrap();
+        std::fs::write(folder.join("short.txt"), "A few words.").unwrap();
+        folder
+    })
+}
+
+fn ripple(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ripple"));
+    command.current_dir(folder()).args(line.split_whitespace()).env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn ok(line: &str) -> String {
+    let output = ripple(line).assert().success().get_output().clone();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn error(line: &str, code: i32) -> String {
+    let output = ripple(line).assert().code(code).get_output().clone();
+    String::from_utf8(output.stderr).unwrap().trim().to_owned()
+}
+
+fn read(file: &str) -> Vec<u8> {
+    std::fs::read(folder().join(file)).unwrap()
+}
+
+/// The perplexity of each look at the held-out windows.
+fn looks(json: &str) -> Vec<f64> {
+    let json: Value = serde_json::from_str(json).unwrap();
+    let looks = json["held_out"].as_array().unwrap();
+    looks.iter().map(|look| look["perplexity"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn it_learns_and_the_same_line_gives_the_same_adapter() {
+    let line =
+        "tune story-nano --text notes.txt --tokens 64 --rank 4 -n 40 --every 20 --windows 4 --json";
+    let found = looks(&ok(&format!("{line} -o a.lora")));
+    assert_eq!(found.len(), 3);
+    assert!(found[2] < 0.9 * found[0], "{found:?}");
+    ok(&format!("{line} -o b.lora"));
+    assert_eq!(read("a.lora"), read("b.lora"));
+    // What keeps more gives the same; what learns otherwise does not.
+    ok(&format!("{line} --by-layer --clip 0 -o c.lora"));
+    ok(&format!("{line} --map all --clip 0 -o d.lora"));
+    assert_eq!(read("c.lora"), read("d.lora"));
+    assert_ne!(read("a.lora"), read("c.lora"));
+
+    let run = |more: &str| ok(&format!("run story-nano --prompt One -n 24 {more} --json"));
+    let text = |json: &str| serde_json::from_str::<Value>(json).unwrap()["text"].clone();
+    assert_ne!(text(&run("--adapter a.lora")), text(&run("")));
+    // Passes of one token give the text that passes of many give.
+    assert_eq!(text(&run("--adapter a.lora --batch 1")), text(&run("--adapter a.lora")));
+
+    let more =
+        "tune story-nano --text notes.txt --tokens 64 -n 2 --adapter a.lora -o e.lora --json";
+    let on = looks(&ok(more));
+    assert!(on[0] < 0.95 * found[0], "{on:?}");
+    let about = "rank 4, alpha 8, of q, v in 5 layers: 4160 numbers, 42 steps\n";
+    assert_eq!(ok("adapter story-nano e.lora"), about);
+}
+
+#[test]
+fn peft_has_the_same_numbers() {
+    for (image, names) in [
+        ("story-nano", ["layers.4.self_attn.o_proj.lora_B.weight", "model.model.layers.0."]),
+        (
+            "novel-opt",
+            ["layers.3.self_attn.out_proj.lora_B.weight", "model.model.decoder.layers.0."],
+        ),
+    ] {
+        let (file, back, peft) =
+            (format!("{image}.lora"), format!("{image}.back"), format!("{image}-peft"));
+        let line = "--text notes.txt --tokens 32 --rank 2 --targets qkvo -n 2 --arm recovered";
+        ok(&format!("tune {image} {line} -o {file}"));
+        ok(&format!("adapter {image} {file} --export {peft}"));
+        ok(&format!("adapter {image} {back} --import {peft}"));
+        // All but the header, which counts steps.
+        assert_eq!(read(&file)[64..], read(&back)[64..], "{image}");
+        let tensors = read(&format!("{peft}/adapter_model.safetensors"));
+        let tensors = String::from_utf8_lossy(&tensors);
+        assert!(names.iter().all(|name| tensors.contains(name)), "{image}");
+        let config = folder().join(&peft).join("adapter_config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text.replace("\"LORA\"", "\"IA3\"")).unwrap();
+        let line = format!("adapter {image} {back} --import {peft}");
+        let expected =
+            format!("error: {peft}/adapter_config.json: `peft_type`: expected LORA, found IA3");
+        assert_eq!(error(&line, 3), expected);
+        let text = text.replace("\"r\": 2", "\"r\": 2, \"use_rslora\": true");
+        std::fs::write(&config, text).unwrap();
+        assert!(error(&line, 3).contains("`use_rslora`: expected false, found true"));
+    }
+}
+
+#[test]
+fn what_cannot_be_is_said_with_what_is_needed() {
+    let short = error("tune story-nano --text short.txt --tokens 64 -o x.lora", 1);
+    assert!(short.starts_with("error: short.txt: "), "{short}");
+    assert!(short.ends_with("a step takes 65; give a longer text or fewer --tokens"), "{short}");
+    let small = error("tune story-nano --text notes.txt --arena 4K -o x.lora", 1);
+    assert!(small.starts_with("error: --arena 4096: a text of one token needs "), "{small}");
+    let many = error("tune story-nano --text notes.txt --arena 256K --tokens 200 -o x.lora", 1);
+    assert!(many.contains(": 200 tokens need ") && many.contains("; it holds "), "{many}");
+    assert!(
+        error("tune story-nano --text notes.txt --tokens 257 -o x.lora", 1).contains("at most 256")
+    );
+    ok("tune story-nano --text notes.txt --tokens 16 -n 1 -o story.lora");
+    let other = error("run novel-opt --adapter story.lora -n 1", 3);
+    assert!(other.starts_with("error: story.lora: the adapter was trained on image "), "{other}");
+    let what = error("run story-nano --adapter notes.txt -n 1", 3);
+    assert!(what.starts_with("error: notes.txt: not an adapter: it begins with "), "{what}");
+    let cut = read("story.lora");
+    std::fs::write(folder().join("cut.lora"), &cut[..cut.len() - 2]).unwrap();
+    assert!(error("run story-nano --adapter cut.lora -n 1", 3).contains("bytes, expected "));
+    assert!(!folder().join("x.lora").exists());
+}
+
+#[test]
+fn a_plan_says_what_fits_before_anything_is_trained() {
+    let plan = |line: &str| -> u64 {
+        let json: Value = serde_json::from_str(&ok(line)).unwrap();
+        json["tokens"].as_u64().unwrap()
+    };
+    let lean = "tune story-nano --plan --json --arm lean --tokens 1";
+    assert_eq!(plan(lean), 1);
+    let fits = |arena: &str, arm: &str| {
+        plan(&format!("tune story-nano --plan --json --arena {arena} --arm {arm}"))
+    };
+    assert!(fits("256K", "plain") < fits("256K", "exact"));
+    assert!(fits("256K", "exact") < fits("256K", "lean"));
+}
