@@ -95,6 +95,9 @@ pub struct Tune {
     /// Seed of the adapters' beginning and of the order of the windows.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Take the windows of the text one after the other, as boards do.
+    #[arg(long)]
+    in_order: bool,
     /// Look at the held-out windows after so many steps.
     #[arg(long, default_value_t = 25, value_parser = value_parser!(u32).range(1..))]
     every: u32,
@@ -243,6 +246,7 @@ impl Tune {
             steps: self.steps,
             texts: self.texts,
             seed: self.seed,
+            in_order: self.in_order,
             start,
             every: self.every,
         };

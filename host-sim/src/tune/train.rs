@@ -35,6 +35,8 @@ pub struct Training<'a> {
     pub texts: u32,
     /// Of the adapters' beginning and the order of the windows.
     pub seed: u64,
+    /// Take the windows one after the other, as boards do.
+    pub in_order: bool,
     /// Go on from these.
     pub start: Option<Saved>,
     /// Look at the held-out windows after as many steps, and before the first and after the last.
@@ -164,7 +166,7 @@ impl Training<'_> {
             TuneError::Read(StepError::Corrupt { table, slot }) => damaged(&head, table, slot),
             error => anyhow!("{error}"),
         };
-        let mut order = Order::new(windows.len(), self.seed);
+        let mut order = Order::new(windows.len(), self.seed, self.in_order);
         let (mut made, mut looks) = (Vec::new(), Vec::new());
         let mut spent = PerStep::default();
         let mut interrupted = false;
@@ -253,17 +255,20 @@ struct Order {
     places: Vec<usize>,
     at: usize,
     random: Pcg32,
+    in_order: bool,
 }
 
 impl Order {
-    fn new(count: usize, seed: u64) -> Self {
-        Self { places: (0..count).collect(), at: count, random: Pcg32::new(seed, 1) }
+    fn new(count: usize, seed: u64, in_order: bool) -> Self {
+        let places = (0..count).collect();
+        Self { places, at: count, random: Pcg32::new(seed, 1), in_order }
     }
 
     fn next(&mut self) -> usize {
         if self.at == self.places.len() {
             self.at = 0;
-            for i in (1..self.places.len()).rev() {
+            let mixed = if self.in_order { 0 } else { self.places.len() };
+            for i in (1..mixed).rev() {
                 let other = u64::from(self.random.next_u32()) * (i as u64 + 1) >> 32;
                 self.places.swap(i, other as usize);
             }
@@ -286,7 +291,7 @@ mod tests {
 
     #[test]
     fn every_window_comes_once_each_time_round() {
-        let mut order = Order::new(7, 3);
+        let mut order = Order::new(7, 3, false);
         let mut rounds: Vec<Vec<usize>> =
             (0..3).map(|_| (0..7).map(|_| order.next()).collect()).collect();
         assert!(rounds[0] != rounds[1]);
@@ -294,5 +299,7 @@ mod tests {
             round.sort_unstable();
             assert!(round.iter().copied().eq(0..7));
         }
+        let mut order = Order::new(3, 3, true);
+        assert_eq!([(); 6].map(|()| order.next()), [0, 1, 2, 0, 1, 2]);
     }
 }
