@@ -269,7 +269,7 @@ impl Order {
             self.at = 0;
             let mixed = if self.in_order { 0 } else { self.places.len() };
             for i in (1..mixed).rev() {
-                let other = u64::from(self.random.next_u32()) * (i as u64 + 1) >> 32;
+                let other = (u64::from(self.random.next_u32()) * (i as u64 + 1)) >> 32;
                 self.places.swap(i, other as usize);
             }
         }
