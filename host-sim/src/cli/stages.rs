@@ -17,6 +17,8 @@ use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress, write_whole};
 use crate::profile::record::record;
 use crate::profile::trace::Trace;
+use crate::tune::merge::merge;
+use crate::tune::peft;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_kernel::image::{Quant, Quants, SectionKind};
@@ -184,6 +186,9 @@ pub struct Pack {
     /// Trace to note the mean active neurons of each layer from, for `ripple inspect`.
     #[arg(long)]
     trace: Option<PathBuf>,
+    /// Adapter to merge into the matrices of attention: a folder as `ripple adapter --export` or PEFT writes it.
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
     #[command(flatten)]
     predictor: PredictorArgs,
     #[command(flatten)]
@@ -196,7 +201,11 @@ pub struct Pack {
 impl Pack {
     pub fn run(&self) -> Result<()> {
         check_path(&self.output)?;
-        let model = open_model(&self.model)?.model;
+        let mut model = open_model(&self.model)?.model;
+        if let Some(folder) = &self.adapter {
+            let saved = peft::import(folder, &model.config)?;
+            merge(&mut model, &saved);
+        }
         let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
         let placement = Placement::read(&self.placement)?;
         let mut active = Vec::new();

@@ -2,5 +2,6 @@
 //!
 //! In: an image, texts. Out: losses, adapters, and what a step took.
 
+pub mod merge;
 pub mod peft;
 pub mod train;

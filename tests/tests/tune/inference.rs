@@ -2,7 +2,9 @@
 
 use crate::common::{Golden, KINDS, OPTIONS, geometry, with_tuner};
 use ripple_hal::Slice;
+use ripple_host_sim::machine::adapter::Saved;
 use ripple_host_sim::machine::memory::HostMemory;
+use ripple_host_sim::tune::merge::merge;
 use ripple_kernel::adapter::{Adapter, AdapterError, AdapterFile, AdapterShape};
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, MemoryPlan, Options};
@@ -145,4 +147,19 @@ fn another_image_and_another_shape_are_refused_by_name() {
     assert_eq!(field(rank), "`rank` of the adapter is 0, expected 256");
     let alpha = AdapterShape { alpha: f32::NAN, ..shape };
     assert!(field(alpha).starts_with("`alpha` of the adapter is "));
+}
+
+#[test]
+fn merged_they_are_the_model_that_was_trained() {
+    for kind in ["relu", "opt"] {
+        let mut golden = Golden::load(kind);
+        let numbers = golden.adapters().iter().map(|x| *x as f32).collect();
+        let (expected, _) = golden.expected("grad");
+        let without = loss(&golden, &logits(&golden, None, 1));
+        merge(&mut golden.model, &Saved { shape: OPTIONS.adapter(), steps: 0, numbers });
+        let found = loss(&golden, &logits(&golden, None, 1));
+        // Rows are in 8 bits again, on another grid.
+        let (error, change) = ((found - expected).abs(), (without - expected).abs());
+        assert!(error < 0.02 * expected && change > 3.0 * error, "{kind}: {found}, {expected}");
+    }
 }
