@@ -6,7 +6,7 @@ use super::summary::{bytes, table};
 use crate::cost::Preset;
 use crate::machine::adapter::Saved;
 use crate::machine::{Core, ImageBytes, Mapped, collapse_gap, header};
-use crate::process::failure::{Interrupted, bad_input};
+use crate::process::failure::{Interrupted, bad_input, bad_usage, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress};
 use crate::tune::train::{Event, Outcome, Training, memory_of, windows};
@@ -218,7 +218,9 @@ impl Tune {
         if self.plan {
             return self.print_plan(&header, &options);
         }
-        let text = self.text.as_deref().context("no --text: expected a text to learn from")?;
+        let Some(text) = self.text.as_deref() else {
+            return Err(bad_usage(anyhow!("no --text: expected a text to learn from")));
+        };
         let (train, held_out) = self.texts(&header, &image, text, options.tokens)?;
         let as_windows = |tokens| windows(tokens, options.tokens);
         let all = as_windows(&train);
@@ -327,7 +329,7 @@ impl Tune {
         }
         let geometry = &header.geometry;
         let context = geometry.config.context;
-        ensure!(
+        ensure_usage!(
             self.tokens.unwrap_or(1) <= context,
             "--tokens {}: expected at most {context}, the model's context",
             options.tokens
@@ -339,14 +341,14 @@ impl Tune {
             let options = TuneOptions { tokens, ..options };
             TunePlan::for_model::<f32>(geometry, &options).lent_bytes()
         };
-        ensure!(
+        ensure_usage!(
             most > 0,
             "--arena {arena}: a text of one token needs {} bytes; give more, or a lower --rank, \
              fewer --targets, --optimiser sgd, --by-layer",
             needed(1)
         );
         match self.tokens {
-            Some(tokens) => ensure!(
+            Some(tokens) => ensure_usage!(
                 tokens <= most,
                 "--arena {arena}: {tokens} tokens need {} bytes; it holds {most} tokens, more with \
                  --arm lean",
@@ -389,13 +391,14 @@ impl Tune {
     ) -> Result<(Vec<u32>, Option<Vec<u32>>)> {
         let read = |path: &Path| {
             let found = read_tokens(header, image, path)?;
-            ensure!(
-                found.len() > tokens as usize,
-                "{}: {} tokens, a step takes {}; give a longer text or fewer --tokens",
-                path.display(),
-                found.len(),
-                tokens + 1
-            );
+            if found.len() <= tokens as usize {
+                return Err(bad_input(anyhow!(
+                    "{}: {} tokens, a step takes {}; give a longer text or fewer --tokens",
+                    path.display(),
+                    found.len(),
+                    tokens + 1
+                )));
+            }
             Ok(found)
         };
         let train = read(text)?;

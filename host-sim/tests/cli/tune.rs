@@ -125,15 +125,15 @@ fn peft_has_the_same_numbers() {
 
 #[test]
 fn what_cannot_be_is_said_with_what_is_needed() {
-    let short = error("tune story-nano --text short.txt --tokens 64 -o x.lora", 1);
+    let short = error("tune story-nano --text short.txt --tokens 64 -o x.lora", 3);
     assert!(short.starts_with("error: short.txt: "), "{short}");
     assert!(short.ends_with("a step takes 65; give a longer text or fewer --tokens"), "{short}");
-    let small = error("tune story-nano --text notes.txt --arena 4K -o x.lora", 1);
+    let small = error("tune story-nano --text notes.txt --arena 4K -o x.lora", 2);
     assert!(small.starts_with("error: --arena 4096: a text of one token needs "), "{small}");
-    let many = error("tune story-nano --text notes.txt --arena 256K --tokens 200 -o x.lora", 1);
+    let many = error("tune story-nano --text notes.txt --arena 256K --tokens 200 -o x.lora", 2);
     assert!(many.contains(": 200 tokens need ") && many.contains("; it holds "), "{many}");
     assert!(
-        error("tune story-nano --text notes.txt --tokens 257 -o x.lora", 1).contains("at most 256")
+        error("tune story-nano --text notes.txt --tokens 257 -o x.lora", 2).contains("at most 256")
     );
     ok("tune story-nano --text notes.txt --tokens 16 -n 1 -o story.lora");
     let other = error("run novel-opt --adapter story.lora -n 1", 3);
