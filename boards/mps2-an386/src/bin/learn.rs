@@ -15,7 +15,7 @@ use ripple_cortex_m::file::{HostFile, read, replace};
 use ripple_cortex_m::{paced::Paced, stop, stop_with};
 use ripple_hal::{Block, BlockCount, Clock, Micros};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
-use ripple_tune::{Arms, Schedule, TuneMemory, TuneOptions, Tuner};
+use ripple_tune::{Arms, Gradients, Schedule, TuneMemory, TuneOptions, Tuner};
 use zerocopy::IntoBytes;
 
 include!(concat!(env!("OUT_DIR"), "/plan.rs"));
@@ -23,13 +23,14 @@ include!(concat!(env!("OUT_DIR"), "/plan.rs"));
 const HZ: u32 = 25_000_000;
 /// Of the longest text, in bytes.
 const TEXT: usize = 8 * 1024;
-/// 416 KiB, in words of 8 bytes.
-const ARENA: usize = 52 * 1024;
+/// 432 KiB, in words of 8 bytes.
+const ARENA: usize = 54 * 1024;
 const STEPS: u32 = 6;
 const OPTIONS: TuneOptions = TuneOptions {
     tokens: 32,
     rank: 4,
     alpha: 8.0,
+    gradients: Gradients::Layer,
     arms: Arms::LEAN,
     staging: BlockCount(32),
     ..TuneOptions::DEFAULT
