@@ -3,7 +3,7 @@
 
     ripple tune IMAGE --text TEXT --tokens 128 --rank 4 -n 100 -o a.lora
     ripple adapter IMAGE a.lora --export FOLDER
-    peft.py MODEL FOLDER TEXT
+    adapters.py MODEL FOLDER TEXT
 
 Prints the loss on the windows that `ripple tune` holds out: of the model, of the model with the adapters in
 FOLDER as PEFT loads them, and with adapters that PyTorch trains on the same windows, in another order and from
