@@ -6,7 +6,8 @@ use super::summary::{bytes, table};
 use crate::cost::Preset;
 use crate::machine::adapter::Saved;
 use crate::machine::{Core, ImageBytes, Mapped, collapse_gap, header};
-use crate::process::failure::{Interrupted, bad_input, bad_usage, ensure_usage};
+use crate::model::text::encode;
+use crate::process::failure::{Interrupted, bad_input, bad_usage, check_there, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress};
 use crate::tune::train::{Event, Outcome, Training, memory_of, windows};
@@ -348,12 +349,14 @@ impl Tune {
             needed(1)
         );
         match self.tokens {
-            Some(tokens) => ensure_usage!(
-                tokens <= most,
-                "--arena {arena}: {tokens} tokens need {} bytes; it holds {most} tokens, more with \
-                 --arm lean",
-                needed(tokens)
-            ),
+            Some(tokens) => {
+                ensure_usage!(
+                    tokens <= most,
+                    "--arena {arena}: {tokens} tokens need {} bytes; it holds {most} tokens, more with \
+                     --arm lean",
+                    needed(tokens)
+                );
+            }
             None => options.tokens = options.tokens.min(most),
         }
         Ok(options)
@@ -407,8 +410,9 @@ impl Tune {
     }
 }
 
-/// The tokens of a text, after the token that begins one.
+/// The tokens of a text, behind the token that begins one if there is one.
 fn read_tokens(header: &Header, image: &ImageBytes, path: &Path) -> Result<Vec<u32>> {
+    check_there(path)?;
     let read = || {
         let text = std::fs::read(path).context("the text cannot be read")?;
         let text = String::from_utf8(text).context("expected a text in UTF-8; convert it")?;
@@ -417,13 +421,7 @@ fn read_tokens(header: &Header, image: &ImageBytes, path: &Path) -> Result<Vec<u
         let section = view.tokenizer().context("the image has no tokenizer section")?;
         let tokenizer = Tokenizer::parse(section)
             .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
-        let mut out = vec![0; 2 * text.len() + 2];
-        out[0] = header.geometry.config.bos;
-        let count = tokenizer
-            .encode(&text, EncodeOptions { parse_special: true }, &mut out[1..])
-            .map_err(|e| anyhow!("the text cannot be encoded: {e}"))?;
-        out.truncate(1 + count);
-        Ok(out)
+        encode(&tokenizer, &text, EncodeOptions { parse_special: true, ..EncodeOptions::TEXT })
     };
     read().with_context(|| path.display().to_string()).map_err(bad_input)
 }

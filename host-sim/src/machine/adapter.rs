@@ -2,7 +2,7 @@
 //!
 //! In: a path, or numbers. Out: [`Saved`], checked against the image it is for.
 
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, check_there};
 use crate::process::output::write_whole;
 use anyhow::{Context, Result, anyhow};
 use ripple_kernel::adapter::{Adapter, AdapterError, AdapterFile, AdapterShape};
@@ -26,6 +26,7 @@ impl Saved {
     /// # Errors
     /// When the file cannot be read, is damaged, or is of another image.
     pub fn read(path: &Path, header: &Header) -> Result<Self> {
+        check_there(path)?;
         let read = || -> Result<Self> {
             let bytes = std::fs::read(path).context("the adapter cannot be read")?;
             let (words, rest) = bytes.as_chunks();

@@ -85,16 +85,13 @@ fn learn<C: Write>(console: &mut Console<C>, clock: &Timer) -> Result<(), &'stat
     let text = core::str::from_utf8(text).map_err(|_| "notes.txt is not UTF-8, or too long")?;
     let section = tuner.image().tokenizer().ok_or("no tokenizer is mapped")?;
     let tokenizer = Tokenizer::parse(section).map_err(|_| "the tokenizer is damaged")?;
-    let (first, rest) = ids.split_first_mut().ok_or("no room for tokens")?;
-    *first = tuner.header().geometry.config.bos;
-    let count = tokenizer
-        .encode(text, EncodeOptions { parse_special: true }, rest)
-        .map_err(|_| "notes.txt is too long")?;
-    let ids = ids.get(..=count).unwrap_or(&[]);
+    let options = EncodeOptions { parse_special: true, ..EncodeOptions::TEXT };
+    let count = tokenizer.encode(text, options, ids).map_err(|_| "notes.txt is too long")?;
+    let ids = ids.get(..count).unwrap_or(&[]);
 
     // The last tenth of the windows is held out, as on a host.
     let tokens = OPTIONS.tokens as usize;
-    let windows = count / tokens;
+    let windows = count.saturating_sub(1) / tokens;
     let judged = (windows / 10).max(usize::from(windows > 1));
     let window = |i: usize| ids.get(i * tokens..=(i + 1) * tokens).unwrap_or(&[]);
     let trained = windows - judged;
