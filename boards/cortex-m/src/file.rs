@@ -69,34 +69,3 @@ impl Seek for HostFile {
         Ok(self.at)
     }
 }
-
-/// Reads as much of the file at `path` as `out` holds, and says how much that is.
-///
-/// # Errors
-/// The host's.
-pub fn read(path: &CStr, out: &mut [u8]) -> Result<usize, HostError> {
-    let mut file = File::open(path).map_err(HostError)?;
-    let mut done = 0;
-    while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest).map_err(HostError)? {
-            0 => break,
-            count => done += count,
-        }
-    }
-    Ok(done)
-}
-
-/// Writes `parts` to `beside`, then renames that to `path`: whenever power fails, what is at `path` is the old
-/// file or the new one.
-///
-/// # Errors
-/// The host's.
-pub fn replace(path: &CStr, beside: &CStr, parts: &[&[u8]]) -> Result<(), HostError> {
-    use semihosting::io::Write as _;
-    let mut file = File::create(beside).map_err(HostError)?;
-    for part in parts {
-        file.write_all(part).map_err(HostError)?;
-    }
-    drop(file);
-    semihosting::fs::rename(beside, path).map_err(HostError)
-}

@@ -46,7 +46,7 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
         let work = adapter.add_to_qkv(state, geometry, layer, count);
         records.probe().compute(Stage::Attention, work);
     }
-    let qkv = state.products.qkv();
+    let (qkv, vectors) = (state.products.qkv(), &*state.layer_vectors);
 
     // All keys and values first: the last position sees those of the whole pass.
     let half = geometry.frequencies() as usize;
