@@ -29,7 +29,7 @@
 #define RIPPLE_EVICTION_LRU 1
 
 // Words of a decoder, as large as pointers.
-#define RIPPLE_DECODER_WORDS 256
+#define RIPPLE_DECODER_WORDS 288
 
 // For `ripple_encode`: `<|endoftext|>` spelled out in the text is the special token (a trusted template),
 // not its letters (what a user typed).
@@ -430,7 +430,9 @@ RippleStatus ripple_token_bytes(RippleDecoder *decoder,
 //
 // # Safety
 // Pointers are null or good for what they are called.
-RippleStatus ripple_ends(RippleDecoder *decoder, uint32_t token, bool *ends);
+RippleStatus ripple_ends(RippleDecoder *decoder,
+                         uint32_t token,
+                         bool *ends);
 
 // Begins a text of generated tokens, which ends at a token that ends a text or at one of `count`
 // strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space

@@ -12,7 +12,7 @@ use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::{Decoder, StepError};
 
 /// Words of a decoder, as large as pointers.
-pub const RIPPLE_DECODER_WORDS: usize = 256;
+pub const RIPPLE_DECODER_WORDS: usize = 288;
 
 /// A decoder. Its contents are the library's; all zeroes is a decoder that is not open.
 ///
