@@ -324,19 +324,18 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
         let (x, count) = (rest(state.x, positions.start * dim), positions.len());
         let vectors = &*state.final_vectors;
         let inputs = normalised(&mut state.inputs, x, count, vectors, 0, geometry, &mut []);
+        let cap = config.variant().logit_cap;
         let out = match keep {
             Keep::Logits => Output::Write(&mut *state.logits),
             Keep::Likeliest => {
                 state.tokens.iter_mut().for_each(|token| *token = 0);
                 let best = state.places.best();
                 best.iter_mut().for_each(|best| *best = f32::NEG_INFINITY);
-                Output::Largest(state.tokens, best)
+                Output::Largest(state.tokens, best, cap)
             }
         };
         let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
         gemv(&mut io.records(), Stage::Head, &image.table(kind, 0), inputs, out)?;
-        let cap = config.variant().logit_cap;
-        // The likeliest token is the same without.
         if cap != 0.0 && keep == Keep::Logits {
             state.logits.iter_mut().for_each(|logit| *logit = capped(*logit, cap));
         }

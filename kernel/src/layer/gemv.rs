@@ -6,6 +6,7 @@
 use crate::image::Table;
 use crate::image::row::Row;
 use crate::math::Inputs;
+use crate::math::softmax::capped;
 use crate::read::fetch::{FetchError, Records};
 use crate::read::probe::{Probe, Stage};
 use ripple_hal::BlockDevice;
@@ -35,8 +36,9 @@ pub(crate) enum Output<'a> {
     Write(&'a mut [f32]),
     /// `(positions, rows)`, added to.
     Add(&'a mut [f32]),
-    /// `(positions,)` each: the row with the largest product so far, and the product.
-    Largest(&'a mut [u32], &'a mut [f32]),
+    /// `(positions,)` each: the row with the largest product so far, and the product, within the soft cap
+    /// that follows: it can make two products equal.
+    Largest(&'a mut [u32], &'a mut [f32], f32),
 }
 
 impl Output<'_> {
@@ -54,7 +56,8 @@ impl Output<'_> {
                     *out += y;
                 }
             }
-            Self::Largest(found, most) => {
+            Self::Largest(found, most, cap) => {
+                let y = if cfg!(feature = "variants") { capped(y, *cap) } else { y };
                 // As the sampler has it: of equals the first, NaN never, nothing above the largest
                 // number.
                 if let (Some(found), Some(most)) = (found.get_mut(position), most.get_mut(position))

@@ -7,8 +7,8 @@ use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::text::tokens;
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_kernel::image::Header;
-use ripple_kernel::text::sample::{Sampler, SamplerOptions};
-use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Speculation, StepError};
+use ripple_kernel::text::sample::{Sampler, SamplerOptions, likeliest};
+use ripple_kernel::{Decoder, MemoryPlan, Options, Probe, Speculation, StepError, Variant};
 use ripple_tests::arbitrary::{image, options, predictors, shapes};
 use ripple_tests::demo::Demo;
 use ripple_tests::spy::SpyDevice;
@@ -99,6 +99,29 @@ proptest! {
         prop_assert_eq!(found, expected);
         prop_assert!(speculation.accepted() <= speculation.drafted());
     }
+}
+
+/// A soft cap makes large logits equal. Of equals the first is the likeliest, for a draft as for a step.
+#[test]
+fn logits_that_a_soft_cap_makes_equal_are_equal_for_a_draft() {
+    let variant = Variant { logit_cap: 1e-3, ..Variant::NONE };
+    let image = image(Shape { variant, ..Shape::LLAMA }, &PredictorChoice::Exact, &[3]);
+    let options = Options { context: CONTEXT, batch: 5, ..Options::DEFAULT };
+    let prompt = [4, 5, 6, 4, 5, 6, 4, 5];
+    let mut memory = memory(&image, &options);
+    let device = Slice::new(&image);
+    let mut decoder = Decoder::open(device, &[], memory.lend(), &options, ()).unwrap();
+    let logits = decoder.prefill(&prompt).unwrap();
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    assert!(logits.iter().filter(|logit| **logit == most).count() > 1);
+    decoder.rewind(0);
+    let expected = prompt.map(|token| likeliest(decoder.step(token).unwrap()));
+    decoder.rewind(0);
+    let mut found = Vec::new();
+    for chunk in prompt.chunks(5) {
+        found.extend_from_slice(decoder.verify(chunk).unwrap());
+    }
+    assert_eq!(found, expected);
 }
 
 #[test]
