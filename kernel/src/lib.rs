@@ -154,7 +154,7 @@
 //! | `low-rank` | yes | Low-rank predictors. |
 //! | `gated` | yes | Activations other than ReLU: SiLU and GELU, cut at a threshold of each layer, and squares of ReLU. |
 //! | `variants` | yes | Layers unlike Llama's and OPT's: norms elsewhere, branches side by side, soft caps. |
-//! | `adapters` | yes | Low-rank adapters of attention (`adapter`), beside the rows of the image. |
+//! | `adapters` | yes | Low-rank adapters of attention, beside the rows of the image: `Decoder::set_adapter`. |
 //! | `scores` | yes | SentencePiece vocabularies: pieces are merged from characters. |
 //! | `words` | yes | Words that are not GPT-2's: digits apart, Llama 3's, Qwen 2's; words that are never merged; normal forms. |
 //! | `long-words` | yes | Words of any length are merged in nearly linear time, in memory that is lent. |

@@ -1,7 +1,7 @@
 //! Low-rank adapters: `y = W x + alpha / rank * B (A x)` for matrices of attention.
 //!
 //! In: a model's shape, a rank, the matrices that have an adapter. Out: where the numbers of each lie, and a
-//! [file](file) that holds them. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
+//! [`file`](mod@file) that holds them. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
 
 pub mod file;
 
