@@ -85,6 +85,7 @@ fn filters(environment: &mut Environment<'_>) {
         },
     );
     environment.add_filter("tojson", tojson);
+    environment.add_filter("round", round);
     environment.add_filter("int", |value: &Value, default: Option<Value>| {
         let text = str(value)?;
         let text = text.trim();
@@ -114,6 +115,31 @@ fn filters(environment: &mut Environment<'_>) {
             None => text.trim().to_owned(),
         })
     });
+}
+
+/// Python's `round`, of two equally near decimals the even one, or `math.floor` and `math.ceil`.
+fn round(value: &Value, digits: Option<i32>, method: Option<&str>) -> Result<Value, Error> {
+    const MOST: i32 = 300;
+    let digits = digits.unwrap_or(0);
+    let number = f64::try_from(value.clone())?;
+    if !(-MOST..=MOST).contains(&digits) {
+        return Err(fails(format!("round: {digits} digits, expected -{MOST} to {MOST}")));
+    }
+    let unit = 10f64.powi(digits);
+    Ok(match method.unwrap_or("common") {
+        "common" if value.is_integer() && digits >= 0 => value.clone(),
+        // Formatting is exact, and takes the even one of two.
+        "common" if digits >= 0 => {
+            let text = format!("{number:.*}", digits as usize);
+            Value::from(text.parse::<f64>().unwrap_or(number))
+        }
+        "common" => Value::from((number * unit).round_ties_even() / unit),
+        "floor" => Value::from((number * unit).floor() / unit),
+        "ceil" => Value::from((number * unit).ceil() / unit),
+        other => {
+            return Err(fails(format!("round: {other:?}, expected common, floor or ceil")));
+        }
+    })
 }
 
 /// `json.dumps`, as `transformers` has it: nothing is escaped for HTML.
