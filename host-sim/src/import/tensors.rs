@@ -46,7 +46,10 @@ impl TensorFile {
         if bytes.starts_with(b"version https://git-lfs") {
             bail!("{shown}: a Git LFS pointer instead of the weights; run `git lfs pull`");
         }
-        let (tensors, notes) = if path.extension().is_some_and(|extension| extension == "bin") {
+        // The list of a safetensors file begins behind its length, whatever the file is called.
+        let listed = bytes.get(8) == Some(&b'{');
+        let is_bin = path.extension().is_some_and(|extension| extension == "bin");
+        let (tensors, notes) = if is_bin && !listed {
             (in_archive(&bytes).with_context(|| shown.to_string())?, HashMap::new())
         } else {
             in_safetensors(&bytes).with_context(|| shown.to_string())?
