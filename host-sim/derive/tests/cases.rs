@@ -199,7 +199,7 @@ fn the_cost_decides_on_four_convolutions_of_3x3() {
 /// A million different states, each kept and compared: no two have one fingerprint.
 #[test]
 #[ignore = "slow"]
-fn a_million_states_have_a_million_fingerprints() {
+fn campaign_of_a_million_states_with_a_million_fingerprints() {
     let shape =
         Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
     let settings =
@@ -211,7 +211,7 @@ fn a_million_states_have_a_million_fingerprints() {
 /// The time of a whole search, to depth 7 and with the bound.
 #[test]
 #[ignore = "slow"]
-fn searches_to_depth_7() {
+fn campaign_of_searches_to_depth_7() {
     let tconv =
         Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
     // Whether something that is derived costs less than everything of the library, as it is given.
