@@ -28,8 +28,7 @@ pub fn run() -> Option<()> {
     let tokenizer = Tokenizer::parse(decoder.image().tokenizer()?).ok()?;
     let mut sampler = Sampler::new(SamplerOptions::GREEDY, &mut []).ok()?;
     let tokens = words();
-    let count =
-        tokenizer.encode(io::text(), EncodeOptions::TEXT, tokens).ok()?;
+    let count = tokenizer.encode(io::text(), EncodeOptions::TEXT, tokens).ok()?;
     let mut token = sampler.sample(decoder.prefill(tokens.get(..count)?).ok()?);
     let mut text = Utf8Decoder::new();
     loop {

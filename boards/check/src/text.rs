@@ -21,12 +21,8 @@ pub fn tokenizer() {
     };
     give(tokenizer.tokens());
     let tokens = words();
-    let options = EncodeOptions {
-        parse_special: coin(),
-        begin: coin(),
-        continues: coin(),
-        in_form: coin(),
-    };
+    let options =
+        EncodeOptions { parse_special: coin(), begin: coin(), continues: coin(), in_form: coin() };
     match black_box(Tokenizer::encode as fn(_, _, _, &mut _) -> _)(
         &tokenizer,
         text(),

@@ -6,7 +6,9 @@
 use crate::console::Console;
 use embassy_futures::yield_now;
 use embassy_time::{Duration, Timer};
-use ripple_app::{Event, Failed, Identity, Look, NOT_A_PROMPT, POLL, Recovery, Then, prompt_tokens};
+use ripple_app::{
+    Event, Failed, Identity, Look, NOT_A_PROMPT, POLL, Recovery, Then, prompt_tokens,
+};
 use ripple_hal::{BlockDevice, Clock};
 use ripple_kernel::text::TextStream;
 use ripple_kernel::text::sample::likeliest;
