@@ -2,9 +2,9 @@
 
 use core::hint::black_box;
 
-use crate::io::{bytes, give, text, words};
+use crate::io::{bytes, coin, give, text, words};
 #[cfg(feature = "sampler")]
-use crate::io::{coin, float, floats, word};
+use crate::io::{float, floats, word};
 #[cfg(feature = "sampler")]
 use ripple_kernel::text::sample::{Sampler, SamplerOptions};
 #[cfg(feature = "tokenizer")]
