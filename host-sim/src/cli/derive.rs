@@ -5,7 +5,7 @@ use super::summary::{bytes, table};
 use crate::cost::Preset;
 use crate::html::derivation;
 use crate::machine::Core;
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, check_there};
 use crate::process::output::{check_path, print, progress, write_whole};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -102,6 +102,7 @@ impl Derive {
         for path in self.output.iter().chain(&self.explain) {
             check_path(path)?;
         }
+        check_there(&self.network)?;
         let network = self.network().map_err(bad_input);
         let network = network.with_context(|| self.network.display().to_string())?;
         let machine = self.machine()?;

@@ -79,6 +79,8 @@ fn what_is_not_understood_or_does_not_fit_is_refused() {
     let status = |args: &[&str]| ripple(&folder, args).output().unwrap().status.code();
     assert_eq!(status(&["derive", "wrong.txt", "--board", "mps2-an386"]), Some(3));
 
+    let error = refused(&folder, &["derive", "absent.onnx", "--board", "mps2-an386"]);
+    assert_eq!(error, "error: absent.onnx: no such file\n");
     fs::write(folder.join("wrong.onnx"), b"no such file").unwrap();
     let error = refused(&folder, &["derive", "wrong.onnx", "--board", "mps2-an386"]);
     assert!(error.starts_with("error: wrong.onnx: not an ONNX file: "), "{error}");
