@@ -12,13 +12,20 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseTree};
 
 /// Each crate's rooms, from what knows nothing to what knows it all.
-const ORDERS: [(&str, &[&str]); 5] = [
+const ORDERS: [(&str, &[&str]); 6] = [
     ("hal", &["block", "clock", "device", "driver", "volume", "cost", "adapter"]),
     (
         "kernel",
         &[
             "config", "slices", "math", "image", "adapter", "memory", "read", "layer", "text",
             "decode",
+        ],
+    ),
+    (
+        "kernel/program",
+        &[
+            "code", "error", "words", "number", "operator", "nest", "sizes", "check", "program",
+            "run",
         ],
     ),
     (
@@ -64,6 +71,7 @@ const ORDERS: [(&str, &[&str]); 5] = [
             "machine",
             "plan",
             "derive",
+            "emit",
             "notation",
             "explain",
             "onnx",

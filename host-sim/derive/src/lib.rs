@@ -65,6 +65,7 @@
 
 pub mod check;
 pub mod derive;
+pub mod emit;
 pub mod explain;
 pub mod expr;
 pub mod fixed;

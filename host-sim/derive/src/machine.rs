@@ -73,6 +73,9 @@ pub struct Machine {
 /// Bytes before the numbers of a record: its check and its scale.
 pub const RECORD_HEADER: i64 = 4;
 
+/// Bytes of a block of the card.
+const BLOCK: i64 = 512;
+
 /// What a plan costs, or a part of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
@@ -90,17 +93,38 @@ pub struct Cost {
 
 impl Machine {
     /// `rows` records of `numbers` 8-bit numbers each, streamed in order: commands, bytes, nanoseconds.
+    ///
+    /// As the kernel reads them: each command brings whole records, as many as one half of staging holds, in
+    /// whole blocks; a block that two commands share is read twice.
     pub fn stream(&self, rows: i64, numbers: i64) -> (i64, i64, f64) {
-        if rows * numbers == 0 {
-            return (0, 0, 0.0);
-        }
-        let record = RECORD_HEADER + (numbers + 3) / 4 * 4;
-        let half = (self.staging / 2).max(record);
-        // Whole blocks, read from the first to the last.
-        let bytes = (rows * record + 511) / 512 * 512;
-        let commands = (bytes + half - 1) / half;
+        let (mut commands, mut blocks) = (0, 0);
+        self.extents(rows, numbers, &mut |extent| {
+            commands += 1;
+            blocks += extent;
+        });
+        let bytes = blocks * BLOCK;
         let time = commands as f64 * self.command_ns + bytes as f64 * 1e9 / self.bytes_per_second;
         (commands, bytes, time)
+    }
+
+    /// Blocks of the longest of these commands.
+    pub fn staged(&self, rows: i64, numbers: i64) -> i64 {
+        let mut longest = 0;
+        self.extents(rows, numbers, &mut |extent| longest = longest.max(extent));
+        longest
+    }
+
+    fn extents(&self, rows: i64, numbers: i64, with: &mut dyn FnMut(i64)) {
+        let record = RECORD_HEADER + (numbers + 3) / 4 * 4;
+        let half = self.staging / 2 / BLOCK;
+        let mut row = 0;
+        while row < rows && numbers > 0 {
+            let first = row * record / BLOCK;
+            // A record that is longer than a half comes alone.
+            let end = ((first + half) * BLOCK / record).clamp(row + 1, rows);
+            with((end * record + BLOCK - 1) / BLOCK - first);
+            row = end;
+        }
     }
 
     /// Nanoseconds of so many instructions.

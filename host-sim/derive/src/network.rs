@@ -52,6 +52,14 @@ impl Network {
         self.definitions.iter().position(|definition| definition.tensor == id)
     }
 
+    /// Places of the tensors that come with every run, and are read.
+    pub fn inputs(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.tensors.len()).filter(|&id| {
+            let given = self.tensors[id].kind == Kind::Input;
+            given && self.definition_of(id as u32).is_none() && !self.readers(id as u32).is_empty()
+        })
+    }
+
     /// Pads every tensor as far as it is read outside.
     pub fn pad(&mut self) {
         for Definition { scope, .. } in &self.definitions {

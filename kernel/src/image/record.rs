@@ -104,8 +104,15 @@ impl RecordLayout {
         if self.bias {
             put_half(header, 1 + self.scales() as usize, f16::from_f32(bias));
         }
-        let check = self.view(out).map_or(0, |record| record.check(identity));
-        put_half(out, 0, f16::from_bits(check));
+        self.seal(identity, out);
+    }
+
+    /// Writes the check of the record that `out` holds, which is `identity`; nothing where `out` is shorter.
+    pub fn seal(&self, identity: u32, out: &mut [u8]) {
+        if let Some(record) = self.view(out) {
+            let check = record.check(identity);
+            put_half(out, 0, f16::from_bits(check));
+        }
     }
 }
 

@@ -111,6 +111,19 @@ fn from_block(mapped: &[u8], block: u32) -> Option<&[u8]> {
 }
 
 impl<'m> Table<'m> {
+    /// A table that is no section of an image: `count` records of `layout` from block `start` on, none of
+    /// them mapped. `identity`: what its first record calls itself (see
+    /// [`identity`](super::record::identity)); the others differ from it in their slot.
+    pub const fn on_card(
+        count: u32,
+        layout: RecordLayout,
+        start: BlockIdx,
+        identity: u32,
+    ) -> Table<'static> {
+        let sizes = layout.sizes();
+        Table { count, layout, start, sizes, mapped: &[], mapped_records: 0, identity }
+    }
+
     /// The record of `slot`, if it is mapped.
     #[inline]
     pub fn mapped(&self, slot: u32) -> Option<Record<'m>> {
