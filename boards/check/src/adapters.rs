@@ -4,7 +4,7 @@ use crate::io::{self, Device, give, word};
 use core::fmt;
 use core::future::poll_fn;
 use core::task::Poll;
-use embedded_io::{ErrorType, Read, Seek, SeekFrom};
+use embedded_io::{ErrorType, Read, Seek, SeekFrom, Write};
 use ripple_hal::{
     AsyncBlockDevice, AsyncWriteDevice, Block, BlockCount, BlockDevice, BlockIdx, ErrorKind,
     Faults, Faulty, Polled, RawPartition, Retry, Slice, Stream, WriteDevice,
@@ -27,10 +27,11 @@ pub fn run() {
         other: word() as u16,
         silent: word() as u16,
         fail_at: Some((word().into(), ErrorKind::Other)),
+        cut: io::coin().then(|| word().into()),
     };
     let mut faulty = Faulty::new(Device, faults);
-    io::device(&mut faulty);
-    give(faulty.reads() as u32 + faulty.injected() as u32);
+    io::written(&mut faulty);
+    give((faulty.reads() + faulty.injected() + faulty.written()) as u32);
 
     io::written(Polled::new(Driver));
     io::written(Polled::with_idle(Driver, || give(0)));
@@ -43,7 +44,7 @@ pub fn run() {
     }
 
     let mut stream = Stream::new(File);
-    io::device(&mut stream);
+    io::written(&mut stream);
     give(stream.byte_count().map_or(1, |bytes| bytes as u32));
 }
 
@@ -113,6 +114,16 @@ impl Read for File {
     fn read(&mut self, out: &mut [u8]) -> Result<usize, FileError> {
         out.iter_mut().for_each(|byte| *byte = word() as u8);
         if io::coin() { Err(FileError) } else { Ok(word() as usize) }
+    }
+}
+
+impl Write for File {
+    fn write(&mut self, _: &[u8]) -> Result<usize, FileError> {
+        if io::coin() { Err(FileError) } else { Ok(word() as usize) }
+    }
+
+    fn flush(&mut self) -> Result<(), FileError> {
+        if io::coin() { Err(FileError) } else { Ok(()) }
     }
 }
 

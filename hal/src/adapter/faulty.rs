@@ -1,9 +1,11 @@
 //! A device that fails on purpose, the same way every time.
 //!
-//! In: a device, probabilities and a seed. Out: [`Faulty`], which fails or lies that often.
-//! Knows nothing of how its callers cope.
+//! In: a device, probabilities and a seed. Out: [`Faulty`], which fails or lies that often, and loses power
+//! where it is told to. Knows nothing of how its callers cope.
 
-use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind};
+use crate::{
+    BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, WriteDevice,
+};
 use core::fmt;
 
 /// What goes wrong and how often. Probabilities are in 1/65536 of the reads.
@@ -26,6 +28,9 @@ pub struct Faults {
     pub silent: u16,
     /// One read that fails in any case: its number, counted from 0, and how.
     pub fail_at: Option<(u64, ErrorKind)>,
+    /// Power fails when as many blocks have been written: half of the next one is new and half of it old, and
+    /// nothing succeeds from there on.
+    pub cut: Option<u64>,
 }
 
 /// A device that fails as [`Faults`] says.
@@ -39,6 +44,8 @@ pub struct Faulty<D> {
     random: u64,
     reads: u64,
     injected: u64,
+    written: u64,
+    off: bool,
 }
 
 /// The error of a [`Faulty`] device.
@@ -87,7 +94,8 @@ enum Fate {
 impl<D: BlockDevice> Faulty<D> {
     /// Wraps `device`.
     pub const fn new(device: D, faults: Faults) -> Self {
-        Self { device, faults, random: faults.seed, reads: 0, injected: 0 }
+        let random = faults.seed;
+        Self { device, faults, random, reads: 0, injected: 0, written: 0, off: false }
     }
 
     /// How many reads there were, failed ones included.
@@ -98,6 +106,11 @@ impl<D: BlockDevice> Faulty<D> {
     /// How many faults there were, flipped bits included.
     pub const fn injected(&self) -> u64 {
         self.injected
+    }
+
+    /// How many blocks were written whole.
+    pub const fn written(&self) -> u64 {
+        self.written
     }
 
     /// Gives the device back.
@@ -187,6 +200,9 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
         dst: &mut [Block],
         work: impl FnOnce() -> R,
     ) -> Result<R, Self::Error> {
+        if self.off {
+            return Err(self.injected_error(ErrorKind::NoCard));
+        }
         let fate = self.next_fate();
         if let Fate::Fails { error, after_work: false } = fate {
             return Err(self.injected_error(error));
@@ -200,5 +216,29 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
             }
             Fate::Succeeds => Ok(result),
         }
+    }
+}
+
+impl<D: WriteDevice> WriteDevice for Faulty<D> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        if self.off {
+            return Err(self.injected_error(ErrorKind::NoCard));
+        }
+        let left = self.faults.cut.map_or(u64::MAX, |cut| cut.saturating_sub(self.written));
+        let whole = usize::try_from(left).unwrap_or(usize::MAX);
+        let (before, rest) = src.split_at_checked(whole).unwrap_or((src, &[]));
+        if !before.is_empty() {
+            self.device.write(start, before).map_err(FaultyError::Device)?;
+            self.written += before.len() as u64;
+        }
+        let [new, ..] = rest else { return Ok(()) };
+        let (at, mut torn) = (start + BlockCount(before.len() as u32), [Block::ZERO]);
+        self.device.read(at, &mut torn).map_err(FaultyError::Device)?;
+        let [block] = &mut torn;
+        let halves = block.0.iter_mut().zip(new.0).take(BLOCK_BYTES / 2);
+        halves.for_each(|(old, new)| *old = new);
+        self.device.write(at, &torn).map_err(FaultyError::Device)?;
+        self.off = true;
+        Err(self.injected_error(ErrorKind::NoCard))
     }
 }

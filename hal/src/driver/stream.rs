@@ -1,23 +1,27 @@
 //! A stream of bytes as a device: a file on a host, or one read over semihosting.
 //!
-//! In: anything that is `embedded-io` `Read + Seek`. Out: [`Stream`], a [`BlockDevice`].
+//! In: anything that is `embedded-io` `Read + Seek`. Out: [`Stream`], a [`BlockDevice`]; with `Write`, a
+//! [`WriteDevice`].
 //! Knows nothing of what the bytes are.
 
-use crate::{Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange};
+use crate::{
+    Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange, WriteDevice,
+};
 use core::fmt;
-use embedded_io::{Read, Seek, SeekFrom};
+use embedded_io::{Read, Seek, SeekFrom, Write};
 
 /// A [`BlockDevice`] over a stream that can seek; block 0 is its first 512 bytes.
 ///
 /// A last block that the stream fills only in part is padded with zeroes. The length is asked for
-/// once: a stream that shrinks afterwards gives [`StreamError::Ended`].
+/// once: a stream that shrinks afterwards gives [`StreamError::Ended`]. What can be written is: the blocks there
+/// are, the last one whole, and none behind it.
 #[derive(Debug)]
 pub struct Stream<S> {
     source: S,
     bytes: Option<u64>,
 }
 
-/// Why a [`Stream`] could not be read.
+/// Why a [`Stream`] could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -26,9 +30,11 @@ pub enum StreamError<E> {
     Seek(E),
     /// The bytes could not be read.
     Read(E),
+    /// The bytes could not be written.
+    Write(E),
     /// The stream ended although its length promised more.
     Ended {
-        /// First block of the read that met the end.
+        /// First block of the read or write that met the end.
         start: BlockIdx,
         /// Bytes that were missing.
         missing: usize,
@@ -41,7 +47,7 @@ impl<E: embedded_io::Error> DeviceError for StreamError<E> {
     fn kind(&self) -> ErrorKind {
         use embedded_io::ErrorKind as Io;
         match self {
-            Self::Seek(e) | Self::Read(e) => match e.kind() {
+            Self::Seek(e) | Self::Read(e) | Self::Write(e) => match e.kind() {
                 Io::TimedOut | Io::Interrupted => ErrorKind::Timeout,
                 Io::InvalidData => ErrorKind::Corrupted,
                 Io::NotFound | Io::NotConnected => ErrorKind::NoCard,
@@ -57,12 +63,9 @@ impl<E: fmt::Display> fmt::Display for StreamError<E> {
         match self {
             Self::Seek(e) => write!(f, "the stream could not seek: {e}"),
             Self::Read(e) => write!(f, "the stream could not be read: {e}"),
+            Self::Write(e) => write!(f, "the stream could not be written: {e}"),
             Self::Ended { start, missing } => {
-                write!(
-                    f,
-                    "the stream ended {missing} bytes early, in a read from block {}",
-                    start.0
-                )
+                write!(f, "the stream ended {missing} bytes early, from block {} on", start.0)
             }
             Self::OutOfRange(e) => e.fmt(f),
         }
@@ -127,5 +130,27 @@ impl<S: Read + Seek> BlockDevice for Stream<S> {
             }
         }
         Ok(())
+    }
+}
+
+impl<S: Read + Write + Seek> WriteDevice for Stream<S> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        if src.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.byte_count()?;
+        OutOfRange::check(start, src, BlockCount::for_bytes(bytes))
+            .map_err(StreamError::OutOfRange)?;
+        let from = BlockCount(start.0).bytes();
+        self.source.seek(SeekFrom::Start(from)).map_err(StreamError::Seek)?;
+        let mut rest = Block::bytes(src);
+        self.bytes = Some(bytes.max(from.saturating_add(rest.len() as u64)));
+        while !rest.is_empty() {
+            match self.source.write(rest).map_err(StreamError::Write)? {
+                0 => return Err(StreamError::Ended { start, missing: rest.len() }),
+                n => rest = rest.get(n..).unwrap_or_default(),
+            }
+        }
+        self.source.flush().map_err(StreamError::Write)
     }
 }

@@ -3,9 +3,10 @@
 use crate::common::{Ram, fill, noise};
 use ripple_hal::{
     AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Faults,
-    Faulty, FaultyError, OutOfRange, Polled, Retry,
+    Faulty, FaultyError, OutOfRange, Polled, Retry, WriteDevice,
 };
 use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const BLOCKS: u32 = 64;
@@ -34,6 +35,7 @@ const SOME_OF_EACH: Faults = Faults {
     other: 3000,
     silent: 3000,
     fail_at: None,
+    cut: None,
 };
 
 #[test]
@@ -70,6 +72,30 @@ fn faults_repeat_with_the_seed_and_are_as_frequent_as_asked() {
 fn expected_cached(start: u32) -> Vec<Block> {
     thread_local!(static ALL: Vec<Block> = expected(0, BLOCKS as usize));
     ALL.with(|all| all[start as usize..][..2].to_vec())
+}
+
+#[test]
+fn power_that_fails_tears_a_block_and_nothing_works_from_there() {
+    let new = [Block([0xEE; 512]); 3];
+    for cut in 0..=7 {
+        let mut device = Faulty::new(ram(), Faults { cut: Some(cut), ..Faults::default() });
+        let results = [2, 8].map(|start| device.write(BlockIdx(start), &new).is_ok());
+        assert_eq!(results, [cut >= 3, cut >= 6], "{cut}");
+        assert_eq!(device.written(), cut.min(6));
+        let off = device.read(BlockIdx(0), &mut [Block::ZERO]).map_err(|e| e.kind());
+        assert_eq!(off, if cut < 6 { Err(ErrorKind::NoCard) } else { Ok(()) });
+        let places: Vec<usize> = (2..5).chain(8..11).collect();
+        let mut expected = ram().bytes;
+        for (i, place) in places.into_iter().enumerate() {
+            let bytes = match (i as u64).cmp(&cut) {
+                Ordering::Less => 512,
+                Ordering::Equal => 256,
+                Ordering::Greater => 0,
+            };
+            expected[place * 512..][..bytes].fill(0xEE);
+        }
+        assert!(device.into_inner().bytes == expected, "{cut}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::common::{fill, noise};
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Stream, StreamError,
+    WriteDevice,
 };
 use std::io::{Read, Seek, Write};
 
@@ -23,6 +24,17 @@ impl<F: Read> embedded_io::Read for Std<F> {
 impl<F: Seek> embedded_io::Seek for Std<F> {
     fn seek(&mut self, pos: embedded_io::SeekFrom) -> std::io::Result<u64> {
         self.0.seek(pos.into())
+    }
+}
+
+impl<F: Write> embedded_io::Write for Std<F> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let most = buf.len().min(700);
+        self.0.write(&buf[..most])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -62,6 +74,27 @@ fn blocks_beyond_the_end_are_refused() {
         assert_eq!(error.kind(), ErrorKind::OutOfRange);
     }
     device.read(BlockIdx(0), &mut two).unwrap();
+}
+
+#[test]
+fn what_is_written_is_read_and_nothing_beyond_the_end() {
+    let bytes = noise(5 * 512 - 7, 3);
+    let source = file(&bytes);
+    let mut device = Stream::new(Std(source.try_clone().unwrap()));
+    let new = [Block([0xA5; 512]), Block([0x5A; 512])];
+    for start in [4, 5, u32::MAX] {
+        let error = device.write(BlockIdx(start), &new).unwrap_err();
+        assert!(matches!(error, StreamError::OutOfRange(e) if e.blocks == BlockCount(5)));
+    }
+    // The last block becomes a whole one.
+    for start in [1, 3] {
+        device.write(BlockIdx(start), &new).unwrap();
+        let mut read = [Block::ZERO; 5];
+        device.read(BlockIdx(0), &mut read).unwrap();
+        assert_eq!(Block::bytes(&read)[..512], bytes[..512]);
+        assert_eq!(Block::bytes(&read)[start as usize * 512..][..1024], *Block::bytes(&new));
+    }
+    assert_eq!(source.metadata().unwrap().len(), 5 * 512);
 }
 
 #[test]
