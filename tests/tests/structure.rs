@@ -35,6 +35,7 @@ const ORDERS: [(&str, &[&str]); 6] = [
             "vector",
             "options",
             "error",
+            "slots",
             "check",
             "optimise",
             "activation",

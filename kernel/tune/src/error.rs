@@ -1,5 +1,6 @@
 //! Why a tuner cannot be opened, and why a step did not happen.
 
+use ripple_hal::{DeviceError, ErrorKind};
 use ripple_kernel::image::ImageError;
 use ripple_kernel::read::reader::FetchError;
 use ripple_kernel::{OpenError, StepError};
@@ -39,6 +40,20 @@ pub enum TuneOpenError<E> {
         /// What it must be.
         expected: &'static str,
     },
+}
+
+impl<E: DeviceError> TuneOpenError<E> {
+    /// The same with the kind of the device's error: a type that does not depend on the device.
+    pub fn kinds(self) -> TuneOpenError<ErrorKind> {
+        match self {
+            Self::Image(error) => TuneOpenError::Image(error.kinds()),
+            Self::Arena { needed, given } => TuneOpenError::Arena { needed, given },
+            Self::Staging { needed, given } => TuneOpenError::Staging { needed, given },
+            Self::Option { option, found, expected } => {
+                TuneOpenError::Option { option, found, expected }
+            }
+        }
+    }
 }
 
 impl<E> From<OpenError<E>> for TuneOpenError<E> {
@@ -90,6 +105,18 @@ pub enum TuneError<E> {
         /// How many.
         texts: u32,
     },
+}
+
+impl<E: DeviceError> TuneError<E> {
+    /// The same with the kind of the device's error.
+    pub fn kinds(self) -> TuneError<ErrorKind> {
+        match self {
+            Self::Read(error) => TuneError::Read(error.kinds()),
+            Self::Length { tokens, least, most } => TuneError::Length { tokens, least, most },
+            Self::UnknownToken { token, vocab } => TuneError::UnknownToken { token, vocab },
+            Self::Texts { texts } => TuneError::Texts { texts },
+        }
+    }
 }
 
 impl<E> From<FetchError<E>> for TuneError<E> {

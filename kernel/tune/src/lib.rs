@@ -43,6 +43,7 @@ mod plan;
 mod real;
 mod select;
 mod shape;
+mod slots;
 mod space;
 mod tape;
 mod tuner;
@@ -57,4 +58,5 @@ pub use options::{
 pub use plan::{TuneMemory, TunePlan, TuneRegion};
 pub use real::Real;
 pub use ripple_kernel::adapter::{Target, Targets};
+pub use slots::{AdapterSlots, LoadError, SaveError};
 pub use tuner::{Step, Tuner};

@@ -54,6 +54,15 @@ impl<D: BlockDevice, P: Probe> Tuner<'_, D, P, f32> {
         let shape = self.frozen.options.adapter();
         AdapterFile { shape, steps: self.steps, numbers: self.adapters() }
     }
+
+    /// The same, with the header of their image and the device: what saves them on it
+    /// ([`AdapterSlots::save`](crate::AdapterSlots::save)).
+    pub fn file_and_device(&mut self) -> (AdapterFile<'_>, &Header, &mut D) {
+        let Self { frozen, reader, space, steps, .. } = self;
+        let numbers = row(space.adapters, 0, frozen.places.numbers());
+        let file = AdapterFile { shape: frozen.options.adapter(), steps: *steps, numbers };
+        (file, &frozen.image.header, reader.device_mut())
+    }
 }
 
 impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {

@@ -167,8 +167,12 @@ impl Lent {
     }
 }
 
+pub fn header(image: &[u8]) -> Header {
+    Header::parse(image).unwrap()
+}
+
 pub fn geometry(image: &[u8]) -> Geometry {
-    Header::parse(image).unwrap().geometry
+    header(image).geometry
 }
 
 /// Bytes of an image before its bundles.

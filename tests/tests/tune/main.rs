@@ -7,3 +7,4 @@ mod gradients;
 mod inference;
 mod memory;
 mod reads;
+mod slots;
