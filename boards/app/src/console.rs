@@ -108,22 +108,33 @@ impl<'l> Line<'l> {
         }
     }
 
-    /// What the line asks for.
-    pub fn finish(self) -> Input<'l> {
+    /// The line as it was typed; nothing where it is longer than it may be, or not UTF-8.
+    pub fn text(self) -> Option<&'l str> {
         let Self { bytes, len, fits } = self;
         let bytes: &'l [u8] = bytes;
-        match bytes.get(..len).map(core::str::from_utf8) {
-            Some(Ok(text)) if fits => match text.strip_prefix('/') {
+        let text = bytes.get(..len).filter(|_| fits)?;
+        core::str::from_utf8(text).ok()
+    }
+
+    /// What the line asks for.
+    pub fn finish(self) -> Input<'l> {
+        match self.text() {
+            Some(text) => match text.strip_prefix('/') {
                 Some(command) => Input::Command(parse(command)),
                 None => Input::Prompt(text),
             },
-            _ => Input::Unusable,
+            None => Input::Unusable,
         }
     }
 }
 
 /// Reads one line into `line`, echoing it, and says what it is.
 pub fn read_line<'l>(console: &mut impl Console, line: &'l mut [u8]) -> Input<'l> {
+    type_line(console, line).map_or(Input::End, Line::finish)
+}
+
+/// Reads one line into `line`, echoing it; nothing where no more will come.
+pub(crate) fn type_line<'l>(console: &mut impl Console, line: &'l mut [u8]) -> Option<Line<'l>> {
     let mut line = Line::new(line);
     loop {
         let mut byte = [0];
@@ -136,12 +147,12 @@ pub fn read_line<'l>(console: &mut impl Console, line: &'l mut [u8]) -> Input<'l
             Typed::Erased => console.write_all(ERASE),
             Typed::Ignored => Ok(()),
             Typed::Whole => break,
-            Typed::End => return Input::End,
+            Typed::End => return None,
         };
     }
     let _ = console.write_all(b"\r\n");
     let _ = console.flush();
-    line.finish()
+    Some(line)
 }
 
 /// Parses a command without its `/`.

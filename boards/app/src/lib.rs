@@ -18,6 +18,8 @@ mod budget;
 mod console;
 mod counted;
 mod event;
+#[cfg(feature = "learn")]
+pub mod learn;
 mod memory;
 mod recover;
 mod session;
@@ -33,6 +35,8 @@ pub use memory::{Desk, desk_bytes};
 pub use recover::{Failed, Identity, Look, POLL, Recovery, Then};
 pub use session::{Port, run};
 pub use storage::{Fat, Made, MountError, Mounted, Partition, Raw, Served, Spilling, Storage};
+#[cfg(feature = "learn")]
+pub use storage::{NOTES, Notes};
 pub use story::{NOT_A_PROMPT, prompt_tokens};
 
 /// For the macros of this crate.

@@ -37,8 +37,8 @@ pub struct Port<'b, C, T> {
 
 /// Where events and text go.
 pub struct Out<'p, C, T> {
-    console: &'p mut C,
-    clock: &'p T,
+    pub(crate) console: &'p mut C,
+    pub(crate) clock: &'p T,
 }
 
 impl<C: Console, T: Clock> Out<'_, C, T> {
@@ -54,6 +54,13 @@ impl<C: Console, T: Clock> Out<'_, C, T> {
     #[cfg(feature = "defmt")]
     pub fn say(&mut self, event: Event<'_>) {
         defmt::println!("{}", event);
+    }
+
+    /// Tells what is no event, on a line of its own.
+    #[cfg(feature = "learn")]
+    pub(crate) fn line(&mut self, line: fmt::Arguments<'_>) {
+        let _ = self.console.write_fmt(format_args!("{line}\r\n"));
+        let _ = self.console.flush();
     }
 
     /// Streams a piece of text.
@@ -79,7 +86,7 @@ impl<C: Console, T: Clock> Out<'_, C, T> {
 pub(crate) struct Settings {
     pub trace: bool,
     pub tokens: u32,
-    gap: Option<BlockCount>,
+    pub gap: Option<BlockCount>,
 }
 
 /// Marks the kernel's stages for `boards/count`: regions 1 to 6 in their order; 7 is all else.

@@ -41,6 +41,21 @@ pub trait Storage {
     }
 }
 
+/// A storage that a text to learn from may be on.
+#[cfg(feature = "learn")]
+pub trait Notes: Storage {
+    /// Reads the text into `text`, as much as it holds, and says how long it is; nothing where there is none.
+    /// `scratch` is free again afterwards.
+    ///
+    /// # Errors
+    /// When the device fails, or the file is damaged.
+    fn notes(
+        &mut self,
+        text: &mut [u8],
+        scratch: &mut [Block],
+    ) -> Result<Option<usize>, MountError>;
+}
+
 /// A decoder on a device that counts its reads.
 pub type Served<'m, D, P> = Decoder<'m, Counted<D>, P>;
 
@@ -73,6 +88,20 @@ where
             SpillError::Device { at, source } => StepError::Device { at, source },
             _ => StepError::ContextFull { context },
         })
+    }
+}
+
+#[cfg(feature = "learn")]
+impl<S: Notes + 'static> Notes for Spilling<S>
+where
+    for<'a> S::Device<'a>: WriteDevice,
+{
+    fn notes(
+        &mut self,
+        text: &mut [u8],
+        scratch: &mut [Block],
+    ) -> Result<Option<usize>, MountError> {
+        self.0.notes(text, scratch)
     }
 }
 
@@ -134,6 +163,13 @@ impl<D: BlockDevice> Storage for Raw<D> {
     }
 }
 
+#[cfg(feature = "learn")]
+impl<D: BlockDevice> Notes for Raw<D> {
+    fn notes(&mut self, _: &mut [u8], _: &mut [Block]) -> Result<Option<usize>, MountError> {
+        Ok(None)
+    }
+}
+
 /// An image that is a file in the root directory of a FAT volume.
 pub struct Fat<D> {
     device: D,
@@ -159,6 +195,39 @@ impl<D: BlockDevice> Storage for Fat<D> {
         let file = FatFile::resolve(&mut kinds, self.name, scratch).map_err(MountError::File)?;
         let pieces = file.extents().as_slice().len();
         Ok(Mounted { device: ExtentDevice::new(&mut self.device, file), pieces })
+    }
+}
+
+/// The file of a text to learn from, beside the image.
+#[cfg(feature = "learn")]
+pub const NOTES: &str = "NOTES.TXT";
+
+#[cfg(feature = "learn")]
+impl<D: BlockDevice> Notes for Fat<D> {
+    fn notes(
+        &mut self,
+        text: &mut [u8],
+        scratch: &mut [Block],
+    ) -> Result<Option<usize>, MountError> {
+        let mut kinds = Kinds(&mut self.device);
+        let file = match FatFile::<MOST_EXTENTS>::resolve(&mut kinds, NOTES, scratch) {
+            Ok(file) => file,
+            Err(FatError::NotFound) => return Ok(None),
+            Err(error) => return Err(MountError::File(error)),
+        };
+        let length = usize::try_from(file.bytes()).unwrap_or(usize::MAX);
+        let mut device = ExtentDevice::new(kinds, file);
+        let (mut at, mut rest) = (BlockIdx(0), text.get_mut(..length).unwrap_or_default());
+        while !rest.is_empty() && !scratch.is_empty() {
+            let blocks = rest.len().div_ceil(size_of::<Block>()).min(scratch.len());
+            let piece = scratch.get_mut(..blocks).unwrap_or_default();
+            device.read(at, piece).map_err(|error| MountError::Device(error.kind()))?;
+            at = at + BlockCount(piece.len() as u32);
+            let bytes = Block::bytes(piece);
+            rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            rest = rest.get_mut(bytes.len()..).unwrap_or_default();
+        }
+        Ok(Some(length))
     }
 }
 

@@ -6,7 +6,11 @@
 //! plan, and `MAPPED`, the front of the image; `memory.x` where the board has one. And for the linker
 //! `_stack_size`, the bytes that the board keeps for the stack. A model that does not fit fails the
 //! build here, with the region and the bytes missing; what only the linker knows (code, drivers) it
-//! checks.
+//! checks. With the feature `learn` the plan has what learning takes as well, and a board with a
+//! `board.x` and a `learn.x` has that one for its `memory.x`.
+
+#[cfg(feature = "learn")]
+mod learn;
 
 use ripple_app::{Board, Budget};
 use ripple_hal::BLOCK_BYTES;
@@ -47,11 +51,15 @@ fn run(board: &Board, section: Option<&str>) -> Result<(), String> {
     let mapped = bytes.get(..budget.mapped).ok_or("the image ends before its FFN")?;
     write(&out.join("mapped.bin"), mapped)?;
     write(&out.join("plan.rs"), source(&budget.plan, mapped.len(), section).as_bytes())?;
-    let memory = folder.join("memory.x");
-    if memory.exists() {
+    #[cfg(feature = "learn")]
+    learn::append(&out.join("plan.rs"), board, &header)?;
+    // A `memory.x` of the folder itself is what the linker takes, whatever is written here.
+    let own = if cfg!(feature = "learn") { "learn.x" } else { "board.x" };
+    if let Some(name) = [own, "memory.x"].into_iter().find(|name| folder.join(name).exists()) {
+        let memory = folder.join(name);
         let text = fs::read(&memory).map_err(|e| format!("{}: {e}", memory.display()))?;
         write(&out.join("memory.x"), &text)?;
-        println!("cargo:rerun-if-changed=memory.x");
+        println!("cargo:rerun-if-changed={name}");
     }
     println!("cargo:rustc-link-search={}", out.display());
     println!("cargo:rustc-link-arg-bins=--defsym=_stack_size={}", board.stack);

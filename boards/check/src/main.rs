@@ -1,4 +1,4 @@
-//! A firmware that calls all of `ripple-kernel`, `ripple-hal` and `ripple-sdhci` that a board can: it is linked to be
+//! A firmware that calls all of `ripple-kernel`, `ripple-tune`, `ripple-hal` and `ripple-sdhci` that a board can: it is linked to be
 //! looked at, never run. `boards/x check` fails when a panic is in it, and says how large what is.
 //!
 //! Every value comes out of one volatile word and every result goes into it, so that the compiler
@@ -28,6 +28,8 @@ mod sdhci;
 mod spi;
 #[cfg(any(feature = "tokenizer", feature = "sampler"))]
 mod text;
+#[cfg(feature = "tune")]
+mod tune;
 
 use io::word;
 
@@ -68,6 +70,8 @@ pub extern "C" fn _start() -> ! {
             10 => sdhci::run(),
             #[cfg(feature = "spi")]
             11 => spi::run(),
+            #[cfg(feature = "tune")]
+            12 => tune::run(),
             #[cfg(feature = "board")]
             8 => io::give(board::run().is_none().into()),
             #[cfg(feature = "self-test")]

@@ -1,13 +1,13 @@
-//! A file on the host, over semihosting, as a stream that the kernel reads blocks from.
+//! A file on the host, over semihosting, as a stream that the kernel reads blocks from, and writes them to.
 
 use core::ffi::CStr;
 use core::fmt;
-use embedded_io::{ErrorKind, ErrorType, Read, Seek, SeekFrom};
+use embedded_io::{ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
 use ripple_hal::Stream;
 use semihosting::fs::File;
-use semihosting::io::{Read as _, Seek as _};
+use semihosting::io::{Read as _, Seek as _, Write as _};
 
-/// A file that is open for reading.
+/// A file that is open for reading, or for both.
 pub struct HostFile {
     file: File,
     at: u64,
@@ -42,6 +42,15 @@ impl HostFile {
     pub fn open(path: &CStr) -> Result<Stream<Self>, HostError> {
         File::open(path).map(|file| Stream::new(Self { file, at: 0 })).map_err(HostError)
     }
+
+    /// Opens `path` to read and write it.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn open_to_write(path: &CStr) -> Result<Stream<Self>, HostError> {
+        let file = File::options().read(true).write(true).open(path);
+        file.map(|file| Stream::new(Self { file, at: 0 })).map_err(HostError)
+    }
 }
 
 impl ErrorType for HostFile {
@@ -53,6 +62,19 @@ impl Read for HostFile {
         let read = self.file.read(buffer).map_err(HostError)?;
         self.at += read as u64;
         Ok(read)
+    }
+}
+
+impl Write for HostFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, HostError> {
+        let written = self.file.write(bytes).map_err(HostError)?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> Result<(), HostError> {
+        // The host has it.
+        Ok(())
     }
 }
 

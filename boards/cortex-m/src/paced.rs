@@ -3,7 +3,7 @@
 //! In: a device that is faster (a file over semihosting takes no time of the board's), a clock, what
 //! a card's reads cost. Out: the same bytes, later; work that is done meanwhile counts.
 
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, Micros};
+use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, Micros, WriteDevice};
 
 /// A device whose reads take `t0 + n / BW`.
 pub struct Paced<D, C> {
@@ -43,5 +43,16 @@ impl<D: BlockDevice, C: Clock> BlockDevice for Paced<D, C> {
         let result = work();
         while self.clock.now().since(began) < time {}
         Ok(result)
+    }
+}
+
+/// A write takes what a read of its size does; no card is as fast.
+impl<D: WriteDevice, C: Clock> WriteDevice for Paced<D, C> {
+    fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), Self::Error> {
+        let began = self.clock.now();
+        let time = self.t0 + Micros(size_of_val(src) as u64 / self.bytes_per_us);
+        self.device.write(start, src)?;
+        while self.clock.now().since(began) < time {}
+        Ok(())
     }
 }

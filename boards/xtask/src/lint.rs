@@ -25,7 +25,10 @@ pub fn lint(folders: &[&str]) -> Result<()> {
             "check" | "kernels" | "../kernel/c" => "--target thumbv7em-none-eabihf",
             _ => "",
         };
-        let clippy = format!("cargo clippy --quiet --release --locked {target} -- -D warnings");
+        let manifest = std::fs::read_to_string(path.join("Cargo.toml"))?;
+        let learn = if manifest.contains("\nlearn = ") { "--features learn" } else { "" };
+        let clippy =
+            format!("cargo clippy --quiet --release --locked {target} {learn} -- -D warnings");
         run(command(&clippy).current_dir(&path))?;
     }
     Ok(())

@@ -10,6 +10,7 @@ mod count;
 mod faults;
 mod firmware;
 mod kernels;
+mod learn;
 mod lint;
 mod setup;
 mod shell;
@@ -36,6 +37,9 @@ All that is done with boards on this machine: boards/x COMMAND
   test-c                         the same for the firmware in C of c-example
   faults [BOARD...]              cards that are missing, pulled, damaged, cut short, in pieces
   kernels                        check the inner loops on three cores, and count their instructions
+  learn [--count] [BOARD[-MODEL]:LESSON[:TOKENS]...]
+                                 learn from a text in QEMU: every line as on this machine, and the adapters
+                                 on the card those of `ripple tune`; --count: instructions of a step
   check [panics|sizes|c [LEVEL]] link all of kernel, hal and the C library: nothing in it can panic,
                                  and how large it is, at an opt-level or at `s` and `3`
   check --self-test              `check panics` and `check c` fail where they must
@@ -73,6 +77,7 @@ fn command(words: &[&str]) -> Option<Result<()>> {
         ["faults"] => faults::faults(&["lm3s6965evb", "raspi3b", "ast2600-evb"]),
         ["faults", boards @ ..] => faults::faults(boards),
         ["kernels"] => kernels::kernels(),
+        ["learn", more @ ..] => learn::learn(more),
         ["check"] => check::all(),
         ["check", "--self-test"] => check::self_test(),
         ["check", what] => check::check(what, &check::LEVELS)?,

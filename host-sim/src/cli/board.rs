@@ -3,15 +3,16 @@
 use super::source::open_image;
 use crate::cost::Preset;
 use crate::machine::memory::HostMemory;
-use crate::machine::{ImageBytes, Mapped, VirtualClock, card, header};
+use crate::machine::{ImageBytes, Mapped, SimCard, VirtualClock, WithSpare, card, header};
 use crate::model::Model;
 use crate::predictor::{Format, PredictorChoice};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use embedded_io::{ErrorType, Read, Write};
+use ripple_app::learn::{self, LearnMemory, LearnPlan, Lesson, SCRATCH};
 use ripple_app::{Board, Budget, Desk, Port, Ram, Raw, Spilling, board};
-use ripple_hal::{Block, Clock, Micros};
+use ripple_hal::{Block, BlockCount, Clock, Micros};
 use ripple_kernel::image::Quants;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -46,6 +47,16 @@ pub struct ConsoleArgs {
     /// Keep all keys and values in memory, also those that the board moves to its card.
     #[arg(long)]
     in_memory: bool,
+    /// Run the loop of firmware that learns, with this lesson; see `boards/README.md`. There is room for two
+    /// adapters behind the image.
+    #[arg(long, value_name = "LESSON", conflicts_with = "in_memory", value_parser = lesson_parser())]
+    learn: Option<&'static Lesson>,
+}
+
+/// Parses the name of a lesson.
+fn lesson_parser() -> impl TypedValueParser<Value = &'static Lesson> {
+    PossibleValuesParser::new(learn::ALL.map(|lesson| lesson.name))
+        .try_map(|name| Lesson::by_name(&name).ok_or_else(|| format!("no lesson `{name}`")))
 }
 
 impl ConsoleArgs {
@@ -53,6 +64,10 @@ impl ConsoleArgs {
         let image = open_image(&self.image)?;
         let name = || self.image.display().to_string();
         let console = StdConsole(std::io::stdin(), std::io::stdout());
+        if let Some(lesson) = self.learn {
+            let clock = HostClock(Instant::now());
+            return learn_on(self.board, lesson, &image, console, clock).with_context(name);
+        }
         let mut board = *self.board;
         if self.in_memory {
             board.options.context += std::mem::take(&mut board.options.spill);
@@ -80,6 +95,36 @@ pub fn console_on(
     let mapped = Mapped::Dense.of(&header, image);
     let port = Port { board, console, clock, ram: Ram::default };
     ripple_app::run(port, Spilling(Raw(card)), mapped, memory.lend(), desk, &board.options);
+    Ok(())
+}
+
+/// Most tokens of a text that is learnt from.
+const TEXT_TOKENS: usize = 16 * 1024;
+
+/// Runs the loop of a `board` that learns `lesson`, on `image`.
+fn learn_on(
+    board: &Board,
+    lesson: &'static Lesson,
+    image: &ImageBytes,
+    console: impl ripple_app::Console,
+    clock: impl Clock,
+) -> Result<()> {
+    let header = header(image)?;
+    let (first, room) = learn::room(board, &header, lesson);
+    let spare = BlockCount(first.0 - header.blocks.0 + room.0);
+    let timing = Preset::by_name(board.card)?.timing();
+    let card = SimCard::new(WithSpare::new(image.clone(), spare), timing, VirtualClock::new());
+    let plan = LearnPlan::for_model(&header.geometry, lesson);
+    let memory = LearnMemory {
+        arena: &mut vec![0; plan.arena],
+        staging: &mut vec![Block::ZERO; plan.staging],
+        scratch: &mut [Block::ZERO; SCRATCH],
+        line: &mut vec![0; board.line],
+        ids: &mut vec![0; TEXT_TOKENS],
+        block: &mut [Block::ZERO],
+    };
+    let port = Port { board, console, clock, ram: Ram::default };
+    learn::learn(port, Raw(card), Mapped::Dense.of(&header, image), memory, lesson);
     Ok(())
 }
 

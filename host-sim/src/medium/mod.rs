@@ -13,6 +13,7 @@ mod disk;
 mod fat;
 mod file;
 mod layout;
+pub mod on_card;
 mod write;
 
 pub use contents::{Contents, contents};

@@ -66,9 +66,9 @@ impl BlockDevice for Slot {
 }
 
 /// A terminal with somebody who has typed everything already.
-struct Terminal<'a> {
-    typed: &'a [u8],
-    said: &'a mut Vec<u8>,
+pub struct Terminal<'a> {
+    pub typed: &'a [u8],
+    pub said: &'a mut Vec<u8>,
 }
 
 impl ErrorType for Terminal<'_> {
@@ -96,7 +96,7 @@ impl Write for Terminal<'_> {
 }
 
 /// A clock that goes on whenever it is looked at.
-struct Ticking(Cell<u64>);
+pub struct Ticking(pub Cell<u64>);
 
 impl Clock for Ticking {
     fn now(&self) -> Micros {

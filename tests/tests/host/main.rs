@@ -2,6 +2,7 @@
 
 mod bench_bound;
 mod bench_replay;
+mod board_learn;
 mod board_loop;
 mod card_sim;
 mod card_write;
