@@ -3,6 +3,7 @@
 use super::args::{Kv, RowArgs};
 use super::source::{open_image, open_model};
 use super::summary::{bytes, table};
+use crate::machine::adapter::Saved;
 use crate::machine::{ImageBytes, header};
 use crate::model::Model;
 use crate::model::text::read_tokens;
@@ -13,13 +14,13 @@ use crate::predictor::{Format, PredictorChoice};
 use crate::predictor::{Goal, Quality, Trained, evaluate};
 use crate::process::interrupt;
 use crate::process::output::{self, progress};
-use crate::study::quality::{Measured, measure};
-use anyhow::{Context, Result};
+use crate::study::quality::{Measured, measure_adapted};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, value_parser};
 use ripple_kernel::Options;
 use ripple_kernel::image::{Geometry, Predictor, Quant, Quants, SectionKind};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Tokens of the profiling text that the sign predictor is calibrated on.
 const CALIBRATION_TOKENS: usize = 32 * 1024;
@@ -31,6 +32,7 @@ const SIGNS: [(u32, f64); 3] = [(1, 0.999), (4, 0.99), (4, 0.999)];
 #[command(after_help = "Examples:\n  \
     ripple perplexity my.model --text held-out.txt --image my.image\n  \
     ripple perplexity my.model --text held-out.txt --ffn q4 --head q4\n  \
+    ripple perplexity my.model --text held-out.txt --image my.image --adapter notes.lora\n  \
     ripple perplexity my.model --text held-out.txt --mixes\n  \
     ripple perplexity my.model --text held-out.txt --calibrate profile.txt")]
 pub struct Perplexity {
@@ -42,6 +44,9 @@ pub struct Perplexity {
     /// Image of this model to measure too, as `ripple pack` writes it; may be given several times.
     #[arg(long)]
     image: Vec<PathBuf>,
+    /// Adapter of one of the images to measure it with too, as `ripple tune` writes it; may be given several times.
+    #[arg(long, requires = "image")]
+    adapter: Vec<PathBuf>,
     /// Predictor to measure too, as `ripple train-predictor` writes it; may be given several times.
     #[arg(long)]
     trained: Vec<PathBuf>,
@@ -99,10 +104,11 @@ impl Perplexity {
         }
         bar.finish_and_clear();
 
-        let images: Vec<&[u8]> = stored.iter().map(|stored| &*stored.image).collect();
+        let images: Vec<_> =
+            stored.iter().map(|stored| (&*stored.image, stored.adapter.as_ref())).collect();
         let bar = progress(((1 + images.len()) * held_out.len()) as u64, "perplexity");
         let options = Options { context: c.context, kv: self.kv.into(), ..Options::DEFAULT };
-        let measured = measure(&model, &images, &tokens, &options, most, &|n| bar.inc(n))
+        let measured = measure_adapted(&model, &images, &tokens, &options, most, &|n| bar.inc(n))
             .with_context(|| self.text.display().to_string())?;
         bar.finish_and_clear();
 
@@ -149,9 +155,34 @@ impl Perplexity {
             let image = open_image(path)?;
             let name = path.display().to_string();
             let geometry = header(&image).with_context(|| name.clone())?.geometry;
-            stored.push(Stored { name, geometry, image, quality: None });
+            stored.push(Stored { name, geometry, image, adapter: None, quality: None });
+        }
+        let images = stored.len() - self.image.len();
+        for path in &self.adapter {
+            let adapted = self.adapted(path, &stored[images..])?;
+            stored.push(adapted);
         }
         Ok(stored)
+    }
+
+    /// The image that the adapter at `path` is of, with it.
+    fn adapted(&self, path: &Path, images: &[Stored]) -> Result<Stored> {
+        let mut refused = None;
+        for stored in images {
+            match Saved::read(path, &header(&stored.image)?) {
+                Ok(saved) => {
+                    return Ok(Stored {
+                        name: format!("{} + {}", stored.name, path.display()),
+                        geometry: stored.geometry,
+                        image: stored.image.clone(),
+                        adapter: Some(saved),
+                        quality: None,
+                    });
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| anyhow!("{}: no --image", path.display())))
     }
 }
 
@@ -160,6 +191,8 @@ struct Stored {
     name: String,
     geometry: Geometry,
     image: ImageBytes,
+    /// What is added to its attention, if anything.
+    adapter: Option<Saved>,
     /// Of its predictor, if that was calibrated here.
     quality: Option<Quality>,
 }
@@ -176,7 +209,8 @@ impl Stored {
         let (layers, neurons) = (model.config.layers as usize, model.config.neurons as usize);
         let placement = Placement::identity(&model.name, layers, neurons);
         let image = pack_as(format, model, &placement, &[])?.into();
-        Ok(Self { name, geometry: format.geometry(model), image, quality })
+        let geometry = format.geometry(model);
+        Ok(Self { name, geometry, image, adapter: None, quality })
     }
 
     /// Whether a result differs from that of the exact image with all rows in 8 bits.

@@ -3,6 +3,8 @@
 use super::args::{PageArgs, RowArgs};
 use super::board::{board_parser, cache_share};
 use super::import::CheckpointArgs;
+use super::learning::Learning;
+use super::plan_tune;
 use super::prepare::{PROFILE_TOKENS, Target, prepare, prepare_unplaced};
 use super::run::{Stream, stream};
 use super::source::{Found, Source, open_shape};
@@ -12,6 +14,7 @@ use crate::import::lossy;
 use crate::machine::{Core, ImageBytes, Machine, Mapped, calibrated_gap, header};
 use crate::pack;
 use crate::predictor::{Format, PredictorChoice};
+use crate::process::failure::ensure_usage;
 use crate::process::output;
 use crate::run::generate::{Overflow, Request};
 use crate::run::report::Report;
@@ -30,7 +33,8 @@ const EXAMPLES: &str = "\
 Examples:
   ripple plan story-nano                                  which boards it fits on
   ripple plan my.gguf --activation silu --board pico2     RAM and flash there, by region
-  ripple plan my.image --board pico2 --simulate           and bytes and seconds a token";
+  ripple plan my.image --board pico2 --simulate           and bytes and seconds a token
+  ripple plan my.image --tune --arena 512K --arm lean     the longest text of a step that learns";
 
 /// Show what a model needs of boards: RAM and flash, and with --simulate bytes and seconds a token.
 ///
@@ -54,6 +58,11 @@ pub struct Plan {
     context: Option<u32>,
     #[command(flatten)]
     rows: RowArgs,
+    /// Show the longest text that a step of `ripple tune` takes instead, in each arm, and memory by region.
+    #[arg(long, conflicts_with_all = ["board", "simulate"])]
+    tune: bool,
+    #[command(flatten)]
+    learning: Learning,
     /// Generate some text on the board's simulated card and core, and show what a token costs.
     #[arg(long, requires = "board")]
     simulate: bool,
@@ -154,6 +163,15 @@ struct Subject {
 impl Plan {
     pub fn run(&self) -> Result<()> {
         let subject = self.subject()?;
+        if self.tune {
+            return plan_tune::print(&subject.name, &subject.geometry, &self.learning, self.json);
+        }
+        let learning = Learning::unsaid();
+        ensure_usage!(
+            self.learning == learning,
+            "what is trained is planned with --tune alone: add it, or leave --arena, --rank, --alpha, \
+             --targets, --arm, --optimiser, --by-layer, --decay and --staging away"
+        );
         let Some(board) = self.board else { return self.all(&subject) };
         let card = self.card.map_or_else(|| Preset::by_name(board.card), Ok)?;
         let mut json = subject.on(board, card);

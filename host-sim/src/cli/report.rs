@@ -141,7 +141,7 @@ impl ReportArgs {
 }
 
 /// The command that the process was started with, as a shell would take it.
-fn command() -> String {
+pub(super) fn command() -> String {
     let words = std::env::args().skip(1).map(|word| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+@%".contains(c);
         match word.is_empty() || !word.chars().all(plain) {

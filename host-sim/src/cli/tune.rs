@@ -1,35 +1,33 @@
 //! `ripple tune`: trains adapters of an image on a text, on a simulated card.
 
 use super::args::CARD;
+use super::learning::{Arm, Follow, Learning};
+use super::report::command;
 use super::source::open_image;
 use super::summary::{bytes, table};
 use crate::cost::Preset;
+use crate::html::learning::{self, Learnt};
 use crate::machine::adapter::Saved;
 use crate::machine::{Core, ImageBytes, Mapped, collapse_gap, header};
 use crate::model::text::encode;
-use crate::process::failure::{Interrupted, bad_input, bad_usage, check_there, ensure_usage};
+use crate::process::failure::{Interrupted, bad_input, check_there};
 use crate::process::interrupt;
-use crate::process::output::{self, check_path, note, progress};
-use crate::tune::train::{Event, Outcome, Training, memory_of, windows};
+use crate::process::output::{self, check_path, note, progress, write_whole};
+use crate::tune::train::{Event, Outcome, Training, windows};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, value_parser};
 use ripple_hal::BlockCount;
-use ripple_kernel::adapter::{Target, Targets};
 use ripple_kernel::image::{Header, Image};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
-use ripple_tune::{
-    Arms, AttentionTape, FfnTape, Gradients, InputTape, Optimiser, Schedule, Store, TuneOptions,
-    TunePlan,
-};
-use serde::Serialize;
+use ripple_tune::{Schedule, TuneOptions};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
   ripple tune my.image --text notes.txt -o notes.lora
   ripple tune my.image --text notes.txt --arena 512K --rank 4 --arm lean -o notes.lora
-  ripple tune my.image --text notes.txt --plan
+  ripple tune my.image --text notes.txt -o notes.lora --report notes.html --beside plain --beside lean
   ripple run my.image --adapter notes.lora --prompt 'Dear diary'
   ripple adapter my.image notes.lora --export notes-peft";
 
@@ -44,37 +42,18 @@ pub struct Tune {
     image: PathBuf,
     /// Text to learn from.
     #[arg(long)]
-    text: Option<PathBuf>,
+    text: PathBuf,
     /// Text to judge it on; without it, the last tenth of the windows of the text.
     #[arg(long)]
     held_out: Option<PathBuf>,
     /// Most windows of it.
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
     windows: u32,
-    /// Memory that there is for it, all together, in bytes, or with K or M behind; without it, what it takes.
-    #[arg(long, value_parser = size)]
-    arena: Option<u64>,
+    #[command(flatten)]
+    learning: Learning,
     /// Tokens of a step's text; without it, as many as the arena holds, 128 at most.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     tokens: Option<u32>,
-    /// Rank of the adapters.
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=256))]
-    rank: u32,
-    /// What they count, times the rank; without it, twice the rank.
-    #[arg(long)]
-    alpha: Option<f32>,
-    /// Which matrices of attention have one: letters of q, k, v, o.
-    #[arg(long, default_value = "qv", value_parser = targets)]
-    targets: Targets,
-    /// What is kept of the forward pass.
-    #[arg(long, value_enum, default_value_t = Arm::Exact)]
-    arm: Arm,
-    /// How adapters follow their gradients.
-    #[arg(long, value_enum, default_value_t = Follow::Adamw)]
-    optimiser: Follow,
-    /// Let each layer follow its gradients at once, so that those of one layer are held alone.
-    #[arg(long, conflicts_with = "texts")]
-    by_layer: bool,
     /// The highest rate; without it, 0.002 for adamw and 0.3 for sgd.
     #[arg(long)]
     rate: Option<f32>,
@@ -82,7 +61,7 @@ pub struct Tune {
     #[arg(short = 'n', long, default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
     steps: u32,
     /// Windows of the text whose gradients are added up for a step.
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(long, default_value_t = 1, conflicts_with = "by_layer", value_parser = value_parser!(u32).range(1..=1024))]
     texts: u32,
     /// Steps until the rate is at its highest; from there it falls to 0.
     #[arg(long, default_value_t = 5)]
@@ -90,9 +69,6 @@ pub struct Tune {
     /// Longer gradients are shortened to this length; 0 for any.
     #[arg(long, default_value_t = 1.0)]
     clip: f32,
-    /// What a number loses of itself in a step, times the rate; adamw only.
-    #[arg(long, default_value_t = 0.0)]
-    decay: f32,
     /// Seed of the adapters' beginning and of the order of the windows.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -106,11 +82,14 @@ pub struct Tune {
     #[arg(long, conflicts_with_all = ["rank", "alpha", "targets"])]
     adapter: Option<PathBuf>,
     /// Adapter file to write.
-    #[arg(short, long, required_unless_present = "plan")]
-    output: Option<PathBuf>,
-    /// Say what it would take, and train nothing.
-    #[arg(long)]
-    plan: bool,
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Page to write: the loss as it falls, and what a step took.
+    #[arg(long, value_name = "PAGE")]
+    report: Option<PathBuf>,
+    /// Train with this arm too, for the page; may be given several times.
+    #[arg(long, value_enum, value_name = "ARM", requires = "report")]
+    beside: Vec<Arm>,
     /// Card, for the simulated time of reads.
     #[arg(long, default_value = CARD, value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
     card: &'static Preset,
@@ -120,94 +99,16 @@ pub struct Tune {
     /// What is mapped: none, dense (all but the FFN), all, or a number of bytes.
     #[arg(long, default_value = "none", allow_negative_numbers = true)]
     map: Mapped,
-    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs.
-    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(..=65536))]
-    staging: u32,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// [`Arms`] on the command line.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Arm {
-    /// All activations and all logits: to compare with.
-    Plain,
-    /// All activations, one read of the head.
-    Tiled,
-    /// Which neurons were active: the same gradients.
-    Exact,
-    /// The same, and layers' inputs are recovered.
-    Recovered,
-    /// The same, and attention is computed again.
-    Again,
-    /// Layers' inputs in 8 bits, and all the rest is computed again: least memory.
-    Lean,
-    /// The exact arm with all that is kept in 16 bits.
-    Half,
-    /// Layers' inputs alone: what others do.
-    Layer,
-}
-
-impl Arm {
-    fn arms(self) -> Arms {
-        let half = AttentionTape::Kept { values: Store::Half, middle: Store::Half };
-        match self {
-            Self::Plain => Arms::PLAIN,
-            Self::Tiled => Arms::TILED,
-            Self::Exact => Arms::EXACT,
-            Self::Recovered => Arms::RECOVERED,
-            Self::Again => Arms { ffn: FfnTape::Mask, ..Arms::LAYER },
-            Self::Lean => Arms::LEAN,
-            Self::Half => {
-                Arms { attention: half, input: InputTape::Kept(Store::Half), ..Arms::EXACT }
-            }
-            Self::Layer => Arms::LAYER,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Follow {
-    /// Two moments of each number are kept.
-    Adamw,
-    /// Nothing is kept.
-    Sgd,
-}
-
-fn targets(text: &str) -> Result<Targets, String> {
-    let mut found = Vec::new();
-    for letter in text.chars() {
-        let target = Target::ALL.into_iter().find(|target| target.letter() == letter);
-        found.push(
-            target.ok_or_else(|| format!("expected letters of q, k, v, o, found `{letter}`"))?,
-        );
-    }
-    if found.is_empty() {
-        Err("expected letters of q, k, v, o".to_owned())
-    } else {
-        Ok(Targets::of(&found))
-    }
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.trim_end_matches(['K', 'M', 'k', 'm']) {
-        digits if digits.len() + 1 == text.len() => {
-            (digits, if text.ends_with(['K', 'k']) { 1 << 10 } else { 1 << 20 })
-        }
-        _ => (text, 1),
-    };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number
-        .ok_or_else(|| format!("expected bytes, or KiB or MiB with K or M behind, found `{text}`"))
-}
-
 impl Tune {
     pub fn run(&self) -> Result<()> {
         interrupt::listen();
-        if let Some(output) = &self.output {
-            check_path(output)?;
-        }
+        check_path(&self.output)?;
+        self.report.as_deref().map_or(Ok(()), check_path)?;
         let image = open_image(&self.image)?;
         let name = self.image.display();
         let header = header(&image).with_context(|| name.to_string())?;
@@ -215,14 +116,13 @@ impl Tune {
             Some(path) => Some(Saved::read(path, &header)?),
             None => None,
         };
-        let options = self.options(&header, start.as_ref())?;
-        if self.plan {
-            return self.print_plan(&header, &options);
+        let gap = collapse_gap(self.card, BlockCount(self.learning.staging));
+        let options = self.learning.options(&header.geometry, gap, self.tokens, start.as_ref())?;
+        for arm in &self.beside {
+            let learning = Learning { arm: *arm, ..self.learning.clone() };
+            learning.options(&header.geometry, gap, Some(options.tokens), start.as_ref())?;
         }
-        let Some(text) = self.text.as_deref() else {
-            return Err(bad_usage(anyhow!("no --text: expected a text to learn from")));
-        };
-        let (train, held_out) = self.texts(&header, &image, text, options.tokens)?;
+        let (train, held_out) = self.texts(&header, &image, &self.text, options.tokens)?;
         let as_windows = |tokens| windows(tokens, options.tokens);
         let all = as_windows(&train);
         let (all, held_out) = match &held_out {
@@ -234,7 +134,7 @@ impl Tune {
             }
         };
         let held_out = &held_out[..held_out.len().min(self.windows as usize)];
-        let rate = self.rate.unwrap_or(match self.optimiser {
+        let rate = self.rate.unwrap_or(match self.learning.optimiser {
             Follow::Adamw => 0.002,
             Follow::Sgd => 0.3,
         });
@@ -253,8 +153,32 @@ impl Tune {
             start,
             every: self.every,
         };
+        let outcome = self.train(&training, &all, held_out, name.to_string())?;
+        let mut beside = Vec::new();
+        for arm in &self.beside {
+            if outcome.interrupted {
+                break;
+            }
+            let options = TuneOptions { arms: arm.arms(), ..options };
+            let training = Training { options, start: training.start.clone(), ..training };
+            beside.push((arm.name(), self.train(&training, &all, held_out, arm.name())?));
+        }
+        if let Some(page) = &self.report {
+            self.write_report(page, &outcome, &beside)?;
+        }
+        self.finish(&header, &outcome)
+    }
+
+    /// Makes the steps, with a bar that is named `name`.
+    fn train(
+        &self,
+        training: &Training<'_>,
+        windows: &[&[u32]],
+        held_out: &[&[u32]],
+        name: String,
+    ) -> Result<Outcome> {
         let bar = progress(self.steps.into(), "tune");
-        let outcome = training.run(&all, held_out, &mut |event| {
+        let outcome = training.run(windows, held_out, &mut |event| {
             match event {
                 Event::Made(made) => {
                     bar.set_message(format!("loss {:.3}", made.loss));
@@ -271,15 +195,33 @@ impl Tune {
             Ok(())
         });
         bar.finish_and_clear();
-        let outcome = outcome.with_context(|| name.to_string())?;
-        self.finish(&header, &outcome)
+        outcome.with_context(|| name)
+    }
+
+    /// Writes the page: of the training that is kept, and of those beside it.
+    fn write_report(
+        &self,
+        page: &Path,
+        outcome: &Outcome,
+        beside: &[(String, Outcome)],
+    ) -> Result<()> {
+        let arm = self.learning.arm.name();
+        let mut learnt = vec![Learnt { arm: &arm, outcome }];
+        learnt.extend(beside.iter().map(|(arm, outcome)| Learnt { arm, outcome }));
+        let file =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let title = format!("{} learns from {}", file(&self.image), file(&self.text));
+        let html = learning::page(&title, &learnt, &command());
+        write_whole(page, |out| Ok(out.write_all(html.as_bytes())?))?;
+        note(&format!("open it in a browser -> {}", page.display()));
+        Ok(())
     }
 
     /// Writes the adapters and prints what it took.
     fn finish(&self, header: &Header, outcome: &Outcome) -> Result<()> {
-        if let (Some(saved), Some(output)) = (&outcome.adapters, &self.output) {
-            saved.write(output, header)?;
-            note(&format!("{} steps -> {}", outcome.steps.len(), output.display()));
+        if let Some(saved) = &outcome.adapters {
+            saved.write(&self.output, header)?;
+            note(&format!("{} steps -> {}", outcome.steps.len(), self.output.display()));
         }
         if self.json {
             output::print_json(outcome)?;
@@ -302,86 +244,6 @@ impl Tune {
             ))?;
         }
         if outcome.interrupted { Err(Interrupted.into()) } else { Ok(()) }
-    }
-
-    fn options(&self, header: &Header, start: Option<&Saved>) -> Result<TuneOptions> {
-        let gap = collapse_gap(self.card, BlockCount(self.staging));
-        let optimiser = match self.optimiser {
-            Follow::Sgd => Optimiser::Sgd,
-            Follow::Adamw => {
-                Optimiser::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: self.decay }
-            }
-        };
-        let mut options = TuneOptions {
-            tokens: self.tokens.unwrap_or(128),
-            rank: self.rank,
-            alpha: self.alpha.unwrap_or(2.0 * self.rank as f32),
-            targets: self.targets,
-            optimiser,
-            gradients: if self.by_layer { Gradients::Layer } else { Gradients::Whole },
-            arms: self.arm.arms(),
-            window: 32,
-            staging: BlockCount(self.staging),
-            collapse_gap: gap,
-        };
-        if let Some(Saved { shape, .. }) = start {
-            (options.rank, options.alpha, options.targets) =
-                (shape.rank, shape.alpha, shape.targets);
-        }
-        let geometry = &header.geometry;
-        let context = geometry.config.context;
-        ensure_usage!(
-            self.tokens.unwrap_or(1) <= context,
-            "--tokens {}: expected at most {context}, the model's context",
-            options.tokens
-        );
-        options.tokens = options.tokens.min(context);
-        let Some(arena) = self.arena else { return Ok(options) };
-        let most = TunePlan::most_tokens::<f32>(geometry, &options, arena);
-        let needed = |tokens| {
-            let options = TuneOptions { tokens, ..options };
-            TunePlan::for_model::<f32>(geometry, &options).lent_bytes()
-        };
-        ensure_usage!(
-            most > 0,
-            "--arena {arena}: a text of one token needs {} bytes; give more, or a lower --rank, \
-             fewer --targets, --optimiser sgd, --by-layer",
-            needed(1)
-        );
-        match self.tokens {
-            Some(tokens) => {
-                ensure_usage!(
-                    tokens <= most,
-                    "--arena {arena}: {tokens} tokens need {} bytes; it holds {most} tokens, more with \
-                     --arm lean",
-                    needed(tokens)
-                );
-            }
-            None => options.tokens = options.tokens.min(most),
-        }
-        Ok(options)
-    }
-
-    fn print_plan(&self, header: &Header, options: &TuneOptions) -> Result<()> {
-        let plan = TunePlan::for_model::<f32>(&header.geometry, options);
-        let memory = memory_of(&plan);
-        if self.json {
-            #[derive(Serialize)]
-            struct Json<'a> {
-                tokens: u32,
-                memory: &'a [crate::tune::train::Memory],
-                memory_bytes: u64,
-            }
-            let (tokens, memory_bytes) = (options.tokens, plan.lent_bytes());
-            return output::print_json(&Json { tokens, memory: &memory, memory_bytes });
-        }
-        let rows = memory.iter().map(|m| vec![m.region.to_owned(), bytes(m.bytes as f64)]);
-        output::print(&format!(
-            "{} tokens a step take {} of memory:\n{}",
-            options.tokens,
-            bytes(plan.lent_bytes() as f64),
-            table(&["region", "bytes"], rows.collect())
-        ))
     }
 
     /// The tokens to learn from, and those to judge by.

@@ -38,6 +38,8 @@ pub struct Figure {
 pub enum Source {
     /// What the model's neurons did on the texts: counted.
     Counted,
+    /// What the program itself computes: losses.
+    Computed,
     /// Times, or what a cache did, of a model of card and core.
     Simulated,
 }
@@ -46,6 +48,7 @@ impl Source {
     const fn words(self) -> &'static str {
         match self {
             Self::Counted => "Counted in the traces, not simulated. ",
+            Self::Computed => "Computed, not simulated. ",
             Self::Simulated => "Simulated. ",
         }
     }

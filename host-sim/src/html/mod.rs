@@ -10,6 +10,7 @@ mod colour;
 pub mod derivation;
 mod figure;
 mod heat;
+pub mod learning;
 mod matrices;
 mod orders;
 mod stages;

@@ -61,7 +61,7 @@ impl Saved {
 }
 
 /// Adapters and the scratch that a decoder needs with them.
-pub(super) struct Lent {
+pub(crate) struct Lent {
     shape: AdapterShape,
     numbers: Vec<f32>,
     inner: Vec<f32>,

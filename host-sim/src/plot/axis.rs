@@ -31,6 +31,20 @@ impl Axis {
         Self { label: label.to_owned(), ticks, from: 0.0, to: count * step, logarithmic: false }
     }
 
+    /// From a little below `least` to a little above `most`; ticks at multiples of 1, 2 or 5.
+    pub fn between(label: &str, least: f64, most: f64) -> Self {
+        let sound = least.is_finite() && most.is_finite() && most > least;
+        let (least, most) =
+            if sound { (least, most) } else { (most.max(0.0), most.max(0.0) + 1.0) };
+        let span = Self::linear(label, most - least, "");
+        let step = span.ticks.get(1).map_or(1.0, |tick| tick.0);
+        let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
+        let (first, last) = ((least / step + 1e-9).floor(), (most / step - 1e-9).ceil());
+        let ticks = (first as i64..=last as i64).map(|at| at as f64 * step);
+        let ticks = ticks.map(|value| (value, format!("{value:.decimals$}"))).collect();
+        Self { ticks, from: first * step, to: last * step, ..span }
+    }
+
     /// Milliseconds from `least` to `most`, logarithmic; ticks at 1, 2 and 5 of each power of ten.
     pub fn time(label: &str, least: f64, most: f64) -> Self {
         let sound = least > 0.0 && most > least && most.is_finite();
@@ -106,6 +120,8 @@ mod tests {
     fn ticks_are_round_numbers_of_what_the_axis_spans() {
         assert_eq!(names(&Axis::linear("", 7.3, " %")), ["0 %", "2 %", "4 %", "6 %", "8 %"]);
         assert_eq!(names(&Axis::linear("", 0.04, "")), ["0.00", "0.01", "0.02", "0.03", "0.04"]);
+        assert_eq!(names(&Axis::between("", 4.21, 5.9)), ["4.0", "4.5", "5.0", "5.5", "6.0"]);
+        assert_eq!(names(&Axis::between("", 120.0, 800.0)), ["0", "200", "400", "600", "800"]);
         assert_eq!(names(&Axis::time("", 0.15, 3.0)), ["200 µs", "500 µs", "1 ms", "2 ms"]);
         assert_eq!(names(&Axis::time("", 0.5, 60.0)), ["", "1 ms", "", "", "10 ms", "", ""]);
         assert_eq!(names(&Axis::time("", 4e-6, 2e-5)), ["5 ns", "10 ns", "20 ns"]);
@@ -123,7 +139,13 @@ mod tests {
 
     #[test]
     fn an_axis_of_nothing_still_has_places() {
-        for axis in [Axis::linear("", 0.0, ""), Axis::time("", f64::INFINITY, f64::NEG_INFINITY)] {
+        let nothing = (f64::INFINITY, 0.0);
+        for axis in [
+            Axis::linear("", 0.0, ""),
+            Axis::between("", nothing.0, nothing.1),
+            Axis::between("", 3.0, 3.0),
+            Axis::time("", f64::INFINITY, f64::NEG_INFINITY),
+        ] {
             assert!((0.0..=1.0).contains(&axis.place(0.3)) && !axis.ticks.is_empty());
         }
     }

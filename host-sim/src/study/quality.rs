@@ -4,6 +4,7 @@
 //! (windows of the full context, no overlap, losses averaged over windows), how far its distributions
 //! are from the reference's, and how many bundles it wants.
 
+use crate::machine::adapter::{Lent, Saved};
 use crate::machine::memory::HostMemory;
 use crate::model::Model;
 use crate::model::reference::{Reference, window_loss};
@@ -44,6 +45,22 @@ pub fn measure(
     most: usize,
     done: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<Measured>> {
+    let images: Vec<_> = images.iter().map(|image| (*image, None)).collect();
+    measure_adapted(model, &images, tokens, options, most, done)
+}
+
+/// The same of images with adapters of theirs.
+///
+/// # Errors
+/// As [`measure`], and when an adapter is none of its image.
+pub fn measure_adapted(
+    model: &Model,
+    images: &[(&[u8], Option<&Saved>)],
+    tokens: &[u32],
+    options: &Options,
+    most: usize,
+    done: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<Measured>> {
     let windows = full_windows(tokens, model.config.context, most)?;
     let measured = windows
         .into_par_iter()
@@ -54,9 +71,9 @@ pub fn measure(
                 let truth = Truth::of(reference, model, window);
                 done(window.len() as u64);
                 let mut sums = vec![truth.itself];
-                for image in images {
+                for (image, adapter) in images {
                     uninterrupted()?;
-                    sums.push(image_window(image, window, options, &truth)?);
+                    sums.push(image_window(image, *adapter, window, options, &truth)?);
                     done(window.len() as u64);
                 }
                 Ok(sums)
@@ -143,7 +160,13 @@ impl Truth {
     }
 }
 
-fn image_window(image: &[u8], window: &[u32], options: &Options, truth: &Truth) -> Result<Window> {
+fn image_window(
+    image: &[u8],
+    adapter: Option<&Saved>,
+    window: &[u32],
+    options: &Options,
+    truth: &Truth,
+) -> Result<Window> {
     let header = crate::machine::header(image)?;
     let (found, expected) = (
         header.geometry.config.vocab as usize,
@@ -158,6 +181,8 @@ fn image_window(image: &[u8], window: &[u32], options: &Options, truth: &Truth) 
     let mut decoder =
         Decoder::open(Slice::new(image), image, memory.lend(), &options, Wanted::default())
             .map_err(|e| anyhow!("the image cannot be opened: {e}"))?;
+    let mut lent = adapter.map(|saved| Lent::new(saved, decoder.batch()));
+    decoder.set_adapter(lent.as_mut().map(Lent::lend)).map_err(|e| anyhow!("{e}"))?;
     let mut expected = truth.log_probabilities.iter();
     let (mut divergence, mut agreed) = (0.0, 0u32);
     let loss = window_loss(window, |_, token| {

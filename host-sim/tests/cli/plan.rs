@@ -108,3 +108,46 @@ fn an_image_is_not_stored_in_another_way() {
     };
     assert!(sizes(&["--head", "q4"]) < sizes(&[]));
 }
+
+/// Tokens by arm in an arena, and over plain LoRA's.
+fn fits(folder: &Path, what: &str, arena: &str, arm: &str) -> (u64, f64) {
+    let more = ["--tune", "--by-layer", "--staging", "16", "--json", "--arena", arena];
+    let json: Value =
+        serde_json::from_str(&ok(folder, &[&["plan", what][..], &more].concat())).unwrap();
+    let arms = json["arenas"][0]["arms"].as_array().unwrap();
+    let fits = arms.iter().find(|fits| fits["arm"] == arm).unwrap();
+    (fits["tokens"].as_u64().unwrap(), fits["times_plain"].as_f64().unwrap_or(f64::INFINITY))
+}
+
+/// What the README says: rank 4 of q and v, AdamW, before anything is built.
+#[test]
+fn the_longest_text_that_is_learnt_from_is_planned() {
+    let folder = fresh("plan-tune");
+    for (what, arena, tokens) in [
+        ("story-nano", "512K", 192),
+        ("story-nano", "1M", 256),
+        ("novel-small", "512K", 40),
+        ("novel-small", "1M", 114),
+    ] {
+        assert_eq!(fits(&folder, what, arena, "lean").0, tokens, "{what}, {arena}");
+    }
+    // At least twice plain LoRA's, though nothing is approximated.
+    for (what, arenas) in
+        [("story-nano", ["256K", "512K", "1M"]), ("novel-small", ["512K", "1M", "8M"])]
+    {
+        for arena in arenas {
+            let (tokens, times) = fits(&folder, what, arena, "exact");
+            assert!(tokens > 0 && times >= 2.0, "{what}, {arena}: {tokens}, {times}x");
+        }
+    }
+    let plan = ["plan", "story-nano", "--tune", "--arena", "512K", "--arm", "lean"];
+    let text = ok(&folder, &plan);
+    assert!(text.contains("175 tokens with --arm lean take "), "{text}");
+    assert!(text.contains("tape: layer inputs"), "{text}");
+    assert!(ok(&folder, &plan[..3]).contains("8192.0 KiB"));
+    // What is not planned is said.
+    let small = refused(&folder, &["plan", "story-nano", "--tune", "--arena", "4K"]);
+    assert!(small.contains("--arena 4096: a text of one token needs "), "{small}");
+    let alone = refused(&folder, &["plan", "story-nano", "--arena", "512K"]);
+    assert!(alone.contains("with --tune alone"), "{alone}");
+}

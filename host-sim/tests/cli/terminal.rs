@@ -170,6 +170,24 @@ fn a_prompt_is_the_first_turn() {
     assert!(terminal.ends().success());
 }
 
+/// After Ctrl-C the last whole step is kept: the adapters are those of as many steps.
+#[test]
+fn ctrl_c_keeps_the_last_whole_step_of_what_is_learnt() {
+    let notes = format!("{MODELS}/novel-opt/profile.txt");
+    let text = std::fs::read_to_string(&notes).unwrap();
+    std::fs::write(folder().join("notes.txt"), &text[..6000]).unwrap();
+    let line = "tune story --text notes.txt --tokens 64 --windows 1 --warm-up 0 --in-order -n 100000 -o c.lora";
+    let mut terminal = Terminal::start(&line.split(' ').collect::<Vec<_>>());
+    // Some steps are made.
+    terminal.waits("steps", |new| new.contains(" 3/100000"));
+    terminal.types("\x03");
+    assert_eq!(terminal.ends().code(), Some(130));
+    let about = ok(folder(), &["adapter", "story", "c.lora"]);
+    let steps: u32 = about.rsplit(' ').nth(1).unwrap().parse().unwrap();
+    assert!((3..100_000).contains(&steps), "{about}");
+    assert!(about.ends_with(" steps\n"), "{about}");
+}
+
 #[test]
 fn a_bar_is_drawn_while_something_is_done() {
     let model = format!("{MODELS}/novel-small");

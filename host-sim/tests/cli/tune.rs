@@ -146,17 +146,65 @@ fn what_cannot_be_is_said_with_what_is_needed() {
     assert!(!folder().join("x.lora").exists());
 }
 
+/// The perplexity of each row of `ripple perplexity`'s lossless table.
+fn rows(json: &str) -> Vec<(String, f64)> {
+    let json: Value = serde_json::from_str(json).unwrap();
+    let rows = json["lossless"].as_array().unwrap().iter();
+    rows.map(|row| (row["name"].as_str().unwrap().to_owned(), row["perplexity"].as_f64().unwrap()))
+        .collect()
+}
+
 #[test]
-fn a_plan_says_what_fits_before_anything_is_trained() {
-    let plan = |line: &str| -> u64 {
-        let json: Value = serde_json::from_str(&ok(line)).unwrap();
-        json["tokens"].as_u64().unwrap()
+fn perplexity_is_measured_with_an_adapter_of_one_of_its_images() {
+    ok("tune story-nano --text notes.txt --tokens 64 -n 20 --windows 1 -o p.lora");
+    let model = demo::path("story-nano").unwrap();
+    let line = |more: &str| {
+        format!("perplexity {} --text notes.txt --windows 2 --json {more}", model.display())
     };
-    let lean = "tune story-nano --plan --json --arm lean --tokens 1";
-    assert_eq!(plan(lean), 1);
-    let fits = |arena: &str, arm: &str| {
-        plan(&format!("tune story-nano --plan --json --arena {arena} --arm {arm}"))
-    };
-    assert!(fits("256K", "plain") < fits("256K", "exact"));
-    assert!(fits("256K", "exact") < fits("256K", "lean"));
+    let found = rows(&ok(&line("--image story-nano --adapter p.lora")));
+    let [reference, packed, image, adapted] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&*image.0, &*adapted.0), ("story-nano", "story-nano + p.lora"));
+    assert_eq!(image.1, packed.1);
+    assert!((image.1 / reference.1 - 1.0).abs() < 0.01, "{found:?}");
+    assert!(adapted.1 < 0.9 * image.1, "{found:?}");
+    let other = error(&line("--image novel-opt --adapter p.lora"), 3);
+    assert!(other.starts_with("error: p.lora: the adapter was trained on image "), "{other}");
+    error(&line("--adapter p.lora"), 2);
+}
+
+/// A model that joins the residual stream in another way is not trained, and takes no adapter.
+#[test]
+fn adapters_are_refused_by_other_variants() {
+    let mut model = Model::load(&demo::path("story-nano").unwrap()).unwrap();
+    model.config.variant.order = ripple_kernel::Order::Parallel;
+    let c = &model.config;
+    let placement = Placement::identity("parallel", c.layers as usize, c.neurons as usize);
+    let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+    std::fs::write(folder().join("parallel"), image).unwrap();
+    let line = "tune parallel --text notes.txt --tokens 16 -n 1 -o v.lora";
+    let found = error(line, 1);
+    assert!(found.contains("`model.variant` is "), "{found}");
+    assert!(!folder().join("v.lora").exists());
+}
+
+#[test]
+fn a_report_shows_every_arm() {
+    let line = "tune story-nano --text notes.txt --tokens 32 -n 4 --every 2 --windows 2";
+    ok(&format!("{line} -o r.lora --report r.html --beside plain --beside lean"));
+    let page = String::from_utf8(read("r.html")).unwrap();
+    for what in
+        ["story-nano learns from notes.txt", "Training loss", "Held-out loss", "KiB by region"]
+    {
+        assert!(page.contains(what), "{what}");
+    }
+    // A curve of each arm in both figures, and its rows.
+    let count = |what: &str| page.matches(what).count();
+    for arm in ["exact", "plain", "lean"] {
+        assert_eq!(count(&format!("<polyline class=\"line {arm}\"")), 2, "{arm}");
+        assert_eq!(count(&format!("<th scope=\"row\">{arm}</th>")), 2, "{arm}");
+    }
+    // What the page shows is what is learnt without it.
+    ok(&format!("{line} -o s.lora"));
+    assert_eq!(read("r.lora"), read("s.lora"));
+    error(&format!("{line} -o s.lora --beside plain"), 2);
 }

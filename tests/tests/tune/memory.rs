@@ -2,8 +2,10 @@
 
 use crate::common::{Golden, Lent, OPTIONS, exact_arms, geometry, gradients};
 use ripple_hal::Slice;
+use ripple_kernel::ModelConfig;
+use ripple_kernel::image::Geometry;
 use ripple_tune::{
-    Arms, AttentionTape, Gradients, InputTape, Optimiser, Store, TuneError, TuneMemory,
+    Arms, AttentionTape, FfnTape, Gradients, InputTape, Optimiser, Store, TuneError, TuneMemory,
     TuneOpenError, TuneOptions, TunePlan, TuneRegion, Tuner,
 };
 
@@ -86,6 +88,38 @@ fn more_tokens_need_more() {
     // No more than the model has positions for.
     assert_eq!(TunePlan::most_tokens::<f32>(&geometry, &OPTIONS, u64::MAX), 32);
     assert_eq!(bytes(1000), bytes(32));
+}
+
+/// SmolLM2-135M as its `config.json` has it: dense, so that a mask of its neurons is full and the fused arm keeps
+/// none. 8 MiB in all, rank 4 of q and v, AdamW.
+#[test]
+fn smollm2_learns_in_eight_mebibytes() {
+    let tiny = geometry(&Golden::load("silu").image(false));
+    let config = ModelConfig {
+        dim: 576,
+        layers: 30,
+        neurons: 1536,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        vocab: 49_152,
+        context: 2048,
+        ..tiny.config
+    };
+    let geometry = Geometry { config, ..tiny };
+    let most = |input, gradients| {
+        let arms = Arms {
+            ffn: FfnTape::Nothing,
+            attention: AttentionTape::Nothing,
+            input: InputTape::Kept(input),
+            ..Arms::EXACT
+        };
+        let options = TuneOptions { arms, gradients, ..TuneOptions::DEFAULT };
+        TunePlan::most_tokens::<f32>(&geometry, &options, 8 << 20)
+    };
+    let whole = [Store::Half, Store::Bytes].map(|input| most(input, Gradients::Whole));
+    let by_layer = [Store::Half, Store::Bytes].map(|input| most(input, Gradients::Layer));
+    assert_eq!((whole, by_layer), ([0, 0], [0, 0]));
 }
 
 fn open_error(image: &[u8], options: &TuneOptions) -> String {
