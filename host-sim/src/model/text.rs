@@ -34,13 +34,13 @@ fn in_form<'t>(tokenizer: &Tokenizer<'_>, text: &'t str, options: EncodeOptions)
         Form::Nfc => out.extend(text.nfc()),
         Form::Nfkc => out.extend(text.nfkc()),
     };
-    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some(added) = tokenizer.first_added(rest, options) {
-        push(&mut out, &rest[..added.start]);
-        out.push_str(&rest[added.clone()]);
-        rest = &rest[added.end..];
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    while let Some(added) = tokenizer.first_added(text, done, options) {
+        push(&mut out, &text[done..added.start]);
+        out.push_str(&text[added.clone()]);
+        done = added.end;
     }
-    push(&mut out, rest);
+    push(&mut out, &text[done..]);
     Cow::Owned(out)
 }
 

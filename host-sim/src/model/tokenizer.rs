@@ -86,6 +86,7 @@ enum PrefixForm {
     Always,
     UnlessSpace,
     First,
+    BeforeAdded,
 }
 
 /// `Option<Form>` as a word or null.

@@ -120,7 +120,7 @@ fn ids_and_texts_are_those_of_tokenizers() {
         kinds += 1;
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(kinds, 21);
+    assert_eq!(kinds, 23);
     assert_eq!(kind("gemma").kind, Kind::Characters(Spaces::Nowhere));
     assert_eq!(kind("llama2").kind, Kind::Characters(Spaces::Before));
     assert_eq!((kind("qwen2").form, kind("nfkc").form), (Some(Form::Nfc), Some(Form::Nfkc)));

@@ -68,16 +68,7 @@ pub(super) fn read(file: &Map<String, Value>) -> Result<(TokenizerSpec, Front)> 
             byte_level(&bpe(&model)?, &added, words, normal.form)?
         }
         Cut::Spaces { each, prefix } => {
-            let spelled = added.iter().find(|token| token.normalized && normal.prepend);
-            if let Some(token) = spelled {
-                bail!(
-                    "added token {} {:?} has `normalized` behind a normalizer that prepends a space, expected \
-                     false: it would be found behind spaces only; set it to false, as later tokenizers of \
-                     this kind have it",
-                    token.id,
-                    token.content
-                );
-            }
+            let prefix = if normal.prepend { prefix_of(&added, &normal, prefix)? } else { prefix };
             let byte_fallback = model.flag("byte_fallback", false)?;
             let text = Text { each_space: each, prefix, form: normal.form, byte_fallback };
             characters(&bpe(&model)?, &added, &text)?
@@ -228,6 +219,33 @@ impl Cut {
         );
         Ok(Self::Spaces { each: stage.flag("split", true)?, prefix })
     }
+}
+
+/// Where the space goes that a normalizer prepends: where added tokens are `normalized`, as Llama's first
+/// files have them, they are looked for behind it.
+fn prefix_of(added: &[AddedToken], normal: &Normal, prefix: Prefix) -> Result<Prefix> {
+    let Some(token) = added.iter().find(|token| token.normalized) else { return Ok(prefix) };
+    let other =
+        added.iter().find(|token| !token.normalized || token.content.contains([' ', '\u{2581}']));
+    if let Some(other) = other {
+        bail!(
+            "added token {} {:?} has `normalized` behind a normalizer that prepends a space, and {} {:?} has it \
+             not, or has a space; expected the same of all: set it to false, as later tokenizers of this kind \
+             have it",
+            token.id,
+            token.content,
+            other.id,
+            other.content
+        );
+    }
+    ensure!(
+        normal.form.is_none(),
+        "added token {} {:?} has `normalized` behind a normalizer that prepends a space and composes \
+         characters, expected one of them; set `normalized` to false",
+        token.id,
+        token.content
+    );
+    Ok(Prefix::BeforeAdded)
 }
 
 /// What a Split stage makes of a text.

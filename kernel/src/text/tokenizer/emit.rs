@@ -5,8 +5,8 @@
 use super::error::TokenizerError;
 use super::pretoken::{ClassRun, write_run};
 use super::section::{
-    BEGINS, CHARACTERS, CUT_SHIFT, Counts, FORM_SHIFT, FUSED, Merge, NO_TOKEN, PREFIX_SHIFT,
-    RANKS_STORED, Sections,
+    BEFORE_ADDED, BEGINS, CHARACTERS, CUT_SHIFT, Counts, FORM_SHIFT, FUSED, Merge, NO_TOKEN,
+    PREFIX_SHIFT, RANKS_STORED, Sections,
 };
 use super::{Form, Prefix, Spaces, VERSION, Words};
 
@@ -115,7 +115,10 @@ impl TokenizerRepr<'_> {
         flag(counts.ranks_stored, RANKS_STORED)
             | flag(matches!(self.split, Split::Characters { .. }), CHARACTERS)
             | cut << CUT_SHIFT
-            | (self.prefix as u16) << PREFIX_SHIFT
+            | match self.prefix {
+                Prefix::BeforeAdded => BEFORE_ADDED,
+                prefix => (prefix as u16) << PREFIX_SHIFT,
+            }
             | flag(self.fuse_unknown, FUSED)
             | flag(self.adds_bos, BEGINS)
             | form << FORM_SHIFT

@@ -4,7 +4,8 @@
 
 use super::pretoken::Cut;
 use super::section::{
-    BEGINS, CHARACTERS, CUT_SHIFT, FORM_SHIFT, FUSED, Merge, PREFIX_SHIFT, Sections, Table,
+    BEFORE_ADDED, BEGINS, CHARACTERS, CUT_SHIFT, FORM_SHIFT, FUSED, Merge, PREFIX_SHIFT, Sections,
+    Table,
 };
 use super::{Form, Prefix};
 use core::cmp::Ordering;
@@ -60,6 +61,9 @@ impl<'m> Sections<'m> {
 
     /// Where a space is put in front.
     pub(super) const fn prefix(&self) -> Prefix {
+        if cfg!(feature = "scores") && self.flags & BEFORE_ADDED != 0 {
+            return Prefix::BeforeAdded;
+        }
         match self.flags >> PREFIX_SHIFT & 3 {
             1 if cfg!(feature = "scores") => Prefix::Always,
             2 if cfg!(feature = "scores") => Prefix::UnlessSpace,

@@ -191,7 +191,14 @@ impl<'m> Tokenizer<'m> {
         // text[..plain] is encoded.
         let mut plain = 0;
         while let Some((at, added)) = self.next_added(text, plain, options, &starts) {
-            self.encode_plain(text, plain, at, options, &mut output)?;
+            let front = at - self.taken_in(text, plain, at);
+            if self.before_added() && front == 0 && at > 0 && !options.continues {
+                // The token takes in the text's own space: the one in front of the text stays.
+                let mut space = [0];
+                let len = self.encode_piece("", true, &mut space, &mut []);
+                output.append(space.get(..len).unwrap_or_default(), 0)?;
+            }
+            self.encode_plain(text, plain, front, options, &mut output)?;
             output.append(&[added.id], at)?;
             plain = at + added.len;
         }
@@ -199,11 +206,34 @@ impl<'m> Tokenizer<'m> {
         Ok(output.len)
     }
 
-    /// Where the first added token is that [`encode`](Self::encode) finds in a text: what a normal form does
-    /// not change.
-    pub fn first_added(&self, text: &str, options: EncodeOptions) -> Option<Range<usize>> {
-        let (at, added) = self.next_added(text, 0, options, &self.sections.added_starts())?;
-        Some(at..at + added.len)
+    /// Where the first added token is that [`encode`](Self::encode) finds behind byte `from` of a text, where
+    /// one may begin: what a normal form does not change.
+    pub fn first_added(
+        &self,
+        text: &str,
+        from: usize,
+        options: EncodeOptions,
+    ) -> Option<Range<usize>> {
+        let (at, added) = self.next_added(text, from, options, &self.sections.added_starts())?;
+        Some(at - self.taken_in(text, from, at)..at + added.len)
+    }
+
+    /// Whether a space may be put in front of what follows an added token.
+    pub const fn adds_space_inside(&self) -> bool {
+        matches!(self.sections.prefix(), Prefix::Always | Prefix::UnlessSpace)
+    }
+
+    /// Bytes of the space that the added token at `at` takes in; none of them are in `text[..from]`.
+    fn taken_in(&self, text: &str, from: usize, at: usize) -> usize {
+        match text.get(from..at).and_then(|before| before.chars().next_back()) {
+            Some(c @ (' ' | LOWER_BLOCK)) if self.before_added() => c.len_utf8(),
+            _ => 0,
+        }
+    }
+
+    /// Whether added tokens are found behind spaces only.
+    const fn before_added(&self) -> bool {
+        cfg!(feature = "scores") && matches!(self.sections.prefix(), Prefix::BeforeAdded)
     }
 
     /// The first added token in `text[at..]` that counts as one, and where it is.
@@ -214,8 +244,13 @@ impl<'m> Tokenizer<'m> {
         options: EncodeOptions,
         starts: &[u32; 8],
     ) -> Option<(usize, Added)> {
+        let from = at;
         while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+            let begins = at == 0 && !options.continues;
             match self.sections.added_at(text.as_bytes(), at, starts) {
+                Some(_) if self.before_added() && !begins && self.taken_in(text, from, at) == 0 => {
+                    at += c.len_utf8();
+                }
                 Some(added) if options.parse_special || !added.special => return Some((at, added)),
                 Some(added) => at += added.len,
                 None => at += c.len_utf8(),
@@ -241,6 +276,7 @@ impl<'m> Tokenizer<'m> {
                 Prefix::Always => true,
                 Prefix::UnlessSpace => !plain.starts_with(is_space),
                 Prefix::First => from == 0 && !plain.starts_with(is_space),
+                Prefix::BeforeAdded => from == 0,
             };
         for piece in Pretokens::new(plain, self.sections.cut(), self.sections.classes) {
             let mut short = [0; SHORT];

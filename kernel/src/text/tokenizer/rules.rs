@@ -44,6 +44,8 @@ pub enum Prefix {
     UnlessSpace = 2,
     /// Of a text that begins neither with one nor with an added token.
     First = 3,
+    /// Of a text, before added tokens are looked for: one is found only behind a space, which it takes in.
+    BeforeAdded = 4,
 }
 
 /// A normal form of Unicode (Standard Annex 15).

@@ -24,7 +24,7 @@
 //!
 //! Flag 1: pieces are merged from characters, not from bytes. Flags 2 and 3: where text is cut, a
 //! [`Words`](super::Words) or, with flag 1, a [`Spaces`](super::Spaces). Flags 4 and 5: a
-//! [`Prefix`](super::Prefix). Flag 6: unknown tokens in a row are one. Flag 7: the BOS is put in front of a
+//! [`Prefix`](super::Prefix), flag 10 the last of them. Flag 6: unknown tokens in a row are one. Flag 7: the BOS is put in front of a
 //! text. Flags 8 and 9: a [`Form`](super::Form) that text must have.
 //!
 //! `I` is 2 up to 65535 tokens, else 4; `T` is 2 up to 65535 text bytes, else 4. Without stored
@@ -42,11 +42,13 @@ pub(super) const PREFIX_SHIFT: u16 = 4;
 pub(super) const FUSED: u16 = 1 << 6;
 pub(super) const BEGINS: u16 = 1 << 7;
 pub(super) const FORM_SHIFT: u16 = 8;
+/// [`Prefix::BeforeAdded`](super::Prefix::BeforeAdded), for which the two bits of the others are not enough.
+pub(super) const BEFORE_ADDED: u16 = 1 << 10;
 /// The flags that this build has code for.
 const KNOWN: u16 = RANKS_STORED
     | FUSED
     | BEGINS
-    | if cfg!(feature = "scores") { CHARACTERS | 3 << PREFIX_SHIFT } else { 0 }
+    | if cfg!(feature = "scores") { CHARACTERS | 3 << PREFIX_SHIFT | BEFORE_ADDED } else { 0 }
     | if cfg!(any(feature = "scores", feature = "words")) { 3 << CUT_SHIFT } else { 0 }
     | if cfg!(feature = "words") { 3 << FORM_SHIFT } else { 0 };
 const MOST_TEXT: u32 = 1 << 28;
@@ -194,7 +196,10 @@ impl<'m> Sections<'m> {
             return Err(TokenizerError::Version { found });
         }
         let flags = u16::from_le_bytes([low, high]);
-        if flags & !KNOWN != 0 {
+        let twice = BEFORE_ADDED & KNOWN != 0
+            && flags & BEFORE_ADDED != 0
+            && flags >> PREFIX_SHIFT & 3 != 0;
+        if flags & !KNOWN != 0 || twice {
             return Err(TokenizerError::Flags { found: flags });
         }
         let mut header = (1..=10).map(|at| header.get(at).ok_or(short));
