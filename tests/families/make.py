@@ -9,8 +9,13 @@ this folder makes one, a tokenizer; and `FAMILY/golden.json`: token ids and the 
 is changed in the files afterwards, so that they are as published ones are. Weights are random, of a seed that
 is the family's name, and stored in bfloat16, so that the bits are the same everywhere.
 
-Needs torch (CPU), transformers 4.57 and safetensors. The project needs none of it: what this writes is
-committed.
+    python make.py --again > again.txt
+
+run with another `transformers` writes, for each, `FAMILY/config-again.json`, the configuration as that version
+writes it, and says by how much its logits differ from the golden ones, of the same weights.
+
+Needs torch (CPU), transformers 4.57, for --again 5.24, and safetensors. The project needs none of it: what this
+writes is committed.
 """
 
 import base64
@@ -21,7 +26,7 @@ import sys
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 HERE = pathlib.Path(__file__).parent
 #: What all have, unless they say otherwise: tiny, but of true structure.
@@ -176,9 +181,15 @@ FAMILIES = {
 }
 
 
-def make(name, family):
-    folder = HERE / name
-    folder.mkdir(exist_ok=True)
+def stored(folder):
+    """The tensors of a checkpoint by their names."""
+    if (folder / "pytorch_model.bin").exists():
+        return torch.load(folder / "pytorch_model.bin")
+    return load_file(folder / "model.safetensors")
+
+
+def build(name, family):
+    """The model, with weights of the family's seed, before anything is done to what it computes."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
     torch.manual_seed(seed)
     given = {key: value for key, value in {**family.base, **family.config}.items() if value is not None or key == "sliding_window"}
@@ -192,19 +203,50 @@ def make(name, family):
             centre = 1.0 if norm and family.kind not in ["Gemma", "Gemma2", "Nemotron"] else 0.0
             spread = 1.0 if "embed" in key else 0.2 if tensor.dim() == 1 else 1.2 / tensor.shape[-1] ** 0.5
             tensor.copy_((centre + spread * torch.randn(tensor.shape)).bfloat16().float())
+    return model
+
+
+def logits_of(model, family, ids):
     if family.before:
         family.before(model)
-    ids = torch.randint(0, 256, (1, TOKENS))
     with torch.no_grad():
-        logits = model(ids).logits[0, KEPT].float()
-    written = json.loads(config.to_json_string())
-    written["architectures"] = [family.kind + "ForCausalLM"]
-    for key, value in family.config_json.items():
+        return model(ids).logits[0, KEPT].float()
+
+
+def write_config(path, model, changes):
+    written = json.loads(model.config.to_json_string())
+    written["architectures"] = [type(model).__name__]
+    for key, value in changes.items():
         if value is None:
             written.pop(key, None)
         else:
             written[key] = value
-    (folder / "config.json").write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+    path.write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+
+
+def again(name, family):
+    folder = HERE / name
+    golden = json.loads((folder / "golden.json").read_text())
+    model = build(name, family)
+    tensors = stored(folder)
+    with torch.no_grad():
+        for key, tensor in model.named_parameters():
+            tensor.copy_(tensors[key].float())
+    logits = logits_of(model, family, torch.tensor([golden["ids"]]))
+    theirs = torch.frombuffer(bytearray(base64.b64decode(golden["logits"])), dtype=torch.float32)
+    # What this version writes by itself is not put in its older place.
+    old = ["rope_theta", "rope_scaling", "rope_parameters", "torch_dtype", "dtype", "transformers_version"]
+    write_config(folder / "config-again.json", model, {key: v for key, v in family.config_json.items() if key not in old})
+    print(f"{name}: logits differ by {(logits.flatten() - theirs).abs().max():.1e} from those of {golden['transformers']}")
+
+
+def make(name, family):
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    model = build(name, family)
+    ids = torch.randint(0, 256, (1, TOKENS))
+    logits = logits_of(model, family, ids)
+    write_config(folder / "config.json", model, family.config_json)
     # Tied tensors stand in a file once.
     tensors = {key: t.bfloat16().contiguous() for key, t in model.named_parameters()}
     if family.tensors:
@@ -226,5 +268,9 @@ def make(name, family):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or FAMILIES:
-        make(name, FAMILIES[name])
+    arguments = sys.argv[1:]
+    work = again if "--again" in arguments else make
+    if work is again:
+        print(f"transformers {transformers.__version__}")
+    for name in [name for name in arguments if not name.startswith("--")] or FAMILIES:
+        work(name, FAMILIES[name])

@@ -82,11 +82,17 @@ fn tokenizer() -> Value {
 
 /// The checkpoint of `family` with that vocabulary, imported.
 fn model(family: &Path) -> Model {
+    model_with(family, "config.json")
+}
+
+/// The same, of the configuration in the file `config`.
+fn model_with(family: &Path, config: &str) -> Model {
     let folder = tempfile::tempdir().unwrap();
     for file in fs::read_dir(family).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
+    fs::copy(family.join(config), folder.path().join("config.json")).unwrap();
     fs::write(folder.path().join("tokenizer.json"), tokenizer().to_string()).unwrap();
     import_dense(folder.path(), None).unwrap_or_else(|e| panic!("{}: {e:#}", family.display()))
 }
@@ -140,6 +146,38 @@ fn logits_are_those_of_transformers() {
             assert!(worst < TOLERANCE, "{}: logits are off by {worst}", folder.display());
             // The last bits differ between machines.
             "< 1e-4".to_owned()
+        }),
+    );
+}
+
+/// `families/again.txt` is what `make.py --again` printed with that version.
+#[test]
+fn what_version_5_writes_is_the_same_model() {
+    let said = fs::read_to_string(folder().join("again.txt")).unwrap();
+    let (version, said) = said.split_once('\n').unwrap();
+    let version = version.strip_prefix("transformers ").unwrap();
+    assert!(version.starts_with("5."));
+    let written = |family: &Path, config: &str| {
+        let mut model = model_with(family, config);
+        "family".clone_into(&mut model.name);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        model.write(file.path()).unwrap();
+        fs::read(file.path()).unwrap()
+    };
+    hold(
+        "v5",
+        &cells(|folder| {
+            let config = fs::read(folder.join("config-again.json")).unwrap();
+            let config: Value = serde_json::from_slice(&config).unwrap();
+            assert_eq!(config["transformers_version"], version);
+            let name = folder.file_name().unwrap().to_string_lossy();
+            let line = said.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            let off = line.unwrap().strip_prefix("logits differ by ").unwrap();
+            let off: f32 = off.split(' ').next().unwrap().parse().unwrap();
+            assert!(off < TOLERANCE, "{name}: {off}");
+            let (old, new) = (written(folder, "config.json"), written(folder, "config-again.json"));
+            assert!(old == new, "{name}: another model");
+            "same".to_owned()
         }),
     );
 }
