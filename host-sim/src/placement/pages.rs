@@ -269,8 +269,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             for ahead in 0..=length {
-                let total = self.total(&judged, length, ahead);
-                if total < best.0 {
+                if let Some(total) = self.total(&judged, length, ahead, best.0) {
                     best = (total, self.length(length), self.length(ahead));
                 }
             }
@@ -301,27 +300,37 @@ impl<'a> Judge<'a> {
     }
 
     /// What the positions would cost with a page of the length of number `length`, of which as many bundles
-    /// as that of number `ahead` are read at once.
-    fn total(&self, judged: &[Position], length: usize, ahead: usize) -> u64 {
+    /// as that of number `ahead` are read at once, if that is less than `most`.
+    fn total(&self, judged: &[Position], length: usize, ahead: usize, most: u64) -> Option<u64> {
         let (cost, bundles) = (self.cost, self.length(length));
         let directory = Page::directory_strides(bundles as u16, cost.stride()) as usize;
         let head = cost.sequential(directory + self.length(ahead));
         let within = |position: &Position, least: usize| {
             position.places.partition_point(|&place| usize::from(place) < least)
         };
-        let each = judged.iter().map(|position| {
+        // What each costs at least, and whether it may cost more.
+        let least = |position: &Position| {
             if position.misses.is_empty() || position.alone <= head {
-                return position.alone;
+                return (position.alone, false);
             }
             // What is in the page can also be read where it is in the layer.
-            let in_layer = position.behind[ahead];
-            if in_layer <= position.behind[length] {
-                return head + in_layer;
+            let (in_layer, behind) = (position.behind[ahead], position.behind[length]);
+            (head + in_layer.min(behind), behind < in_layer)
+        };
+        let mut total = judged.iter().map(|position| least(position).0).sum::<u64>();
+        for position in judged {
+            if total >= most {
+                return None;
+            }
+            let (least, more) = least(position);
+            if !more {
+                continue;
             }
             let some = within(position, self.length(ahead))..within(position, bundles);
             let places = position.places[some].iter().map(|&place| place + directory as u16);
-            head + in_layer.min(cost.extents(places) + position.behind[length])
-        });
-        each.sum()
+            let found = cost.extents(places) + position.behind[length];
+            total += head + position.behind[ahead].min(found) - least;
+        }
+        (total < most).then_some(total)
     }
 }
