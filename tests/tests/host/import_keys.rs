@@ -43,6 +43,22 @@ fn a_key_that_is_not_known_is_refused_and_can_be_allowed() {
 }
 
 #[test]
+fn another_architecture_is_named_before_its_keys() {
+    let mut directory = Directory::of("story-nano");
+    directory.config["num_layers"] = json!(8);
+    for (name, why) in
+        [("GPTNeoForCausalLM", "GELU without a gate"), ("NewForCausalLM", "supported: ")]
+    {
+        directory.config["architectures"] = json!([name]);
+        directory.write();
+        let said =
+            format!("{:#}", import_with(directory.path(), &Options::default()).err().unwrap());
+        assert!(said.contains(&format!("`architectures` is {name}")), "{said}");
+        assert!(said.contains(why) && !said.contains("num_layers"), "{said}");
+    }
+}
+
+#[test]
 fn rotary_positions_by_the_type_of_a_layer_are_refused() {
     let full = json!({"rope_type": "linear", "factor": 4, "rope_theta": 5e5});
     let default = json!({"rope_type": "default", "rope_theta": 1e4});

@@ -82,7 +82,7 @@ const KNOWN: [(&str, &str, Family); 15] = [
 ];
 
 /// What names of other architectures begin with, and why they stay out.
-const OTHERS: [(&str, &str); 16] = [
+const OTHERS: [(&str, &str); 17] = [
     ("Gemma3", "it turns positions by the type of a layer; take a Gemma 2"),
     ("Gemma", "it has parts of its own; take a Gemma 2"),
     ("Mixtral", "it is a mixture of experts; take a dense model"),
@@ -94,6 +94,10 @@ const OTHERS: [(&str, &str); 16] = [
     ("SmolLM3", "some of its layers have no positions; take a SmolLM2"),
     ("Falcon", "it has parts that no transformer has; take a Falcon of 2023"),
     ("GPTNeoX", "its neurons are GELU without a gate, never 0; take a ReLU model"),
+    (
+        "GPTNeo",
+        "its neurons are GELU without a gate, never 0; take a ReLU model, or a TinyStories model in Llama's form",
+    ),
     ("GPT2", "its neurons are GELU without a gate, never 0; take an OPT of that size"),
     ("Phi", "its weights are fused, or its neurons GELU without a gate; take a Qwen2 or a Llama"),
     ("StableLm", "its norms and positions are mixed in its own way; take a Qwen2 or a Llama"),

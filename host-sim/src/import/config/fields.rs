@@ -44,6 +44,11 @@ impl Fields {
         self.read.borrow_mut().extend(fields.iter().map(|&field| field.to_owned()));
     }
 
+    /// Refuses keys that are not known, or have values that are not followed.
+    pub fn check_keys(&self, allowed: &[String]) -> Result<()> {
+        CONFIG.check_object(&self.map, allowed).with_context(|| self.path.display().to_string())
+    }
+
     /// Refuses what is there for a model of another architecture.
     pub fn refuse_unread(&self, architecture: &str, allowed: &[String]) -> Result<()> {
         let read = self.read.borrow();

@@ -9,7 +9,7 @@ mod positions;
 
 use super::fold::Fold;
 use super::rope::Rope;
-use super::{Options, json, keys};
+use super::{Options, json};
 use anyhow::{Context, Result, bail};
 pub(crate) use family::Family;
 use family::Shape;
@@ -39,11 +39,12 @@ pub(crate) fn read(path: &Path, options: &Options<'_>) -> Result<Parsed> {
         bail!("{}: not a JSON object; download it again", path.display())
     };
     let shown = || path.display().to_string();
-    keys::CONFIG.check_object(&map, options.allowed).with_context(shown)?;
     let fields = Fields::new(path, map, options);
     fields.refuse_quantised()?;
+    // Which keys another architecture has is of no use to know.
     let architecture = fields.architecture()?;
     let family = Family::of(&architecture).with_context(shown)?;
+    fields.check_keys(options.allowed)?;
     let mut parsed = match family {
         Family::Opt => fields.opt()?,
         Family::Falcon { .. } => fields.falcon(options)?,
