@@ -7,7 +7,7 @@ use super::gguf;
 use super::gguf::file::Gguf;
 use super::kind::Kind;
 use super::{file, json};
-use crate::model::chat::{ChatTemplate, TOKENS};
+use crate::model::chat::ChatTemplate;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::image::{Crc32, Header};
@@ -22,6 +22,9 @@ const FILES: [&str; 3] = ["chat_template.jinja", "chat_template.json", TOKENIZER
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Files of a folder that say what its special tokens are.
 const TOKEN_FILES: [&str; 2] = [TOKENIZER_CONFIG, "special_tokens_map.json"];
+/// Objects of special tokens that a model has besides, by the names that its template has for them.
+const MODEL_TOKENS: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
+
 /// Finds the template in `path`: a Jinja file, a `tokenizer_config.json` or `chat_template.json`, a folder
 /// with one of these, a GGUF file, a model file, an image.
 ///
@@ -44,6 +47,7 @@ pub fn read(path: &Path) -> Result<ChatTemplate> {
             match serde_json::from_str::<Value>(&text) {
                 Ok(value @ Value::Object(_)) => {
                     let template = default(path, &value)?.ok_or_else(none)?;
+                    check_names(path, &template, &value)?;
                     Ok(ChatTemplate { template, tokens: tokens(&value) })
                 }
                 Err(error) if path.extension().is_some_and(|extension| extension == "json") => {
@@ -74,17 +78,20 @@ pub(super) fn of_directory(directory: &Path, wanted: bool) -> Result<Option<Chat
             Some(read.with_context(|| format!("{}: not readable", path.display()))?)
         };
         if let Some(template) = template {
-            return Ok(Some(ChatTemplate { template, tokens: tokens_of_directory(directory)? }));
+            let tokens = tokens_of_directory(directory, &template)?;
+            return Ok(Some(ChatTemplate { template, tokens }));
         }
     }
     Ok(None)
 }
 
-fn tokens_of_directory(directory: &Path) -> Result<BTreeMap<String, String>> {
+fn tokens_of_directory(directory: &Path, template: &str) -> Result<BTreeMap<String, String>> {
     for name in TOKEN_FILES {
         let path = directory.join(name);
         if path.exists() {
-            let found = tokens(&json::read(&path)?);
+            let config = json::read(&path)?;
+            check_names(&path, template, &config)?;
+            let found = tokens(&config);
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -118,12 +125,35 @@ fn default(path: &Path, config: &Value) -> Result<Option<String>> {
     }
 }
 
-/// The special tokens of a configuration: texts, or objects with a text.
+/// The special tokens of a configuration, texts or objects with a text: [`TOKENS`], and what a model has
+/// besides, under names that end as theirs do or in an object of them.
 fn tokens(config: &Value) -> BTreeMap<String, String> {
     let text =
         |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
-    let found = TOKENS.iter().filter_map(|name| Some(((*name).to_owned(), text(&config[*name])?)));
-    found.collect()
+    let own = MODEL_TOKENS.iter().filter_map(|key| config[*key].as_object()).flatten();
+    let named = config.as_object().into_iter().flatten();
+    let named = named.filter(|(name, _)| name.ends_with("_token"));
+    let all = own.chain(named);
+    all.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+}
+
+/// Refuses a template that names a list of tokens, which it is not given: it would be empty.
+fn check_names(path: &Path, template: &str, config: &Value) -> Result<()> {
+    for key in ["additional_special_tokens", "extra_special_tokens"] {
+        let has = config[key].as_array().is_some_and(|list| !list.is_empty());
+        let word = |at: usize| {
+            let edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+            edge(template[..at].chars().next_back())
+                && edge(template[at + key.len()..].chars().next())
+        };
+        ensure!(
+            !has || !template.match_indices(key).any(|(at, _)| word(at)),
+            "{}: the chat template names `{key}`, expected tokens by names of their own; write the tokens out \
+             in the template",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn of_image(path: &Path) -> Result<Option<ChatTemplate>> {

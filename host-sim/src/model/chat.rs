@@ -15,7 +15,8 @@ pub const TOKENS: [&str; 7] =
 pub struct ChatTemplate {
     /// Jinja.
     pub template: String,
-    /// Texts of special tokens by the names that templates have for them, [`TOKENS`]; those that the
-    /// tokenizer has not are not there. All are missing where nothing was said of any.
+    /// Texts of special tokens by the names that templates have for them, [`TOKENS`] and those that a model
+    /// has besides; those that the tokenizer has not are not there. All are missing where nothing was said
+    /// of any.
     pub tokens: BTreeMap<String, String>,
 }

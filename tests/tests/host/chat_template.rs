@@ -55,7 +55,23 @@ fn a_folder_has_it_where_checkpoints_have_it() {
     assert!(refusal(path).contains("`chat_template` has rag, expected one called default"));
     put("tokenizer_config.json", r#"{"chat_template": 3}"#);
     assert!(refusal(path).contains("`chat_template` is 3, expected a text"));
+    // Tokens that a model has besides; those that it has in a list have no names.
+    put(
+        "tokenizer_config.json",
+        r#"{"chat_template": "{{ image_token }}", "image_token": "<i>", "add_bos_token": true,
+        "extra_special_tokens": {"think_token": {"content": "<t>"}}}"#,
+    );
+    let more = [("image_token", "<i>"), ("think_token", "<t>")];
+    assert_eq!(read(path).unwrap(), chat("{{ image_token }}", &more));
+    let list = r#"{"chat_template": "{{ NAME }}", "additional_special_tokens": ["x"]}"#;
+    for name in ["additional_special_tokens", "my_additional_special_tokens"] {
+        put("tokenizer_config.json", &list.replace("NAME", name));
+        let names = read(path).err().map(|error| format!("{error:#}"));
+        let refused = names.is_some_and(|said| said.contains("names `additional_special_tokens`"));
+        assert_eq!(refused, name == "additional_special_tokens");
+    }
     // Files of its own come first.
+    put("tokenizer_config.json", "{}");
     put("chat_template.json", r#"{"chat_template": "four"}"#);
     assert_eq!(read(path).unwrap().template, "four");
     put("chat_template.jinja", "five {{ x }}\n");
@@ -90,6 +106,15 @@ fn a_gguf_of_any_model_has_it_and_no_weight_is_read() {
     file.set("general.architecture", Value::Text("unheard-of".to_owned()));
     file.set("tokenizer.ggml.padding_token_id", Value::U32(u32::MAX));
     file.set("tokenizer.ggml.unknown_token_id", Value::U32(0));
+    for key in ["seperator", "separator", "cls", "mask"] {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        let mut file = file.clone();
+        file.set(&key, Value::U32(0));
+        let path = file.write(folder.path());
+        let name = key.replace("tokenizer.ggml.", "").replace("_id", "");
+        let name = name.replace("separator", "sep").replace("seperator", "sep");
+        assert_eq!(read(&path).unwrap().tokens[&name], "<unk>");
+    }
     let path = file.write(folder.path());
     let tokens = [("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")];
     assert_eq!(read(&path).unwrap(), chat("{{ messages }}", &tokens));

@@ -8,15 +8,24 @@ use crate::model::chat::{ChatTemplate, TOKENS};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// What the format calls each of [`TOKENS`].
-const KEYS: [&str; TOKENS.len()] = ["bos", "eos", "unknown", "seperator", "padding", "cls", "mask"];
+/// What the format calls each of [`TOKENS`]; one in two spellings.
+const KEYS: [&[&str]; TOKENS.len()] = [
+    &["bos"],
+    &["eos"],
+    &["unknown"],
+    &["seperator", "separator"],
+    &["padding"],
+    &["cls"],
+    &["mask"],
+];
 
 /// The template, with the special tokens that it may name; `None` where the file has none.
 pub(crate) fn template(file: &Gguf) -> Result<Option<ChatTemplate>> {
     let Some(template) = file.text("tokenizer.chat_template")? else { return Ok(None) };
     let all = file.list("tokenizer.ggml.tokens")?;
     let mut tokens = BTreeMap::new();
-    for (name, key) in TOKENS.into_iter().zip(KEYS) {
+    let keys = TOKENS.into_iter().zip(KEYS);
+    for (name, key) in keys.flat_map(|(name, keys)| keys.iter().map(move |key| (name, key))) {
         let key = format!("tokenizer.ggml.{key}_token_id");
         // What is no number of a token stands for none, as -1 does.
         let Some(Value::Whole(id)) = file.get(&key) else { continue };

@@ -8,6 +8,7 @@ mod config;
 mod generation;
 mod gguf;
 mod gguf_tokenizer;
+mod special_tokens;
 mod tokenizer;
 mod tokenizer_config;
 
@@ -30,6 +31,8 @@ pub(crate) enum Rule {
     Inside(&'static str),
     /// The same, where an object's `type` comes between the two.
     Typed(&'static str),
+    /// The text of a token, or an object, or several of them, whose keys begin with this.
+    Tokens(&'static str),
 }
 
 /// Keys with one rule.
@@ -59,11 +62,15 @@ pub(crate) const TOKENIZER: Format =
 /// `tokenizer_config.json`.
 pub(crate) const TOKENIZER_CONFIG: Format =
     Format { name: "tokenizer_config.json", groups: &[tokenizer_config::GROUPS] };
+/// `special_tokens_map.json`.
+pub(crate) const SPECIAL_TOKENS: Format =
+    Format { name: "special_tokens_map.json", groups: &[special_tokens::GROUPS] };
 /// The metadata of a GGUF file; `ARCH` stands for `general.architecture`.
 pub(crate) const GGUF: Format =
     Format { name: "GGUF metadata", groups: &[gguf::GROUPS, gguf_tokenizer::GROUPS] };
 
-const ALL: [&Format; 5] = [&CONFIG, &GENERATION, &TOKENIZER, &TOKENIZER_CONFIG, &GGUF];
+const ALL: [&Format; 6] =
+    [&CONFIG, &GENERATION, &TOKENIZER, &TOKENIZER_CONFIG, &SPECIAL_TOKENS, &GGUF];
 
 impl Format {
     fn all(&self) -> impl Iterator<Item = &Group> {
@@ -106,6 +113,13 @@ impl Format {
             Some(Rule::Read | Rule::Harmless(_)) => Ok(()),
             Some(Rule::Inside(prefix)) => self.check_inside(prefix, false, value, allowed),
             Some(Rule::Typed(prefix)) => self.check_inside(prefix, true, value, allowed),
+            Some(Rule::Tokens(prefix)) => match value {
+                Value::String(_) => Ok(()),
+                Value::Array(list) => {
+                    list.iter().try_for_each(|value| self.check_as(name, key, value, allowed))
+                }
+                object => self.check_inside(prefix, false, object, allowed),
+            },
             Some(Rule::Only(values, _)) if values.iter().any(|known| same(known, value)) => Ok(()),
             Some(Rule::Only(values, why)) => {
                 bail!("`{key}` is {}, expected {}: {why}", short(value), values.join(" or "))
@@ -174,6 +188,9 @@ impl Format {
                 Rule::Typed(prefix) => {
                     format!("an object, whose keys are those of `{prefix}.TYPE.*`")
                 }
+                Rule::Tokens(prefix) => {
+                    format!("read: a text, or an object, whose keys are those of `{prefix}.*`")
+                }
             };
             let keys: Vec<_> = group.keys.iter().map(|key| format!("`{key}`")).collect();
             // A pipe would end the cell.
@@ -236,6 +253,7 @@ mod tests {
             Group { rule: Rule::Refused("take it out"), keys: &["c", "stage.Cut.c"] },
             Group { rule: Rule::Typed("stage"), keys: &["stages"] },
             Group { rule: Rule::Inside("stage.Cut"), keys: &["cuts"] },
+            Group { rule: Rule::Tokens("stage.Cut"), keys: &["token"] },
             Group { rule: Rule::Read, keys: &["stage.Cut.type", "stage.name"] },
         ]],
     };
@@ -257,6 +275,8 @@ mod tests {
             ("b", json!("one")),
             ("c", json!(null)),
             ("let", json!(1)),
+            ("token", json!("<s>")),
+            ("token", json!(["<s>", {"type": "<s>"}])),
             ("stages", json!([{"type": "Cut"}, {"name": 1}])),
         ] {
             assert_eq!(said(key, value), "", "{key}");
@@ -268,6 +288,8 @@ mod tests {
         assert!(said("stages", json!({"type": "Cut", "e": 0})).contains("`stage.Cut.e` is 0"));
         assert!(said("cuts", json!([{"type": "Cut"}, {"c": 0}])).contains("`stage.Cut.c` is 0"));
         assert!(said("stages", json!(3)).contains("expected an object"));
+        assert!(said("token", json!([3])).contains("expected an object"));
+        assert!(said("token", json!({"c": 0})).contains("`stage.Cut.c` is 0"));
         assert!(said("x", json!(3)).contains("not known"));
     }
 

@@ -5,14 +5,37 @@ use super::{Group, Rule};
 pub(super) const GROUPS: &[Group] = &[
     Group {
         rule: Rule::Read,
+        keys: &["tokenizer_class", "add_bos_token", "add_prefix_space", "chat_template"],
+    },
+    Group {
+        rule: Rule::Tokens("special_token"),
         keys: &[
-            "tokenizer_class",
-            "add_bos_token",
-            "add_prefix_space",
             "bos_token",
             "eos_token",
-            "chat_template",
+            "unk_token",
+            "sep_token",
+            "pad_token",
+            "cls_token",
+            "mask_token",
+            "audio_token",
+            "boi_token",
+            "eoi_token",
+            "image_token",
+            "video_token",
+            "additional_special_tokens",
         ],
+    },
+    Group {
+        rule: Rule::Read,
+        keys: &["extra_special_tokens", "model_specific_special_tokens", "special_token.content"],
+    },
+    Group {
+        rule: Rule::Harmless("`added_tokens_decoder` and the tokenizer say it of the token"),
+        keys: &["special_token.normalized", "special_token.special", "special_token.id"],
+    },
+    Group {
+        rule: Rule::Only(&["\"AddedToken\""], "only tokens are named here"),
+        keys: &["special_token.__type"],
     },
     Group { rule: Rule::Inside("added_tokens_decoder"), keys: &["added_tokens_decoder"] },
     Group { rule: Rule::Inside("added_token"), keys: &["added_tokens_decoder.*"] },
@@ -26,7 +49,14 @@ pub(super) const GROUPS: &[Group] = &[
             "a token that takes in the spaces around it, or is not found within a word, is not supported; \
              set it to false if texts do not spell it out",
         ),
-        keys: &["added_token.single_word", "added_token.lstrip", "added_token.rstrip"],
+        keys: &[
+            "added_token.single_word",
+            "added_token.lstrip",
+            "added_token.rstrip",
+            "special_token.single_word",
+            "special_token.lstrip",
+            "special_token.rstrip",
+        ],
     },
     Group {
         rule: Rule::Only(
@@ -43,25 +73,7 @@ pub(super) const GROUPS: &[Group] = &[
         rule: Rule::Only(&["false"], "special tokens of a template are tokens; set it to false"),
         keys: &["split_special_tokens"],
     },
-    Group {
-        rule: Rule::Harmless("it names special tokens that neither begin nor end a text"),
-        keys: &[
-            "additional_special_tokens",
-            "extra_special_tokens",
-            "model_specific_special_tokens",
-            "unk_token",
-            "pad_token",
-            "pad_token_id",
-            "sep_token",
-            "cls_token",
-            "mask_token",
-            "audio_token",
-            "boi_token",
-            "eoi_token",
-            "image_token",
-            "video_token",
-        ],
-    },
+    Group { rule: Rule::Harmless("no text is padded"), keys: &["pad_token_id"] },
     Group {
         rule: Rule::Harmless("it is of how transformers pads texts and cuts them off"),
         keys: &[

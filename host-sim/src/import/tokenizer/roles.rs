@@ -9,7 +9,7 @@
 
 use super::added::AddedToken;
 use super::json::{self, Object};
-use crate::import::keys::TOKENIZER_CONFIG;
+use crate::import::keys::{SPECIAL_TOKENS, TOKENIZER_CONFIG};
 use crate::model::tokenizer::TokenizerSpec;
 use anyhow::{Context, Result, bail, ensure};
 use ripple_kernel::text::tokenizer::Prefix;
@@ -55,7 +55,10 @@ impl Roles {
                 json::read(&path).and_then(|map: Map<String, Value>| take(&Object::new("", &map)));
             taken.map(|()| true).with_context(|| path.display().to_string())
         };
-        open("special_tokens_map.json", &mut |map| roles.names(map))?;
+        open(SPECIAL_TOKENS.name, &mut |map| {
+            SPECIAL_TOKENS.check_object(map.map, allowed)?;
+            roles.names(map)
+        })?;
         let described = open("tokenizer_config.json", &mut |map| {
             TOKENIZER_CONFIG.check_object(map.map, allowed)?;
             roles.config(map)
