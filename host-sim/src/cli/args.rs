@@ -381,7 +381,7 @@ impl RequestArgs {
         };
         let Self { tokens, speculate, ignore_eos, .. } = *self;
         let stop = self.stop.clone();
-        Ok(Request { prompt, chat: false, tokens, sampler, speculate, stop, overflow, ignore_eos })
+        Ok(Request { prompt, chat: None, tokens, sampler, speculate, stop, overflow, ignore_eos })
     }
 }
 

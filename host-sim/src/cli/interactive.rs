@@ -48,6 +48,8 @@ pub struct Conversation<'m> {
     pub image: u32,
     /// Present where lines are messages.
     pub chat: Option<Chat>,
+    /// Whether lines that are typed are kept for later sessions.
+    pub keeps_lines: bool,
 }
 
 impl Conversation<'_> {
@@ -56,7 +58,7 @@ impl Conversation<'_> {
     /// # Errors
     /// When output fails, or, where nobody is there to try again, any turn.
     pub fn run(&mut self) -> Result<()> {
-        let mut lines = Lines::of_input()?;
+        let mut lines = Lines::of_input(self.keeps_lines)?;
         if lines.typed() {
             output::note(
                 "a line is gone on with; /help says more, Ctrl-C ends a turn, /quit the session",
@@ -157,7 +159,8 @@ impl Conversation<'_> {
 
     /// Feeds a line and prints what comes after it.
     fn turn(&mut self, line: &str) -> Result<End> {
-        if self.chat.is_some() && line.is_empty() {
+        let goes_on = line.is_empty() && self.chat.as_ref().is_some_and(Chat::has_answer);
+        if self.chat.is_some() && line.is_empty() && !goes_on {
             return Ok(End::Tokens);
         }
         let before = self.text.clone();
@@ -165,7 +168,9 @@ impl Conversation<'_> {
         let done = self.answer(line, &mut reply);
         if let Some(chat) = &mut self.chat {
             match done {
+                Ok(_) if goes_on => chat.went_on(&reply),
                 Ok(_) => chat.answered(reply),
+                Err(_) if goes_on => {}
                 Err(_) => chat.withdraw(),
             }
         }
@@ -180,9 +185,10 @@ impl Conversation<'_> {
     }
 
     fn answer(&mut self, line: &str, reply: &mut String) -> Result<End> {
-        let mut request = Request { chat: self.chat.is_some(), ..self.request.clone() };
-        if let Some(chat) = &mut self.chat {
-            request.prompt = chat.ask(line)?;
+        let mut request = self.request.clone();
+        if let Some(chat) = self.chat.as_mut().filter(|chat| !line.is_empty() || !chat.has_answer())
+        {
+            request.chat = Some(chat.ask(line)?);
             let all = request.prompt_tokens(&self.tokenizer)?;
             let same = all.iter().zip(&self.text).take_while(|(a, b)| a == b).count();
             self.decoder.rewind(same as u32);

@@ -1,18 +1,25 @@
 //! Lines that somebody types, or that a program sends.
 //!
 //! In: standard input. Out: a line at a time. At a terminal, with what people expect there: the line can be
-//! edited, those before it come back with the arrow keys. Knows nothing of what lines say.
+//! edited, those before it come back with the arrow keys, and those of earlier sessions, which a file keeps:
+//! where that cannot be read or written, they do not. Knows nothing of what lines say.
 
+use crate::process::terminal;
 use anyhow::{Context, Result};
 use rustyline::error::ReadlineError;
-use rustyline::history::MemHistory;
+use rustyline::history::FileHistory;
 use rustyline::{Behavior, Config, Editor};
+use std::env;
 use std::io::{BufRead, IsTerminal, StdinLock};
+use std::path::PathBuf;
+
+/// Lines that are kept from session to session.
+const MOST_KEPT: usize = 1000;
 
 /// Where lines come from.
 pub enum Lines {
-    /// A terminal.
-    Typed(Box<Editor<(), MemHistory>>),
+    /// A terminal; and the file that keeps what is typed.
+    Typed(Box<Editor<(), FileHistory>>, Option<PathBuf>),
     /// A file or a pipe.
     Sent(StdinLock<'static>),
 }
@@ -28,24 +35,36 @@ pub enum Line {
 }
 
 impl Lines {
-    /// Those of standard input.
+    /// Those of standard input; `keeps`: whether lines are kept from session to session, in a file of the
+    /// user's own.
     ///
     /// # Errors
     /// When the terminal cannot be used.
-    pub fn of_input() -> Result<Self> {
+    pub fn of_input(keeps: bool) -> Result<Self> {
         if !std::io::stdin().is_terminal() {
             return Ok(Self::Sent(std::io::stdin().lock()));
         }
         // The prompt goes to the terminal itself: standard output is the text's.
-        let config =
-            Config::builder().behavior(Behavior::PreferTerm).auto_add_history(true).build();
-        let editor = Editor::with_history(config.clone(), MemHistory::with_config(&config));
-        Ok(Self::Typed(Box::new(editor.context("the terminal")?)))
+        let config = Config::builder()
+            .behavior(Behavior::PreferTerm)
+            .auto_add_history(true)
+            .history_ignore_space(true)
+            .max_history_size(MOST_KEPT)
+            .and_then(|config| config.history_ignore_dups(true));
+        let config = config.context("the terminal")?.build();
+        let editor = Editor::with_history(config.clone(), FileHistory::with_config(&config));
+        let mut editor = editor.context("the terminal")?;
+        let file = history_file().filter(|_| keeps);
+        if let Some(file) = &file {
+            // Not there yet, or not to be read: it begins anew.
+            let _ = editor.load_history(file);
+        }
+        Ok(Self::Typed(Box::new(editor), file))
     }
 
     /// Whether somebody is there.
     pub fn typed(&self) -> bool {
-        matches!(self, Self::Typed(_))
+        matches!(self, Self::Typed(..))
     }
 
     /// The next line; asks for it with `prompt` where somebody is there.
@@ -54,8 +73,13 @@ impl Lines {
     /// When standard input cannot be read, or is not UTF-8.
     pub fn next(&mut self, prompt: &str) -> Result<Line> {
         match self {
-            Self::Typed(editor) => match editor.readline(prompt) {
-                Ok(line) => Ok(Line::Text(line)),
+            Self::Typed(editor, file) => match terminal::raw(|| editor.readline(prompt)) {
+                Ok(line) => {
+                    if let Some(file) = file {
+                        let _ = editor.append_history(file);
+                    }
+                    Ok(Line::Text(line))
+                }
                 Err(ReadlineError::Interrupted) => Ok(Line::Cancelled),
                 Err(ReadlineError::Eof) => Ok(Line::End),
                 Err(error) => Err(error).context("standard input"),
@@ -69,4 +93,15 @@ impl Lines {
             }
         }
     }
+}
+
+/// Where lines are kept, in a folder that is there then: `ripple/history` in `$XDG_STATE_HOME`, or in
+/// `~/.local/state`.
+fn history_file() -> Option<PathBuf> {
+    let folder =
+        |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    let own = state.join("ripple");
+    std::fs::create_dir_all(&own).ok()?;
+    Some(own.join("history"))
 }

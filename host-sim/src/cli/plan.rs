@@ -340,7 +340,7 @@ impl Plan {
             tokens: self.tokens,
             sampler: SamplerOptions::GREEDY,
             speculate: 0,
-            chat: false,
+            chat: None,
             stop: Vec::new(),
             overflow: Overflow::Spill,
             ignore_eos: false,
@@ -406,7 +406,10 @@ fn text(board: &Board, json: &Json) -> String {
         format!("  {what:<8}{:>11}  {note}\n", grouped(bytes as u64))
     };
     let of = |bytes: u32| format!("of {}", grouped(bytes.into()));
-    let kept = if board.firmware.stack > 0 { measured } else { "kept" };
+    let stack = match board.firmware.stack {
+        0 => "kept".to_owned(),
+        _ => format!("{measured}; {} are kept for it", grouped(board.stack.into())),
+    };
     let sizes = [
         row("work", ram.work, "activations, logits"),
         row("staging", ram.staging, "where reads arrive"),
@@ -415,7 +418,7 @@ fn text(board: &Board, json: &Json) -> String {
         row("kv", ram.kv, "keys and values"),
         row("prompt", ram.prompt, "the line being typed"),
         row("drivers", ram.drivers, measured),
-        row("stack", ram.stack as usize, kept),
+        row("stack", ram.stack as usize, &stack),
         row("RAM", ram.used, &of(ram.has)),
         row("code", flash.code, measured),
         row("mapped", flash.mapped, "the image up to the FFN"),

@@ -60,6 +60,9 @@ pub struct Run {
     /// prompt is the first of them.
     #[arg(short, long, conflicts_with = "json")]
     interactive: bool,
+    /// Do not keep the lines that are typed for later sessions; a line that begins with a space never is.
+    #[arg(long, requires = "interactive")]
+    no_history: bool,
     /// Keep no more than this many positions of the KV cache in memory: older ones go to the card, behind
     /// the image. The text is the same.
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -112,7 +115,7 @@ impl Run {
             return self.converse(&image, &machine, request, chat, adapter.as_ref());
         }
         if let Some(chat) = &mut chat {
-            (request.chat, request.prompt) = (true, chat.ask(&request.prompt)?);
+            request.chat = Some(chat.ask(&request.prompt)?);
         }
         let outcome =
             stream(&image, &machine, &request, adapter.as_ref(), Stream::beside(self.json))
@@ -157,7 +160,7 @@ impl Run {
                 _ => self.tokens(header, image)?,
             };
         }
-        Ok(Some(Chat::new(template, self.system.as_deref())))
+        Ok(Some(Chat::new(template, self.system.as_deref(), &tokenizer(header, image)?)))
     }
 
     /// The texts of the tokens that an image says begin and end a text.
@@ -186,7 +189,8 @@ impl Run {
         let tokenizer = tokenizer(&header, image)?;
         let (kv, image) = (machine.options.kv, identity(image));
         let text = Vec::new();
-        Conversation { decoder, tokenizer, text, request, kv, image, chat }.run()
+        let keeps_lines = !self.no_history;
+        Conversation { decoder, tokenizer, text, request, kv, image, chat, keeps_lines }.run()
     }
 }
 

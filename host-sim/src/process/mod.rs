@@ -6,3 +6,4 @@ pub mod failure;
 pub mod interrupt;
 pub mod output;
 mod target;
+pub(crate) mod terminal;

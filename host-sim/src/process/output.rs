@@ -5,6 +5,7 @@
 //! formats.
 
 use super::target::{Target, folder};
+use super::terminal;
 use anyhow::{Context, Result};
 use indicatif::{
     HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
@@ -159,6 +160,7 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 
 /// Removes the files that are being written, and ends the process.
 pub fn remove_unfinished_and_exit(code: i32) -> ! {
+    terminal::restore();
     // Locked until the end: no other thread begins a file.
     let unfinished = unfinished();
     unfinished.iter().for_each(|path| drop(std::fs::remove_file(path)));

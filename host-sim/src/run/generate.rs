@@ -6,6 +6,7 @@
 use crate::machine::damaged;
 use crate::model::text::encode;
 use crate::process::interrupt;
+use crate::run::chat::Rendered;
 use anyhow::{Result, anyhow, ensure};
 use ripple_hal::WriteDevice;
 use ripple_kernel::image::Header;
@@ -22,9 +23,9 @@ const RECENT: usize = 64;
 pub struct Request {
     /// Text to go on from.
     pub prompt: String,
-    /// Whether the prompt is a chat as a template renders it: special tokens in it are tokens, nothing
-    /// is put in front, and it is not part of what is shown.
-    pub chat: bool,
+    /// A chat in the place of the prompt: special tokens that its template names are tokens, nothing is put
+    /// in front, and it is not part of what is shown.
+    pub chat: Option<Rendered>,
     /// Most tokens to generate.
     pub tokens: u32,
     /// How they are chosen.
@@ -67,16 +68,17 @@ impl Request {
     /// # Errors
     /// When it cannot be encoded.
     pub fn prompt_tokens(&self, tokenizer: &Tokenizer<'_>) -> Result<Vec<u32>> {
-        // A chat template brings the token that begins a text.
-        let options =
-            EncodeOptions { parse_special: self.chat, begin: !self.chat, ..Default::default() };
-        let tokens = encode(tokenizer, &self.prompt, options)?;
+        let tokens = match &self.chat {
+            // A chat template brings the token that begins a text.
+            Some(chat) => chat.tokens(tokenizer)?,
+            None => encode(tokenizer, &self.prompt, EncodeOptions::TEXT)?,
+        };
         ensure!(
             !tokens.is_empty(),
             "{}",
             match self.chat {
-                true => "the chat template renders to nothing",
-                false =>
+                Some(_) => "the chat template renders to nothing",
+                None =>
                     "the prompt has no tokens, and this model puts none in front of a text; expected a prompt",
             }
         );
@@ -88,8 +90,7 @@ impl Request {
     /// # Errors
     /// When it cannot be encoded.
     pub fn more_tokens(&self, tokenizer: &Tokenizer<'_>) -> Result<Vec<u32>> {
-        let options =
-            EncodeOptions { parse_special: self.chat, continues: true, ..Default::default() };
+        let options = EncodeOptions { continues: true, ..Default::default() };
         encode(tokenizer, &self.prompt, options)
     }
 }
@@ -200,7 +201,7 @@ pub fn go_on<D: WriteDevice, P: Probe>(
     };
     let mut new = vec![first];
     new.truncate(request.tokens as usize);
-    if !request.chat && !request.prompt.is_empty() {
+    if request.chat.is_none() && !request.prompt.is_empty() {
         piece(&request.prompt);
     }
 

@@ -54,7 +54,7 @@ pub fn time(image: &ImageBytes, machine: &Machine, tokens: u32) -> Result<Preset
     let sampler = SamplerOptions::GREEDY;
     let request = Request {
         prompt: String::new(),
-        chat: false,
+        chat: None,
         tokens,
         sampler,
         speculate: 0,

@@ -110,7 +110,7 @@ fn where_nothing_is_sparse_dense_is_the_same() {
     decoder.device_mut().take_stats();
     let request = Request {
         prompt: "Once upon a time there was a little dog. ".repeat(8),
-        chat: false,
+        chat: None,
         tokens: 8,
         sampler: SamplerOptions::GREEDY,
         speculate: 0,

@@ -248,7 +248,7 @@ fn a_template_that_does_not_end_is_left_by_the_first_interrupt() {
 #[test]
 fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
     let chat = ["--chat", "--template", "template", "--system", "Tell a story.", "-n", "10"];
-    let turns = interactive("Once\n\nMore\n", &chat);
+    let turns = interactive("\nOnce\nMore\n", &chat);
     let replies: Vec<_> = turns.split('\n').collect();
     // Replies may be of several lines: the first is what one prompt gives.
     let once = run(&[&["story-nano", "--prompt", "Once"], &chat[..]].concat()).0;
@@ -264,6 +264,22 @@ fn a_chat_of_turns_says_what_a_chat_from_the_start_says() {
     std::fs::write(folder().join("literal"), literal).unwrap();
     let args = ["story-nano", "--chat", "--template", "literal", "--prompt", "More", "-n", "10"];
     assert_eq!(run(&args).0.trim_end_matches('\n'), second);
+
+    // An empty line lets the answer go on, and it is one.
+    let longer = ["--chat", "--template", "template", "--system", "Tell a story.", "-n", "20"];
+    let longer = run(&[&["story-nano", "--prompt", "Once"], &longer[..]].concat()).0;
+    let (first, rest) = longer.split_at(once.len());
+    assert_eq!(first, once);
+    let turns = interactive("Once\n\nMore\n", &chat);
+    let begun = format!("{first}\n{rest}\n");
+    assert!(turns.starts_with(&begun), "{turns:?}");
+    let messages = [("system", "Tell a story."), ("user", "Once"), ("assistant", &longer)]
+        .map(|(role, content)| Message::new(role, content));
+    let so_far = render(&template, &messages, true).unwrap();
+    let literal =
+        format!("{so_far}\n{{{{ messages[0].role }}}}: {{{{ messages[0].content }}}}\n\n");
+    std::fs::write(folder().join("literal"), literal).unwrap();
+    assert_eq!(run(&args).0.trim_end_matches('\n'), turns[begun.len()..].trim_end_matches('\n'));
 
     let error = refused(&["story-nano", "--chat"], "");
     assert!(error.contains("there is no chat template in the image"), "{error}");

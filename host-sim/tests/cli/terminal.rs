@@ -3,7 +3,9 @@
 //! The terminal is a pseudo-terminal; `setsid` of util-linux makes it the one that Ctrl-C comes from.
 
 use crate::commands::{MODELS, fresh, ok};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,6 +43,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(args: &[&str]) -> Self {
+        Self::start_with(args, "state")
+    }
+
+    /// With lines kept in the folder `state`.
+    fn start_with(args: &[&str], state: &str) -> Self {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
@@ -54,6 +61,7 @@ impl Terminal {
             .args(args)
             .current_dir(folder())
             .env("TERM", "xterm")
+            .env("XDG_STATE_HOME", folder().join(state))
             .stdin(there.try_clone().unwrap())
             .stdout(there.try_clone().unwrap())
             .stderr(there)
@@ -153,6 +161,69 @@ fn lines_are_edited_and_come_back() {
     terminal.says("saved 0 tokens -> kept");
     terminal.types("\x04");
     assert!(terminal.ends().success());
+}
+
+#[test]
+fn lines_are_kept_for_later_sessions() {
+    let session = ["run", "story", "-i", "-n", "1"];
+    let kept = folder().join("kept-lines/ripple/history");
+    for (lines, options) in [
+        (&["/save nowhere/first", " /help"][..], &[][..]),
+        (&["/save nowhere/third"], &["--no-history"]),
+    ] {
+        let mut terminal = Terminal::start_with(&[&session[..], options].concat(), "kept-lines");
+        terminal.says("/help says more");
+        terminal.says("> ");
+        for line in lines {
+            terminal.types(&format!("{line}\r"));
+            terminal.says(if line.contains("save") { "there is no folder" } else { "help" });
+        }
+        terminal.types("\x04");
+        assert!(terminal.ends().success());
+    }
+    let file = std::fs::read_to_string(&kept).unwrap();
+    assert!(file.ends_with("\n/save nowhere/first\n"), "{file}");
+    let mut terminal = Terminal::start_with(&session, "kept-lines");
+    terminal.says("/help says more");
+    terminal.says("> ");
+    terminal.types("\x1b[A\r");
+    terminal.says("there is no folder `nowhere`");
+    terminal.types("/quit\r");
+    assert!(terminal.ends().success());
+    // Where nothing can be kept, a session is as it was.
+    std::fs::write(folder().join("no-folder"), "").unwrap();
+    let mut terminal = Terminal::start_with(&session, "no-folder");
+    terminal.says("/help says more");
+    terminal.types("/help\r");
+    terminal.says("Ctrl-C ends the turn");
+    terminal.types("/quit\r");
+    assert!(terminal.ends().success());
+}
+
+#[test]
+fn a_session_that_is_ended_from_outside_leaves_the_terminal_as_it_was() {
+    let mut terminal = Terminal::start(&["run", "story", "-i", "-n", "1"]);
+    terminal.says("/help says more");
+    terminal.says("> ");
+    terminal.types("half a li");
+    terminal.says("half a li");
+    let keys = terminal.keys.try_clone().unwrap();
+    let cooked = LocalModes::ICANON | LocalModes::ECHO;
+    let mode = || tcgetattr(&keys).unwrap().local_modes;
+    assert!(!mode().contains(cooked));
+    // setsid leads no group here: it is the command itself, or its parent.
+    let parent = terminal.child.id();
+    let tasks = format!("/proc/{parent}/task/{parent}/children");
+    let child = std::fs::read_to_string(&tasks).unwrap_or_default();
+    let id = child.trim().parse().unwrap_or(parent.cast_signed());
+    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
+    terminal.says("interrupted");
+    let end = Instant::now() + PATIENCE;
+    while !mode().contains(cooked) {
+        assert!(Instant::now() < end, "the terminal is raw");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!terminal.ends().success());
 }
 
 #[test]

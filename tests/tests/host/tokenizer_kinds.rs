@@ -9,7 +9,8 @@ use ripple_host_sim::model::tokenizer::{Kind, TokenizerSpec};
 use ripple_kernel::text::TextStream;
 use ripple_kernel::text::tokenizer::{EncodeOptions, Form, Spaces, Tokenizer};
 use ripple_tests::tiny::Shape;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static FIXTURE: LazyLock<Value> = LazyLock::new(|| {
@@ -29,17 +30,14 @@ fn numbers(value: &Value) -> Vec<u32> {
 }
 
 /// The tokenizer of a kind, imported from the file that `tokenizers` has read.
-fn kind(name: &str) -> TokenizerSpec {
+pub fn kind(name: &str) -> TokenizerSpec {
     let kind = &FIXTURE["kinds"][name];
     let mut file = kind["file"].clone();
     file["model"] = FIXTURE["models"][kind["model"].as_str().unwrap()].clone();
     for (key, value) in kind["changes"].as_object().unwrap() {
         file["model"][key] = value.clone();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokenizer.json");
-    std::fs::write(&path, file.to_string()).unwrap();
-    read(&path).unwrap_or_else(|error| panic!("{name}: {error:#}"))
+    read_file(&file).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// What is shown of a text of these tokens, one by one.
@@ -51,11 +49,12 @@ fn shown(tokenizer: Tokenizer<'_>, ids: &[u32]) -> String {
 }
 
 /// The kind of tokenizer that models of a family have, by how its name begins.
-const FAMILIES: [(&str, &str); 18] = [
+const FAMILIES: [(&str, &str); 20] = [
     ("bamboo", "llama2"),
     ("bitnet", "llama3"),
     ("gemma", "gemma"),
     ("gpt", "gpt2"),
+    ("granite", "smollm"),
     ("llama", "llama2"),
     ("llama3", "llama3"),
     ("minicpm", "llama2"),
@@ -67,59 +66,94 @@ const FAMILIES: [(&str, &str); 18] = [
     ("qwen", "qwen2"),
     ("relu-llama", "llama2"),
     ("relu2-llama", "llama2"),
+    ("rope", "llama2"),
     ("smollm", "smollm"),
     ("tinyllama", "llama2"),
     ("turbosparse", "llama2"),
 ];
 
-/// That the texts are equal is what [`ids_and_texts_are_those_of_tokenizers`] holds, for each kind.
+/// A tokenizer that cuts as Falcon's does.
+fn falcon() -> Result<TokenizerSpec, String> {
+    let mut file = FIXTURE["kinds"]["gpt2"]["file"].clone();
+    file["model"] = FIXTURE["models"]["bytes"].clone();
+    let bytes = file["pre_tokenizer"].clone();
+    file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Punctuation", "behavior": "Contiguous"},
+        bytes,
+        {"type": "Digits", "individual_digits": false},
+        {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": false},
+    ]});
+    read_file(&file)
+}
+
+fn read_file(file: &Value) -> Result<TokenizerSpec, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    read(&path).map_err(|error| format!("{error:#}"))
+}
+
+/// What differs from `tokenizers`, by text, of the tokenizer of a kind.
+fn differences(name: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let expected = &FIXTURE["kinds"][name];
+    let spec = kind(name);
+    let section = spec.pack().unwrap();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    let mut wrong = BTreeMap::<_, Vec<_>>::new();
+    for (at, text) in FIXTURE["texts"].as_array().unwrap().iter().enumerate() {
+        let text = text.as_str().unwrap();
+        let mut hold = |what: &'static str, same: bool| {
+            if !same {
+                wrong.entry(text).or_default().push(what);
+            }
+        };
+        let ids = encode(&tokenizer, text, WHOLE).unwrap();
+        hold("ids", ids == numbers(&expected["ids"][at]));
+        let letters = encode(&tokenizer, text, EncodeOptions::default()).unwrap();
+        let front = usize::from(tokenizer.begin().is_some());
+        match &expected["letters"][at.to_string()] {
+            Value::Null => hold("letters", letters == ids[front..]),
+            ids => hold("letters", letters == numbers(ids)),
+        }
+        let decoded = expected["decoded"][at.to_string()].as_str().unwrap_or(text);
+        hold("decoded", shown(tokenizer, &letters) == decoded);
+        if tokenizer.form().is_none() {
+            // Without memory to merge long words in.
+            let mut places = vec![0; 2 * text.len() + 2];
+            let count = tokenizer.encode(text, WHOLE, &mut places).unwrap();
+            hold("without memory", places[..count] == ids);
+        }
+    }
+    wrong
+}
+
 #[test]
-fn the_table_of_families_says_which_kind_of_tokenizer_each_has() {
+fn texts_have_the_ids_of_tokenizers_by_family() {
     let texts = strings(&FIXTURE["texts"]).len();
     let cells = families_table::families().into_iter().filter_map(|family| {
+        if family.contains("falcon") {
+            let said = falcon().err().unwrap();
+            assert!(
+                said.contains("pre_tokenizer is Punctuation, ByteLevel, Digits, Split"),
+                "{said}"
+            );
+            return Some((family, "refused by name".to_owned()));
+        }
         let fitting = FAMILIES.iter().filter(|(name, _)| family.starts_with(name));
         let (_, kind) = fitting.max_by_key(|(name, _)| name.len())?;
-        assert!(FIXTURE["kinds"][kind].is_object(), "{kind}");
-        Some((family, format!("{texts} of {texts} texts ({kind})")))
+        Some((family, format!("{} of {texts} ({kind})", texts - differences(kind).len())))
     });
     families_table::hold("tokens", &cells.collect());
 }
 
 #[test]
 fn ids_and_texts_are_those_of_tokenizers() {
-    let texts = strings(&FIXTURE["texts"]);
     let mut kinds = 0;
-    let mut wrong = Vec::new();
-    for (name, expected) in FIXTURE["kinds"].as_object().unwrap() {
-        let spec = kind(name);
-        let section = spec.pack().unwrap();
-        let tokenizer = Tokenizer::parse(&section).unwrap();
-        let mut hold = |what: &str, text: &str, same: bool| {
-            if !same {
-                wrong.push(format!("{name}, {text:?}, {what}"));
-            }
-        };
-        for (at, text) in texts.iter().enumerate() {
-            let ids = encode(&tokenizer, text, WHOLE).unwrap();
-            hold("ids", text, ids == numbers(&expected["ids"][at]));
-            let letters = encode(&tokenizer, text, EncodeOptions::default()).unwrap();
-            let front = usize::from(tokenizer.begin().is_some());
-            match &expected["letters"][at.to_string()] {
-                Value::Null => hold("letters", text, letters == ids[front..]),
-                ids => hold("letters", text, letters == numbers(ids)),
-            }
-            let decoded = expected["decoded"][at.to_string()].as_str().unwrap_or(text);
-            hold("decoded", text, shown(tokenizer, &letters) == decoded);
-            if tokenizer.form().is_none() {
-                // Without memory to merge long words in.
-                let mut places = vec![0; 2 * text.len() + 2];
-                let count = tokenizer.encode(text, WHOLE, &mut places).unwrap();
-                hold("without memory", text, places[..count] == ids);
-            }
-        }
+    for name in FIXTURE["kinds"].as_object().unwrap().keys() {
+        let wrong = differences(name);
+        assert!(wrong.is_empty(), "{name}: {wrong:#?}");
         kinds += 1;
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(kinds, 23);
     assert_eq!(kind("gemma").kind, Kind::Characters(Spaces::Nowhere));
     assert_eq!(kind("llama2").kind, Kind::Characters(Spaces::Before));

@@ -6,6 +6,7 @@
 
 use super::methods::{self, join, replace};
 use super::python::{Json, check_kept, check_length, fails, str};
+use super::tuple::{divide, tuple, tuples};
 use jiff::civil::DateTime;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error};
@@ -14,6 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The function that says how a value of a concatenation is spelt.
 pub(super) const SPELL: &str = "ripple_spell";
+/// The function that makes a tuple of a list.
+pub(super) const TUPLE: &str = "ripple_tuple";
+/// The functions that `//` and `%` are written as.
+pub(super) const DIVIDE: [&str; 2] = ["ripple_divide", "ripple_rest"];
 /// The function that what is kept in a variable goes through.
 pub(super) const KEEP: &str = "ripple_keep";
 /// The function that what is kept in a namespace goes through.
@@ -42,6 +47,10 @@ pub(super) fn environment<'t>(now: DateTime, stop: &Arc<AtomicBool>) -> Environm
         out.write_str(&text).map_err(Error::from)
     });
     environment.add_function(SPELL, |value: &Value| str(value));
+    environment.add_function(TUPLE, tuple);
+    for (name, rest) in DIVIDE.into_iter().zip([false, true]) {
+        environment.add_function(name, move |a: &Value, b: &Value| divide(a, b, rest));
+    }
     for (name, in_namespace) in [(KEEP, false), (HOLD, true)] {
         let asked = asked.clone();
         environment.add_function(name, move |value: Value| {
@@ -85,6 +94,10 @@ fn filters(environment: &mut Environment<'_>) {
         },
     );
     environment.add_filter("tojson", tojson);
+    environment.add_filter("items", |value: &Value| tuples(&minijinja::filters::items(value)?));
+    environment.add_filter("dictsort", |value: &Value, named: Kwargs| {
+        tuples(&minijinja::filters::dictsort(value, named)?)
+    });
     environment.add_filter("round", round);
     environment.add_filter("int", |value: &Value, default: Option<Value>| {
         let text = str(value)?;

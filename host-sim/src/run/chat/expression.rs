@@ -4,7 +4,7 @@
 //! [`environment`](super::environment) counts or spells marked by calls. Knows nothing of what is between
 //! tags.
 
-use super::environment::{HOLD, KEEP, SPELL};
+use super::environment::{DIVIDE, HOLD, KEEP, SPELL, TUPLE};
 use super::methods::SLICE;
 use std::collections::BTreeMap;
 
@@ -123,20 +123,37 @@ pub(super) fn expression(inner: &str, block: bool) -> Result<String, ()> {
     let mut spelt = Vec::new();
     for at in (0..all.len()).filter(|&at| text(at) == "~") {
         spelt.extend([
-            operand(&all, inner, at, first, false),
-            operand(&all, inner, at, first, true),
+            operand(&all, inner, at, first, false, &[]),
+            operand(&all, inner, at, first, true, &[]),
         ]);
     }
     spelt.dedup();
     spelt.into_iter().flatten().for_each(|range| call(range, &format!("{SPELL}("), ")"));
-    let slices = slices(&all, inner);
+    let mut written = slices(&all, inner);
+    // The last of a chain is the outermost call.
+    for at in (0..all.len()).rev() {
+        let Some(name) = ["//", "%"].iter().position(|operator| *operator == text(at)) else {
+            continue;
+        };
+        let left = operand(&all, inner, at, first, false, &[]);
+        let right = operand(&all, inner, at, first, true, &["*", "/", "//", "%"]);
+        if let (Some((from, _)), Some((_, to))) = (left, right) {
+            call((from, to), &format!("{}(", DIVIDE[name]), ")");
+            written.insert(at, ",".to_owned());
+        }
+    }
+    for (open, close) in tuples(&all, inner) {
+        call((open, close), &format!("{TUPLE}("), ")");
+        written.insert(open, "[".to_owned());
+        written.insert(close, "]".to_owned());
+    }
     let mut out = String::with_capacity(inner.len());
     let mut copied = 0;
     for (at, token) in all.iter().enumerate() {
         out.push_str(&inner[copied..token.start]);
         out.push_str(begin.get(&at).map_or("", String::as_str));
         match token.kind {
-            _ if slices.contains_key(&at) => out.push_str(&slices[&at]),
+            _ if written.contains_key(&at) => out.push_str(&written[&at]),
             Kind::Text => {
                 literal(&python_string(&inner[token.start + 1..token.end - 1]), &mut out);
                 out.extend(text(at).chars().filter(|&c| c == '\n'));
@@ -148,6 +165,38 @@ pub(super) fn expression(inner: &str, block: bool) -> Result<String, ()> {
     }
     out.push_str(&inner[copied..]);
     Ok(out)
+}
+
+/// The parentheses around tuples, by token: those that hold a comma, or nothing, and are neither of a call nor
+/// of names that are assigned.
+fn tuples(all: &[Token], inner: &str) -> Vec<(usize, usize)> {
+    let text = |at: usize| all.get(at).map_or("", |token| &inner[token.start..token.end]);
+    let mut found = Vec::new();
+    // Brackets that are open, and whether each has a comma.
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    for at in 0..all.len() {
+        match text(at) {
+            "(" | "[" | "{" => open.push((at, false)),
+            "," => open.iter_mut().next_back().into_iter().for_each(|(_, comma)| *comma = true),
+            ")" | "]" | "}" => {
+                let Some((begin, comma)) = open.pop() else { continue };
+                let before = begin.checked_sub(1).map(|before| (text(before), all[before].kind));
+                let value = match before {
+                    None => true,
+                    Some((word, Kind::Word)) => {
+                        ["in", "if", "else", "elif", "and", "or", "not"].contains(&word)
+                    }
+                    Some((sign, Kind::Operator)) => ![")", "]", "}"].contains(&sign),
+                    Some(_) => false,
+                };
+                if text(begin) == "(" && value && (comma || begin + 1 == at) {
+                    found.push((begin, at));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// What is written for the brackets and colons of slices, by token: `x[a:b]` is `x.slice(a, b, none)`.
@@ -185,13 +234,15 @@ fn slices(all: &[Token], inner: &str) -> BTreeMap<usize, String> {
     written
 }
 
-/// The tokens, first and last, of the operand before or after the `~` at `tilde`.
+/// The tokens, first and last, of the operand before or after the operator at `tilde`, which binds no less than
+/// `~`; those in `ends` end it too.
 fn operand(
     all: &[Token],
     inner: &str,
     tilde: usize,
     first: usize,
     after: bool,
+    ends: &[&str],
 ) -> Option<(usize, usize)> {
     let text = |at: usize| all.get(at).map_or("", |token| &inner[token.start..token.end]);
     let mut depth = 0;
@@ -218,7 +269,7 @@ fn operand(
             | "else" => true,
             "in" | "not" => !(behind_is || at > 1 && text(at - 2) == "is"),
             "+" | "-" => binary,
-            _ => false,
+            other => ends.contains(&other),
         };
         if depth < 0 || depth == 0 && bound {
             break;

@@ -3,6 +3,7 @@
 //! In: a value, a method, arguments. Out: what Python gives. Knows nothing of templates.
 
 use super::python::{check_length, fails, str};
+use super::tuple::{is_tuple, tuple, tuples};
 use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Error, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
@@ -31,6 +32,7 @@ pub(super) fn call(
             check_length(found.as_str().map_or(0, str::len))?;
             Ok(found)
         }
+        None if method == "items" => tuples(&unknown_method_callback(state, value, method, args)?),
         None => unknown_method_callback(state, value, method, args),
     }
 }
@@ -65,7 +67,10 @@ fn slice(value: &Value, args: &[Value]) -> Result<Value, Error> {
         Some(text) => {
             Value::from(chosen.into_iter().filter_map(|at| text.get(at)).collect::<String>())
         }
-        None => chosen.into_iter().filter_map(|at| items.get(at).cloned()).collect(),
+        None => {
+            let chosen = chosen.into_iter().filter_map(|at| items.get(at).cloned()).collect();
+            if is_tuple(value) { tuple(&chosen)? } else { chosen }
+        }
     })
 }
 
@@ -108,7 +113,7 @@ fn string(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Err
                 None if last => ["", "", text],
                 None => [text, "", ""],
             };
-            parts.into_iter().map(Value::from).collect()
+            tuple(&parts.into_iter().map(Value::from).collect())?
         }
         "rsplit" => {
             let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;

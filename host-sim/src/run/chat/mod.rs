@@ -1,20 +1,25 @@
 //! Chat templates: a conversation as the text that a model was trained on.
 //!
 //! In: a Jinja template as checkpoints have it, messages. Out: one string, the one that `transformers`
-//! makes of them. Knows nothing of tokens.
+//! makes of them, or its tokens.
 
 mod environment;
 mod expression;
 mod methods;
+mod plain;
 mod python;
 mod render;
 mod source;
+mod tuple;
 
 use crate::model::chat::ChatTemplate;
 use anyhow::Result;
 use minijinja::Value;
+use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+pub use plain::Rendered;
 
 pub use jiff::civil::DateTime;
 
@@ -72,28 +77,50 @@ pub struct Chat {
     messages: Vec<Message>,
     /// Of these, the ones that are there from the beginning.
     first: usize,
+    /// The texts of special tokens.
+    special: Vec<String>,
+}
+
+/// The texts of the special tokens of a tokenizer, but for those of one character.
+fn special(tokenizer: &Tokenizer<'_>) -> Vec<String> {
+    let ids = (0..tokenizer.tokens()).filter(|&id| tokenizer.is_special(id));
+    let texts = ids.filter_map(|id| std::str::from_utf8(tokenizer.bytes(id)?).ok());
+    texts.filter(|text| text.chars().count() > 1).map(str::to_owned).collect()
 }
 
 impl Chat {
     /// One with nothing in it but what the system is told.
-    pub fn new(template: ChatTemplate, system: Option<&str>) -> Self {
+    pub fn new(template: ChatTemplate, system: Option<&str>, tokenizer: &Tokenizer<'_>) -> Self {
         let messages: Vec<_> =
             system.map(|text| Message::new("system", text)).into_iter().collect();
-        Self { template, first: messages.len(), messages }
+        Self { template, first: messages.len(), messages, special: special(tokenizer) }
     }
 
     /// Adds a message of the user and renders all of them, up to where the assistant's next begins.
     ///
     /// # Errors
     /// As [`render`]; the message has been added.
-    pub fn ask(&mut self, text: &str) -> Result<String> {
+    pub fn ask(&mut self, text: &str) -> Result<Rendered> {
         self.messages.push(Message::new("user", text));
-        render(&self.template, &self.messages, true)
+        let (messages, mark) = plain::marked(&self.messages, &self.special);
+        render(&self.template, &messages, true).map(|text| Rendered::new(text, mark))
     }
 
     /// Adds what the assistant said.
     pub fn answered(&mut self, text: String) {
         self.messages.push(Message::new("assistant", text));
+    }
+
+    /// Adds to what the assistant said last.
+    pub fn went_on(&mut self, text: &str) {
+        if let Some(message) = self.messages.last_mut() {
+            message.content.push_str(text);
+        }
+    }
+
+    /// Whether the assistant has said something.
+    pub fn has_answer(&self) -> bool {
+        self.messages.last().is_some_and(|message| message.role == "assistant")
     }
 
     /// Takes back the last message.

@@ -3,6 +3,7 @@
 //! In: a value of the template engine. Out: text, or why there is none: a value that is nested too deep or
 //! too long. Knows nothing of templates.
 
+use super::tuple::is_tuple;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 use std::fmt::Write;
@@ -93,12 +94,16 @@ fn repr(value: &Value, levels: usize, out: &mut String) -> Result<(), Error> {
             out.push('}');
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            out.push('[');
+            let (open, close) = if is_tuple(value) { ('(', ')') } else { ('[', ']') };
+            out.push(open);
             for (at, item) in value.try_iter()?.enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
                 repr(&item, inside()?, out)?;
             }
-            out.push(']');
+            if open == '(' && value.len() == Some(1) {
+                out.push(',');
+            }
+            out.push(close);
         }
         kind => return Err(fails(format!("a value of type {kind} cannot be written"))),
     }
