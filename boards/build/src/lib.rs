@@ -93,16 +93,21 @@ fn image(board: &Board, folder: &Path) -> Result<PathBuf, String> {
         None => root.join("target/boards").join(board.name).join("model.img"),
     };
     println!("cargo:rerun-if-changed={}", image.display());
-    if card.is_some() {
-        // It may be set for another board, and still fit this one.
-        let shown = image.display();
-        println!("cargo:warning={}: the image is {shown}, as RIPPLE_CARD says", board.name);
+    if let Some(warning) = warning(board, &image, card.is_some()) {
+        println!("cargo:warning={warning}");
     }
     if card.is_none() && !image.exists() {
         let (machine, _) = ripple_machines::by_name(board.name).ok_or("no such machine")?;
         ripple_machines::image(root, &ripple_machines::ripple(root)?, &machine, None)?;
     }
     Ok(image)
+}
+
+/// What is said of an image that is not the board's own: `RIPPLE_CARD` may be set for another board, whose image
+/// still fits this one.
+fn warning(board: &Board, image: &Path, said: bool) -> Option<String> {
+    let shown = image.display();
+    said.then(|| format!("{}: the image is {shown}, as RIPPLE_CARD says", board.name))
 }
 
 /// What the firmware includes.
@@ -124,4 +129,18 @@ fn source(plan: &MemoryPlan, mapped: usize, section: Option<&str>) -> String {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ripple_app::board::PICO2;
+
+    #[test]
+    fn an_image_that_the_environment_names_is_named_with_its_board() {
+        let image = Path::new("walk/model.img");
+        let said = warning(&PICO2, image, true).unwrap();
+        assert_eq!(said, "pico2: the image is walk/model.img, as RIPPLE_CARD says");
+        assert_eq!(warning(&PICO2, image, false), None);
+    }
 }

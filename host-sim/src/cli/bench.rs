@@ -48,7 +48,7 @@ pub struct Bench {
     /// to 256 blocks.
     #[arg(long, value_parser = value_parser!(u32).range(1..=65536))]
     staging: Option<u32>,
-    /// Room on the card for pages, in MiB.
+    /// Room on the card for pages, in MiB; `make` gives them four times the model's FFN, 64 MiB to 1 GiB.
     #[arg(long, default_value_t = PAGE_MIB)]
     page_mib: u32,
     #[command(flatten)]

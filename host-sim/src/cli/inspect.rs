@@ -9,6 +9,7 @@ use crate::process::output;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_kernel::config::{Order, Variant};
 use ripple_kernel::image::Crc32;
 use ripple_kernel::image::{Bundle, Header, Image, Lossy, Predictor, SectionKind};
 use ripple_kernel::{MemoryPlan, Options};
@@ -54,6 +55,9 @@ struct Shape {
     ffn: String,
     activation: String,
     threshold: f32,
+    /// What its layers have that Llama's and OPT's have not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    variant: Vec<String>,
     /// What is lost by leaving neurons out; nothing where they add nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     lossy: Option<Loss>,
@@ -210,6 +214,7 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
             ffn: c.ffn.name().to_owned(),
             activation: c.activation.name().to_owned(),
             threshold: c.threshold,
+            variant: variant(&c.variant),
             lossy: c.activation.lossy().then(|| loss(image, header)),
             tied_head: c.tied_head,
             bundle: (if geometry.bundle == Bundle::whole(c.ffn) { "full" } else { "rest" })
@@ -275,6 +280,9 @@ fn print(report: &Report) -> String {
     ] {
         out += &format!("  {name:<10} {value}\n");
     }
+    if !m.variant.is_empty() {
+        out += &format!("  {:<10} {}\n", "variant", m.variant.join(", "));
+    }
     if let Some(loss) = &m.lossy {
         out += &format!("  {:<10} {}\n", "lossy", cost(loss));
     }
@@ -310,6 +318,24 @@ fn print(report: &Report) -> String {
         out += &format!("  {:<8} {:>10}\n", memory.region, bytes(memory.bytes as f64));
     }
     out
+}
+
+/// What layers have that Llama's and OPT's have not, in words.
+fn variant(variant: &Variant) -> Vec<String> {
+    let Variant { order, head_norm, sub_norm, attention_cap, logit_cap } = *variant;
+    let order = match order {
+        Order::Before => None,
+        Order::After => Some("norms after the sums"),
+        Order::Around => Some("norms before and behind each branch"),
+        Order::Parallel => Some("attention and FFN side by side"),
+        _ => Some("layers in an order that is not known here"),
+    };
+    let flags = [(head_norm, "norms of heads"), (sub_norm, "norms of what goes to the outputs")];
+    let flags = flags.into_iter().filter_map(|(has, what)| has.then_some(what));
+    let caps = [("attention", attention_cap), ("logits", logit_cap)];
+    let caps = caps.into_iter().filter(|(_, cap)| *cap > 0.0);
+    let caps = caps.map(|(what, cap)| format!("{what} capped at {cap}"));
+    order.into_iter().chain(flags).map(str::to_owned).chain(caps).collect()
 }
 
 /// When a neuron is active.

@@ -25,6 +25,21 @@ fn memory(image: &[u8]) -> HostMemory {
     HostMemory::new(&MemoryPlan::for_model(&Header::parse(image).unwrap().geometry, &OPTIONS))
 }
 
+/// What the examples of the kernel print of a wrong file.
+#[test]
+fn a_file_that_is_no_image_is_told_by_what_it_begins_with() {
+    let said = |bytes: &[u8]| Header::parse(bytes).unwrap_err().to_string();
+    let mut gguf = vec![0; 4096];
+    gguf[..5].copy_from_slice(b"GGUF\x03");
+    assert_eq!(
+        said(&gguf),
+        "not a Ripple image: it begins with \"GGUF\\x03\\x00\\x00\\x00\", expected \"RIPPLE\\r\\n\""
+    );
+    let mut old = image(Shape::LLAMA);
+    old[8] -= 1;
+    assert!(said(&old).ends_with("; pack the model again"), "{}", said(&old));
+}
+
 #[test]
 fn every_flipped_header_byte_is_refused() {
     for shape in [Shape::LLAMA, Shape::OPT] {
