@@ -41,8 +41,7 @@ pub(super) fn decide(
         (Some(activation), _) | (None, Some(activation)) => Ok(activation),
         (None, None) => bail!(
             "`{key}` is missing, so the file does not say what its neurons do; say what the model was \
-             trained with to `ripple import`: --activation silu (Llama, Mistral, SmolLM, Qwen), --activation \
-             relu (ReluLLaMA), --activation fatrelu=0.01 (ProSparse), --activation drelu (Bamboo)"
+             trained with: --activation silu (Llama, Mistral, SmolLM, Qwen), --activation relu (ReluLLaMA), --activation fatrelu=0.01 (ProSparse), --activation drelu (Bamboo)"
         ),
     }
 }
