@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Random, assert_same};
+use common::{CONV, Random, assert_same, machine};
 use ripple_derive::library::{Call, Operator};
 use ripple_derive::machine::{Core, Machine};
 use ripple_derive::plan::OnMachine;
@@ -14,28 +14,10 @@ use ripple_derive::search::walk::{Outcome, Settings, paths, search};
 use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose, window_scores, window_sum};
 use std::time::Instant;
 
-/// A Cortex-M4 at 64 MHz with an SD card at High Speed, and as much RAM as it takes.
-fn machine() -> Machine {
-    Machine {
-        name: "M4".to_owned(),
-        core: Core::M4,
-        megahertz: 64.0,
-        command_ns: 400_000.0,
-        bytes_per_second: 20e6,
-        ram: i64::MAX / 4,
-        staging: 64 << 10,
-    }
+/// A Cortex-M4 at 64 MHz, with as much RAM as it takes.
+fn m4() -> Machine {
+    machine(Core::M4, 64.0, i64::MAX / 4)
 }
-
-const CONV: Conv = Conv {
-    input: (7, 7),
-    channels: 512,
-    filters: 512,
-    kernel: (3, 3),
-    stride: 1,
-    dilation: 1,
-    padding: (1, 1),
-};
 
 /// Operators of the library, and a kernel of 3 x 3 that needs `work` of the multiply-accumulates.
 fn library(work: Option<f64>) -> Vec<Operator> {
@@ -52,7 +34,7 @@ fn derive(name: &str, of: &Expression, operators: &[Operator], depth: u8) -> Out
 
 fn searched(name: &str, of: &Expression, operators: &[Operator], settings: Settings) -> Outcome {
     of.scope.check(&of.tensors).unwrap();
-    let machine = machine();
+    let machine = m4();
     let least_work = operators.iter().map(|operator| operator.work).fold(1.0, f64::min);
     let judge = OnMachine { machine: &machine, tensors: &of.tensors, least_work };
     let start = Instant::now();

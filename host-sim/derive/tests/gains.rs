@@ -2,6 +2,9 @@
 //!
 //! `cargo test -p ripple-derive --test gains -- --ignored --nocapture` prints the table.
 
+mod common;
+
+use common::{CONV, machine};
 use ripple_derive::derive::{Part, derive};
 use ripple_derive::fixed;
 use ripple_derive::library::Operator;
@@ -12,26 +15,8 @@ use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose};
 
 /// A Cortex-M4 at 64 MHz and a Cortex-M55 at 160 MHz, each with an SD card at High Speed.
 fn machines(ram: i64) -> [Machine; 2] {
-    [(Core::M4, 64.0), (Core::M55, 160.0)].map(|(core, megahertz)| Machine {
-        name: core.name.to_owned(),
-        core,
-        megahertz,
-        command_ns: 400_000.0,
-        bytes_per_second: 20e6,
-        ram,
-        staging: 64 << 10,
-    })
+    [(Core::M4, 64.0), (Core::M55, 160.0)].map(|(core, hz)| machine(core, hz, ram))
 }
-
-const CONV: Conv = Conv {
-    input: (7, 7),
-    channels: 512,
-    filters: 512,
-    kernel: (3, 3),
-    stride: 1,
-    dilation: 1,
-    padding: (1, 1),
-};
 
 fn derived(of: Expression, machine: &Machine, depth: u8) -> (String, Cost) {
     let mut network = Network { tensors: of.tensors, definitions: Vec::new() };

@@ -18,6 +18,7 @@ mod outputs;
 mod place;
 mod plan;
 mod quality;
+mod refused;
 mod report;
 mod run;
 #[cfg(target_os = "linux")]

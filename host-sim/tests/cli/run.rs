@@ -1,12 +1,8 @@
 //! `ripple run` as its users meet it: stop strings, a sliding window, turns, sessions, chats.
 
+use crate::commands::{fresh, pack_demo};
 use assert_cmd::Command;
-use ripple_host_sim::import::demo;
-use ripple_host_sim::model::Model;
 use ripple_host_sim::model::chat::ChatTemplate;
-use ripple_host_sim::pack::pack;
-use ripple_host_sim::placement::Placement;
-use ripple_host_sim::predictor::PredictorChoice;
 use ripple_host_sim::run::chat::{Message, render};
 #[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,24 +13,15 @@ use std::sync::OnceLock;
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_run");
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = fresh("run");
         for name in ["story-nano", "novel-opt"] {
-            let model = Model::load(&demo::path(name).unwrap()).unwrap();
-            let c = &model.config;
-            let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
-            let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
-            std::fs::write(folder.join(name), image).unwrap();
+            pack_demo(&folder, name, name, |_| {});
         }
-        let mut model = Model::load(&demo::path("story-nano").unwrap()).unwrap();
-        let tokens = [("eos_token".to_owned(), "<end>".to_owned())].into();
-        let template = format!("{TEMPLATE}{{{{ eos_token }}}}");
-        model.chat_template = Some(ChatTemplate { template, tokens });
-        let c = &model.config;
-        let placement = Placement::identity("chatty", c.layers as usize, c.neurons as usize);
-        let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
-        std::fs::write(folder.join("chatty"), image).unwrap();
+        pack_demo(&folder, "story-nano", "chatty", |model| {
+            let tokens = [("eos_token".to_owned(), "<end>".to_owned())].into();
+            let template = format!("{TEMPLATE}{{{{ eos_token }}}}");
+            model.chat_template = Some(ChatTemplate { template, tokens });
+        });
         std::fs::write(folder.join("template"), TEMPLATE).unwrap();
         std::fs::write(folder.join("with-end"), format!("{TEMPLATE}<end>")).unwrap();
         folder

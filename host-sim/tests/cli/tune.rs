@@ -1,11 +1,8 @@
 //! `ripple tune` and `ripple adapter` as their users meet them.
 
+use crate::commands::{fresh, pack_demo};
 use assert_cmd::Command;
 use ripple_host_sim::import::demo;
-use ripple_host_sim::model::Model;
-use ripple_host_sim::pack::pack;
-use ripple_host_sim::placement::Placement;
-use ripple_host_sim::predictor::PredictorChoice;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -14,15 +11,9 @@ use std::sync::OnceLock;
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli_tune");
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = fresh("tune");
         for name in ["story-nano", "novel-opt"] {
-            let model = Model::load(&demo::path(name).unwrap()).unwrap();
-            let c = &model.config;
-            let placement = Placement::identity(name, c.layers as usize, c.neurons as usize);
-            let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
-            std::fs::write(folder.join(name), image).unwrap();
+            pack_demo(&folder, name, name, |_| {});
         }
         // A novel's text for the model of stories.
         let novel = demo::path("novel-opt").unwrap().join("profile.txt");

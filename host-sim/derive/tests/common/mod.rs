@@ -1,10 +1,36 @@
-//! Arbitrary small expressions, and what they are computed from.
+//! Arbitrary small expressions, and what they are computed from; machines and a layer to plan for.
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use ripple_derive::expr::{Access, Expr, Function, Kind, Scope, Target, Tensor};
 use ripple_derive::index::{Index, Range};
 use ripple_derive::interpret::{Modular, Number, interpret};
+use ripple_derive::machine::{Core, Machine};
+use ripple_derive::textbook::Conv;
 use std::sync::Arc;
+
+/// A layer of 512 channels of 7 x 7 numbers.
+pub const CONV: Conv = Conv {
+    input: (7, 7),
+    channels: 512,
+    filters: 512,
+    kernel: (3, 3),
+    stride: 1,
+    dilation: 1,
+    padding: (1, 1),
+};
+
+/// A core at `megahertz` with an SD card at High Speed.
+pub fn machine(core: Core, megahertz: f64, ram: i64) -> Machine {
+    Machine {
+        name: core.name.to_owned(),
+        core,
+        megahertz,
+        command_ns: 400_000.0,
+        bytes_per_second: 20e6,
+        ram,
+        staging: 64 << 10,
+    }
+}
 
 /// A sequence that its seed decides: SplitMix64.
 pub struct Random(pub u64);

@@ -21,6 +21,41 @@ pub(crate) struct Bpe {
     pub ignore_merges: bool,
 }
 
+impl Bpe {
+    /// What every vocabulary says, whatever its tokens are made of: `tokens` by id, and the token that
+    /// stands for each byte. Text has no prefix and no form.
+    ///
+    /// # Errors
+    /// When a merge is not one.
+    pub fn spec(
+        &self,
+        added: &[AddedToken],
+        tokens: Vec<Vec<u8>>,
+        byte_ids: Vec<Option<u32>>,
+        kind: Kind,
+    ) -> Result<TokenizerSpec> {
+        let (special, added): (Vec<_>, Vec<_>) = added.iter().partition(|token| token.special);
+        let ids = |tokens: Vec<&AddedToken>| tokens.into_iter().map(|token| token.id).collect();
+        Ok(TokenizerSpec {
+            tokens,
+            byte_ids,
+            unknown: self.unknown,
+            fuse_unknown: self.fuse_unknown,
+            merges: merges(self)?,
+            ranks: Vec::new(),
+            whole: Vec::new(),
+            special: ids(special),
+            added: ids(added),
+            bos: None,
+            adds_bos: false,
+            eos: Vec::new(),
+            kind,
+            prefix: Prefix::Never,
+            form: None,
+        })
+    }
+}
+
 /// A merge, in the files of `tokenizers` from 0.20 on and before.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -54,25 +89,8 @@ pub(crate) fn byte_level(
     for (&char, &byte) in &bytes {
         byte_ids[usize::from(byte)] = bpe.vocab.get(&char.to_string()).copied();
     }
-    let (special, added): (Vec<_>, Vec<_>) = added.iter().partition(|t| t.special);
-    let ids = |tokens: Vec<&AddedToken>| tokens.into_iter().map(|token| token.id).collect();
-    let mut spec = TokenizerSpec {
-        tokens,
-        byte_ids,
-        unknown: bpe.unknown,
-        fuse_unknown: bpe.fuse_unknown,
-        merges: merges(bpe)?,
-        ranks: Vec::new(),
-        whole: Vec::new(),
-        special: ids(special),
-        added: ids(added),
-        bos: None,
-        adds_bos: false,
-        eos: Vec::new(),
-        kind: Kind::Bytes(words),
-        prefix: Prefix::Never,
-        form,
-    };
+    let mut spec = bpe.spec(added, tokens, byte_ids, Kind::Bytes(words))?;
+    spec.form = form;
     if bpe.ignore_merges {
         spec.whole = not_merged(&spec, bpe)?;
     }
@@ -133,7 +151,7 @@ pub(super) fn by_id(
 }
 
 /// (left, right, result) in order of rank. Of a pair that is listed twice the last counts.
-pub(super) fn merges(bpe: &Bpe) -> Result<Vec<(u32, u32, u32)>> {
+fn merges(bpe: &Bpe) -> Result<Vec<(u32, u32, u32)>> {
     let mut ranked = HashMap::with_capacity(bpe.merges.len());
     for (rank, pair) in bpe.merges.iter().enumerate() {
         let (left, right) = pair.parts().with_context(|| {

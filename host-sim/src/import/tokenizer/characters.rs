@@ -3,7 +3,7 @@
 //! In: vocabulary, merges, added tokens. Out: [`TokenizerSpec`], without what begins and ends a text.
 
 use super::added::AddedToken;
-use super::bytes::{Bpe, by_id, merges};
+use super::bytes::{Bpe, by_id};
 use crate::import::sentencepiece::{byte_of, crosses_words, with_spaces};
 use crate::model::tokenizer::{Kind, TokenizerSpec};
 use anyhow::{Result, bail, ensure};
@@ -58,23 +58,10 @@ pub(super) fn characters(bpe: &Bpe, added: &[AddedToken], text: &Text) -> Result
         (false, true) => Spaces::Nowhere,
         (false, false) => Spaces::Before,
     };
-    let (special, added): (Vec<_>, Vec<_>) = added.iter().partition(|token| token.special);
-    let ids = |tokens: Vec<&AddedToken>| tokens.into_iter().map(|token| token.id).collect();
+    drop(same);
     Ok(TokenizerSpec {
-        byte_ids,
-        unknown: bpe.unknown,
-        fuse_unknown: bpe.fuse_unknown,
-        merges: merges(bpe)?,
-        ranks: Vec::new(),
-        whole: Vec::new(),
-        special: ids(special),
-        added: ids(added),
-        bos: None,
-        adds_bos: false,
-        eos: Vec::new(),
-        kind: Kind::Characters(cut),
         prefix: text.prefix,
         form: text.form,
-        tokens,
+        ..bpe.spec(added, tokens, byte_ids, Kind::Characters(cut))?
     })
 }
