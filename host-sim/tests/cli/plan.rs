@@ -83,12 +83,18 @@ fn without_a_board_all_are_listed_and_what_is_missing_is_said() {
 }
 
 #[test]
-fn seconds_are_simulated_only_where_asked_and_where_it_fits() {
+#[ignore = "slow"]
+fn seconds_are_simulated_where_asked() {
+    let plan = ["plan", "story-nano", "--board", "lm3s6965evb", "--simulate", "-n", "2"];
+    let slow = ok(Path::new("."), &plan);
+    says(&slow, &["simulated, spi card", "s a token; a dense engine", "of profile.txt"]);
+}
+
+#[test]
+fn seconds_are_not_simulated_unasked_or_where_it_does_not_fit() {
     let plan = ["plan", "story-nano", "--board", "lm3s6965evb"];
     let quick = ok(Path::new("."), &plan);
     assert!(!quick.contains("s a token;") && quick.contains("--simulate"), "{quick}");
-    let slow = ok(Path::new("."), &[&plan[..], &["--simulate", "-n", "2"]].concat());
-    says(&slow, &["simulated, spi card", "s a token; a dense engine", "of profile.txt"]);
 
     let large = ["plan", "novel-small", "--board", "lm3s6965evb", "--simulate"];
     let output = ripple(Path::new("."), &large).assert().code(1).get_output().clone();

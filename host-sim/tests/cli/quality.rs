@@ -19,6 +19,7 @@ fn number(value: &Value, pointer: &str) -> f64 {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_references_perplexity_is_that_of_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let golden = std::fs::read_to_string(text("golden.json")).unwrap();

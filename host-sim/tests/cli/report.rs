@@ -104,6 +104,7 @@ fn the_page_is_sound_and_needs_nothing_else() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn two_runs_are_equal_byte_for_byte() {
     let again = fresh("again");
     ripple(&again, &ARGUMENTS);
@@ -176,6 +177,7 @@ fn the_parts_add_up_to_what_card_and_core_do() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn traces_alone_make_a_page_without_times_by_part() {
     let folder = fresh("traces");
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/novel-nano");

@@ -58,7 +58,6 @@ pub(super) fn characters(bpe: &Bpe, added: &[AddedToken], text: &Text) -> Result
         (false, true) => Spaces::Nowhere,
         (false, false) => Spaces::Before,
     };
-    drop(same);
     Ok(TokenizerSpec {
         prefix: text.prefix,
         form: text.form,
