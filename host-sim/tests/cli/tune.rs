@@ -166,12 +166,9 @@ fn perplexity_is_measured_with_an_adapter_of_one_of_its_images() {
 /// A model that joins the residual stream in another way is not trained, and takes no adapter.
 #[test]
 fn adapters_are_refused_by_other_variants() {
-    let mut model = Model::load(&demo::path("story-nano").unwrap()).unwrap();
-    model.config.variant.order = ripple_kernel::Order::Parallel;
-    let c = &model.config;
-    let placement = Placement::identity("parallel", c.layers as usize, c.neurons as usize);
-    let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
-    std::fs::write(folder().join("parallel"), image).unwrap();
+    pack_demo(folder(), "story-nano", "parallel", |model| {
+        model.config.variant.order = ripple_kernel::Order::Parallel;
+    });
     let line = "tune parallel --text notes.txt --tokens 16 -n 1 -o v.lora";
     let found = error(line, 1);
     assert!(found.contains("`model.variant` is "), "{found}");
