@@ -50,8 +50,10 @@ const ASKED: &str = "the text, then Ctrl-D; it is not echoed";
 pub fn learn(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => {
-            RUNS.iter().try_for_each(|name| Run::new(name)?.compare())?;
-            Run::new(RUNS[0])?.refusals()
+            let first = Run::new(RUNS[0])?;
+            first.compare()?;
+            first.refusals()?;
+            RUNS[1..].iter().try_for_each(|name| Run::new(name)?.compare())
         }
         ["--count"] => count(),
         names if names.iter().all(|name| !name.starts_with('-')) => {

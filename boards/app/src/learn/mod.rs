@@ -70,7 +70,9 @@ pub fn learn<C: Console, T: Clock, S: Notes>(
     let first = BlockIdx(0) + header.blocks + room;
     let board = Board { header, mapped, lesson, first };
     let plan = LearnPlan::for_model(&header.geometry, lesson);
-    let (arena, staging) = (8 * memory.arena.len(), size_of_val(memory.staging));
+    let LearnMemory { arena, staging, scratch, line, ids, block } = memory;
+    let mut lent = Lent { arena, staging, scratch, ids, block };
+    let (arena, staging) = (8 * lent.arena.len(), size_of_val(lent.staging));
     out.line(format_args!(
         "memory  arena {arena} + staging {staging} = {} bytes: {} tokens a step",
         arena + staging,
@@ -80,34 +82,20 @@ pub fn learn<C: Console, T: Clock, S: Notes>(
     let mut course = Course { window: plan.tokens, steps: lesson.steps };
     loop {
         out.text("> ");
-        let Some(line) = type_line(out.console, memory.line) else { return };
+        let Some(line) = type_line(out.console, line) else { return };
         let Some(text) = line.text() else {
             out.say(Event::Note("the line is too long, or not UTF-8"));
             continue;
         };
         let Some(command) = text.strip_prefix('/') else {
-            let memory = Lent {
-                arena: &mut *memory.arena,
-                staging: &mut *memory.staging,
-                scratch: &mut *memory.scratch,
-                ids: &mut *memory.ids,
-                block: &mut *memory.block,
-            };
-            story(&mut out, &mut storage, &board, memory, text, settings);
+            story(&mut out, &mut storage, &board, lent.again(), text, settings);
             out.say(Event::Ram(ram()));
             continue;
         };
         let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
         match (word, rest.trim_ascii().parse::<u32>().ok()) {
             ("learn", None) => {
-                let memory = Lent {
-                    arena: &mut *memory.arena,
-                    staging: &mut *memory.staging,
-                    scratch: &mut *memory.scratch,
-                    ids: &mut *memory.ids,
-                    block: &mut *memory.block,
-                };
-                train::train(&mut out, &mut storage, &board, memory, course);
+                train::train(&mut out, &mut storage, &board, lent.again(), course);
                 out.say(Event::Ram(ram()));
             }
             ("trace", None) => settings.trace = !settings.trace,
@@ -126,6 +114,14 @@ struct Lent<'m> {
     scratch: &'m mut [ripple_hal::Block; SCRATCH],
     ids: &'m mut [u32],
     block: &'m mut [ripple_hal::Block; 1],
+}
+
+impl Lent<'_> {
+    /// The same, to be lent once more.
+    fn again(&mut self) -> Lent<'_> {
+        let Self { arena, staging, scratch, ids, block } = self;
+        Lent { arena, staging, scratch, ids, block }
+    }
 }
 
 /// Tells a story, with the adapters that were saved last, if there are any. What goes wrong is said.
