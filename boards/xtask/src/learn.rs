@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 const USAGE: &str = "usage: boards/x learn [--count] [BOARD[-MODEL]:LESSON[:TOKENS]...]";
 /// What is run where nothing is named: each board once. QEMU is slow with the vectors of the M55.
 const RUNS: [&str; 3] =
-    ["mps2-an386:512k", "mps3-an547-story-nano:512k:16", "raspi3b-story-nano:1m"];
+    ["mps2-an386:512k", "mps3-an547-story-nano:512k:16", "raspi3b-story-nano:1m:64"];
 /// The lessons whose instructions are counted, the first of them what the others are compared with.
 const COUNTED: [&str; 3] = ["plain", "tiled", "exact"];
 const COUNTED_ON: &str = "mps2-an386";
