@@ -96,8 +96,9 @@ impl<R: Real> Adapter<'_, R> {
         if self.rank == 0 {
             return;
         }
-        for (inner, x) in inner.chunks_exact_mut(self.rank).zip(x.chunks_exact(self.inputs)) {
-            for (inner, a) in inner.iter_mut().zip(self.a.chunks_exact(self.inputs)) {
+        let inputs = self.inputs.max(1);
+        for (inner, x) in inner.chunks_exact_mut(self.rank).zip(x.chunks_exact(inputs)) {
+            for (inner, a) in inner.iter_mut().zip(self.a.chunks_exact(inputs)) {
                 *inner = dot(a, x);
             }
         }
