@@ -238,7 +238,7 @@ pub(crate) fn attend<C: Chunks>(
             for i in 0..at_once {
                 let query = query.at(first + i);
                 let (scale, packed) = match kv.kind() {
-                    KvKind::F16 => (0.0, Packed::of(&[], 0)),
+                    KvKind::F16 => (0.0, Packed::all(&[])),
                     KvKind::Q8 => {
                         (quant::quantise(query, quantised), Packed::new(quantised, packed))
                     }

@@ -14,9 +14,10 @@ pub(crate) struct Input<'a> {
 /// The inputs of a matrix, one for each position of a pass, in 8 bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
-    /// `(positions, Packed::words(cols))`, perhaps more.
+    /// `(positions, words)`, perhaps more.
     pub packed: &'a [u32],
-    pub cols: usize,
+    /// `Packed::words(cols)`.
+    pub words: usize,
     /// `(positions,)`.
     pub scales: &'a [f32],
 }
@@ -25,8 +26,8 @@ impl<'a> Inputs<'a> {
     /// The one of a position.
     #[inline]
     pub fn at(&self, position: usize) -> Input<'a> {
-        let at = position * Packed::words(self.cols as u32) as usize;
-        let packed = Packed::of(self.packed.get(at..).unwrap_or(&[]), self.cols);
+        let from = self.packed.get(position * self.words..);
+        let packed = Packed::all(from.and_then(|from| from.get(..self.words)).unwrap_or(&[]));
         Input { packed, scale: self.scales.get(position).copied().unwrap_or(0.0) }
     }
 }
@@ -38,9 +39,8 @@ impl<'a> Iterator for Inputs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Input<'a>> {
         let (&scale, scales) = self.scales.split_first()?;
-        let words = Packed::words(self.cols as u32) as usize;
-        let (packed, rest) = self.packed.split_at_checked(words)?;
+        let (packed, rest) = self.packed.split_at_checked(self.words)?;
         (self.packed, self.scales) = (rest, scales);
-        Some(Input { packed: Packed::of(packed, self.cols), scale })
+        Some(Input { packed: Packed::all(packed), scale })
     }
 }

@@ -32,7 +32,13 @@ impl<'a> Packed<'a> {
     /// A vector of `len` numbers that was packed into `words` before; of none, if those are too few.
     #[inline]
     pub fn of(words: &'a [u32], len: usize) -> Self {
-        Self { words: words.get(..Self::words(len as u32) as usize).unwrap_or(&[]) }
+        Self::all(words.get(..Self::words(len as u32) as usize).unwrap_or(&[]))
+    }
+
+    /// The vector that was packed into `words` before, which are as many as it takes, or none.
+    #[inline]
+    pub(crate) fn all(words: &'a [u32]) -> Self {
+        Self { words }
     }
 
     /// The words of each whole group of 32 numbers, and those of the rest.

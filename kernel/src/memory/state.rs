@@ -320,6 +320,7 @@ impl InputBuffer<'_> {
 
     /// The first `positions` of them.
     pub fn inputs(&self, positions: usize, cols: usize) -> Inputs<'_> {
-        Inputs { packed: self.packed, cols, scales: front(self.scales, positions) }
+        let words = Packed::words(cols as u32) as usize;
+        Inputs { packed: self.packed, words, scales: front(self.scales, positions) }
     }
 }
