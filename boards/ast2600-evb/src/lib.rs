@@ -42,7 +42,7 @@ pub struct Board {
     pub console: Console,
 }
 
-/// The eMMC controller's registers; it may write all of RAM.
+/// The eMMC controller's registers; it may use all of RAM.
 #[derive(Debug)]
 pub struct Emmc {
     registers: Mmio,
@@ -50,7 +50,7 @@ pub struct Emmc {
 }
 
 impl Emmc {
-    /// Whether reads use SDMA, as they do at first, or programmed I/O.
+    /// Whether reads and writes use SDMA, as they do at first, or programmed I/O.
     pub const fn set_dma(&mut self, dma: bool) {
         self.dma = dma;
     }
@@ -75,6 +75,14 @@ impl Registers for Emmc {
 
     fn end_dma(&mut self, dst: &mut [Block]) {
         cache::clean_and_invalidate(dst);
+    }
+
+    fn begin_dma_from(&mut self, src: &[Block]) -> Option<u32> {
+        if !self.dma {
+            return None;
+        }
+        cache::clean_and_invalidate(src);
+        u32::try_from(src.as_ptr().expose_provenance()).ok()
     }
 }
 

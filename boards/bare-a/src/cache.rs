@@ -13,8 +13,8 @@ const _: () = assert!(align_of::<Block>() >= LINE_BYTES);
 ///
 /// Before a DMA it leaves no line that could be written back on top of it; after one it drops what was
 /// fetched on speculation. None is dirty then, since nothing else has written `blocks` meanwhile.
-pub fn clean_and_invalidate(blocks: &mut [Block]) {
-    let start = blocks.as_mut_ptr().expose_provenance();
+pub fn clean_and_invalidate(blocks: &[Block]) {
+    let start = blocks.as_ptr().expose_provenance();
     barrier();
     for line in (start..start + size_of_val(blocks)).step_by(LINE_BYTES) {
         clean_and_invalidate_line(line);

@@ -24,6 +24,15 @@ impl Registers for Controller {
     fn end_dma(&mut self, dst: &mut [Block]) {
         dst.iter().for_each(|block| give(block.0[0].into()));
     }
+
+    fn begin_dma_from(&mut self, src: &[Block]) -> Option<u32> {
+        src.iter().for_each(|block| give(block.0[0].into()));
+        coin().then(word)
+    }
+
+    fn end_dma_from(&mut self, src: &[Block]) {
+        give(src.len() as u32);
+    }
 }
 
 /// All of the driver.

@@ -4,7 +4,7 @@
 
 use crate::card::{Card, read_command, write_command};
 use crate::host::Host;
-use crate::transfer::{MOST_BLOCKS, part};
+use crate::transfer::{Lent, part};
 use crate::{Registers, SdhciError};
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Clock, OutOfRange, WriteDevice};
 
@@ -83,7 +83,7 @@ impl<R: Registers, C: Clock> Sdhci<R, C> {
         work: impl FnOnce() -> T,
     ) -> Result<T, SdhciError> {
         let (command, argument) = (read_command(dst.len()), card.argument(start));
-        if let Some(dma) = self.host.start_dma(command, argument, dst) {
+        if let Some(dma) = self.host.start_dma(command, argument, Lent::Into(&mut *dst)) {
             let dma = dma?;
             let done = work();
             dma.finish()?;
@@ -91,6 +91,15 @@ impl<R: Registers, C: Clock> Sdhci<R, C> {
         }
         self.host.read_by_copy(command, argument, dst)?;
         Ok(work())
+    }
+
+    /// Writes with one command; the card has the blocks for good afterwards.
+    fn write_once(&mut self, card: Card, start: BlockIdx, src: &[Block]) -> Result<(), SdhciError> {
+        let (command, argument) = (write_command(src.len()), card.argument(start));
+        let by_dma =
+            self.host.start_dma(command, argument, Lent::From(src)).map(|dma| dma?.finish());
+        by_dma.unwrap_or_else(|| self.host.write_by_copy(command, argument, src))?;
+        card.confirm(&mut self.host)
     }
 }
 
@@ -133,7 +142,7 @@ impl<R: Registers, C: Clock> BlockDevice for Sdhci<R, C> {
     }
 }
 
-/// By programmed I/O. Each command's blocks are on the card, and no longer in its buffers alone, when the
+/// Each command's blocks are on the card, and no longer in its buffers alone, when the
 /// next is sent.
 impl<R: Registers, C: Clock> WriteDevice for Sdhci<R, C> {
     fn write(&mut self, start: BlockIdx, src: &[Block]) -> Result<(), SdhciError> {
@@ -143,13 +152,13 @@ impl<R: Registers, C: Clock> WriteDevice for Sdhci<R, C> {
         let card = self.card()?;
         OutOfRange::check(start, src, card.blocks).map_err(SdhciError::OutOfRange)?;
         self.card = None;
-        let mut at = start;
-        let done = src.chunks(MOST_BLOCKS).try_for_each(|piece| {
-            let (command, argument) = (write_command(piece.len()), card.argument(at));
-            at = at + BlockCount(piece.len() as u32);
-            self.host.write_by_copy(command, argument, piece)?;
-            card.confirm(&mut self.host)
-        });
+        let (mut at, mut rest, mut done) = (start, src, Ok(()));
+        while done.is_ok() && !rest.is_empty() {
+            let (next, after) = rest.split_at(part(rest));
+            done = self.write_once(card, at, next);
+            at = at + BlockCount(next.len() as u32);
+            rest = after;
+        }
         self.settle(card, done)
     }
 }

@@ -7,8 +7,9 @@
 //! programmed I/O, or by the controller's DMA (SDMA) where [`Registers::begin_dma`] offers it; then
 //! [`BlockDevice::read_while`] computes while the controller writes.
 //!
-//! A write is one command, CMD24 or CMD25 with automatic CMD12, by programmed I/O; then CMD13 until the
-//! card has it.
+//! A write is one command, CMD24 or CMD25 with automatic CMD12, straight from the caller's blocks: by
+//! programmed I/O, or by SDMA where [`Registers::begin_dma_from`] offers it; then CMD13 until the card has
+//! it.
 //!
 //! Sources: SD Host Controller Simplified Specification 3.00; SD Physical Layer Simplified
 //! Specification 6.00; JEDEC JESD84-B51 (eMMC).

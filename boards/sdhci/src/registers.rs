@@ -1,4 +1,4 @@
-//! The controller's registers, and what memory needs before and after the controller writes it.
+//! The controller's registers, and what memory needs before and after the controller uses it.
 //!
 //! In: a base address. Out: [`Registers`], 32-bit accesses only (the BCM2835 takes no others). Knows
 //! nothing of commands.
@@ -11,8 +11,8 @@ const LENGTH: usize = 0x100;
 
 /// The registers of one slot of an SD host controller.
 ///
-/// A board whose memory the controller can write implements the two DMA methods; the provided ones
-/// say that it cannot, and the driver copies by programmed I/O.
+/// A board whose memory the controller can use implements the DMA methods; the provided ones say that it
+/// cannot, and the driver copies by programmed I/O.
 pub trait Registers {
     /// The register at byte `offset`, a multiple of 4 below 0x100.
     fn read(&self, offset: usize) -> u32;
@@ -23,9 +23,9 @@ pub trait Registers {
     /// Hands `dst` to the controller and gives its address on the controller's bus, or `None` if the
     /// controller must not write it itself.
     ///
-    /// The two addresses must be equal modulo 512 KiB. Every earlier write of the core is visible in memory afterwards. On a core with a data cache
-    /// that the controller does not look into, this cleans and invalidates the lines of `dst`: none
-    /// of them may be written back on top of what arrives.
+    /// The two addresses must be equal modulo 512 KiB. Every earlier write of the core is visible in
+    /// memory afterwards. On a core with a data cache that the controller does not look into, this cleans
+    /// and invalidates the lines of `dst`: none of them may be written back on top of what arrives.
     fn begin_dma(&mut self, dst: &mut [Block]) -> Option<u32> {
         let _ = dst;
         None
@@ -38,6 +38,22 @@ pub trait Registers {
     /// after the controller has stopped, whether the read succeeded or not.
     fn end_dma(&mut self, dst: &mut [Block]) {
         let _ = dst;
+    }
+
+    /// Shows `src` to the controller and gives its address on the controller's bus, as
+    /// [`begin_dma`](Self::begin_dma) does, or `None` if the controller must not read it itself.
+    ///
+    /// What the core wrote to `src` is in memory afterwards: on a core with a data cache that the
+    /// controller does not look into, this cleans the lines of `src`. The core reads `src` at any time.
+    fn begin_dma_from(&mut self, src: &[Block]) -> Option<u32> {
+        let _ = src;
+        None
+    }
+
+    /// The controller has stopped reading `src`. Called once for every `begin_dma_from` that gave an
+    /// address, whether the write succeeded or not.
+    fn end_dma_from(&mut self, src: &[Block]) {
+        let _ = src;
     }
 }
 

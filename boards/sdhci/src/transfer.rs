@@ -1,8 +1,8 @@
-//! Blocks from the card into memory, by programmed I/O or by the controller's DMA; and from memory to the
-//! card, by programmed I/O.
+//! Blocks from the card into memory and from memory to the card, by programmed I/O or by the controller's
+//! DMA.
 //!
-//! In: a [`Host`] whose card is in the transfer state. Out: blocks filled or
-//! written. Knows nothing of how a card is addressed.
+//! In: a [`Host`] whose card is in the transfer state. Out: blocks filled or written. Knows nothing of how a
+//! card is addressed.
 
 use crate::command::{Command, READ_MULTIPLE, Response, WRITE_MULTIPLE, WRITE_SINGLE};
 use crate::host::{DATA_LIMIT, Host, register, status};
@@ -39,14 +39,14 @@ const fn mode_of(command: Command) -> u32 {
     }
 }
 
-/// How many blocks of `dst` the next command is to ask for.
+/// How many of the blocks of memory the next command is to ask for.
 ///
 /// A command ends where SDMA would stop, if that is between two blocks: QEMU 10.0 stops there too, but
 /// takes no address to go on with. 512 KiB take 42 ms on four lines, so another command is no loss.
-pub fn part(dst: &[Block]) -> usize {
-    let left = BOUNDARY as usize - dst.as_ptr().addr() % BOUNDARY as usize;
+pub fn part(blocks: &[Block]) -> usize {
+    let left = BOUNDARY as usize - blocks.as_ptr().addr() % BOUNDARY as usize;
     let most = if left.is_multiple_of(BLOCK_BYTES) { left / BLOCK_BYTES } else { MOST_BLOCKS };
-    dst.len().min(most)
+    blocks.len().min(most)
 }
 
 impl<R: Registers, C: Clock> Host<R, C> {
@@ -82,7 +82,7 @@ impl<R: Registers, C: Clock> Host<R, C> {
         self.check_removal()
     }
 
-    /// Copies `src`, at most [`MOST_BLOCKS`], to where `command` makes the card take it.
+    /// Copies `src`, no more than a [`part`], to where `command` makes the card take it.
     pub fn write_by_copy(
         &mut self,
         command: Command,
@@ -115,24 +115,27 @@ impl<R: Registers, C: Clock> Host<R, C> {
         self.check_removal()
     }
 
-    /// Has the controller fill `dst`, no more than a [`part`]; it may write until [`Dma`] is gone.
+    /// Has the controller fill or send `blocks`, no more than a [`part`]; it may use them until [`Dma`] is
+    /// gone.
     ///
-    /// `None` when the board gives `dst` no address on the controller's bus.
+    /// `None` when the board gives them no address on the controller's bus.
     pub fn start_dma<'a>(
         &'a mut self,
         command: Command,
         argument: u32,
-        dst: &'a mut [Block],
+        mut blocks: Lent<'a>,
     ) -> Option<Result<Dma<'a, R, C>, SdhciError>> {
-        let address = self.registers.begin_dma(dst)?;
+        let (address, count) = match &mut blocks {
+            Lent::Into(dst) => (self.registers.begin_dma(dst)?, dst.len()),
+            Lent::From(src) => (self.registers.begin_dma_from(src)?, src.len()),
+        };
         // A count left from a command before makes QEMU transfer as soon as it sees an address.
         self.registers.write(register::BLOCK, 0);
         self.registers.write(register::DMA_ADDRESS, address);
         let next = (address & !(BOUNDARY - 1)).wrapping_add(BOUNDARY);
         // Before the command, so that every way out of here stops it.
-        let dma = Dma { host: self, dst, command, next, running: true };
-        let blocks = dma.dst.len();
-        Some(dma.host.request(command, argument, blocks, mode::DMA).map(|()| dma))
+        let dma = Dma { host: self, blocks, command, next, running: true };
+        Some(dma.host.request(command, argument, count, mode::DMA).map(|()| dma))
     }
 
     fn request(
@@ -159,11 +162,19 @@ impl<R: Registers, C: Clock> Host<R, C> {
     }
 }
 
+/// Memory that the controller uses.
+pub enum Lent<'a> {
+    /// It writes these.
+    Into(&'a mut [Block]),
+    /// It reads these.
+    From(&'a [Block]),
+}
+
 /// A transfer by DMA that has begun. Dropping it stops the controller first.
 #[must_use]
 pub struct Dma<'a, R: Registers, C: Clock> {
     host: &'a mut Host<R, C>,
-    dst: &'a mut [Block],
+    blocks: Lent<'a>,
     command: Command,
     /// Where the controller goes on after its next stop.
     next: u32,
@@ -171,7 +182,7 @@ pub struct Dma<'a, R: Registers, C: Clock> {
 }
 
 impl<R: Registers, C: Clock> Dma<'_, R, C> {
-    /// Waits until all blocks are there.
+    /// Waits until all blocks are there, and the card is not busy any more.
     pub fn finish(mut self) -> Result<(), SdhciError> {
         let events = status::TRANSFER_COMPLETE | status::DMA;
         loop {
@@ -192,6 +203,9 @@ impl<R: Registers, C: Clock> Drop for Dma<'_, R, C> {
         if self.running {
             self.host.stop_dma();
         }
-        self.host.registers.end_dma(self.dst);
+        match &mut self.blocks {
+            Lent::Into(dst) => self.host.registers.end_dma(dst),
+            Lent::From(src) => self.host.registers.end_dma_from(src),
+        }
     }
 }

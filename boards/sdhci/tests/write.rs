@@ -10,6 +10,7 @@ use ripple_sdhci::{Media, Options, Sdhci, SdhciError};
 use std::collections::HashMap;
 
 const BLOCKS: u32 = 4096;
+const BOUNDARY: usize = 512 * 1024;
 const KINDS: [Kind; 3] = [Kind::SdV1, Kind::SdHc, Kind::Emmc];
 
 type Device = Sdhci<Controller, Ticks>;
@@ -30,8 +31,19 @@ fn each(test: impl Fn(&Controller, &mut Device)) {
 }
 
 /// `count` blocks that the card does not hold before, and no other `write` has.
+///
+/// In memory without a multiple of 512 KiB, where there would be a command more.
 fn written(write: u32, count: usize) -> Vec<Block> {
-    (0..count as u32).map(|i| contents(1_000_000 + 10_000 * write + i)).collect()
+    loop {
+        let numbers = 0..count as u32;
+        let blocks: Vec<_> = numbers.map(|i| contents(1_000_000 + 10_000 * write + i)).collect();
+        let addresses = Block::bytes(&blocks).as_ptr_range();
+        if addresses.start.addr() / BOUNDARY == addresses.end.addr() / BOUNDARY {
+            return blocks;
+        }
+        // Kept, so that the next ones lie elsewhere.
+        blocks.leak();
+    }
 }
 
 /// What was acknowledged; every other block is as it was from the start.
@@ -77,6 +89,38 @@ fn every_size_is_one_command_and_is_read_back() {
         device.write(BlockIdx(3), &[]).unwrap();
         assert_eq!(controller.commands(), []);
     });
+}
+
+#[test]
+fn dma_goes_on_where_it_stops_inside_a_block() {
+    let controller = Controller::new(Kind::Emmc, BLOCKS, true);
+    let options = Options { media: Media::Emmc, base_hz: 0, detects_card: true };
+    let mut device = Sdhci::new(controller.clone(), Ticks::default(), options);
+    device.block_count().unwrap();
+    // Where a block ends at a multiple of 512 KiB, so does a command; elsewhere the controller stops.
+    for (offset, commands, boundaries) in
+        [(0, &[(25, 5), (25, 1029), (24, 2053)][..], 0), (448, &[(25, 5)], 2), (64, &[(25, 5)], 2)]
+    {
+        controller.commands();
+        controller.0.borrow_mut().boundaries = 0;
+        let mut memory = vec![Block::ZERO; 1024 + 2049];
+        let skipped = (memory.as_ptr().addr() / 64).wrapping_neg() % 8192 + offset / 64;
+        let bytes = Block::bytes_mut(&mut memory);
+        let start = bytes[skipped % 8192 * 64..].as_mut_ptr().cast::<Block>();
+        // SAFETY: aligned, inside `memory`, borrowed alone; any bytes are a block.
+        let src = unsafe { std::slice::from_raw_parts_mut(start, 2049) };
+        for (i, block) in (0..).zip(&mut *src) {
+            *block = contents(1_000_000 + offset as u32 + i);
+        }
+        device.write(BlockIdx(5), src).unwrap();
+        let sent: Vec<_> = controller.commands().into_iter().filter(|(c, _)| *c != 13).collect();
+        assert_eq!(sent, commands, "{offset}");
+        let model = controller.0.borrow();
+        assert_eq!(model.boundaries, boundaries, "{offset}");
+        for (at, block) in (5..).zip(&*src) {
+            assert!(model.block(at).0 == block.0, "{offset}: block {at}");
+        }
+    }
 }
 
 #[test]

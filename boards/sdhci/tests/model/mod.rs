@@ -7,10 +7,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod card;
+mod registers;
 mod write;
 
 use ripple_hal::{BLOCK_BYTES, Block, Clock, Micros};
-use ripple_sdhci::Registers;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -88,6 +88,8 @@ pub struct Model {
     pub boundaries: u32,
     /// What `begin_dma` was given, while it is the controller's.
     pub lent: Option<(*mut Block, usize)>,
+    /// What `begin_dma_from` was given, while the controller may read it.
+    pub shown: Option<(*const Block, usize)>,
     pub dma: bool,
     registers: [u32; 64],
     state: CardState,
@@ -145,6 +147,7 @@ impl Controller {
             log: Vec::new(),
             boundaries: 0,
             lent: None,
+            shown: None,
             dma,
             registers,
             state: CardState::Idle,
@@ -351,80 +354,5 @@ impl Model {
         self.sending = None;
         self.raise(2);
         true
-    }
-}
-
-impl Registers for Controller {
-    fn read(&self, offset: usize) -> u32 {
-        let mut model = self.0.borrow_mut();
-        match offset {
-            0x30 => {
-                let seen = model.registers[offset / 4];
-                model.step();
-                seen
-            }
-            0x20 => {
-                assert!(model.fifo.len() >= 4, "the data port is empty");
-                let word = model.fifo.drain(..4).collect::<Vec<_>>();
-                if model.fifo.is_empty() {
-                    model.end_of_data();
-                }
-                u32::from_le_bytes(word.try_into().unwrap())
-            }
-            _ => model.registers[offset / 4],
-        }
-    }
-
-    fn write(&mut self, offset: usize, value: u32) {
-        let mut model = self.0.borrow_mut();
-        match offset {
-            0x00 => {
-                model.registers[0] = value;
-                if let Some(sending) = &mut model.sending {
-                    sending.paused = false;
-                }
-            }
-            0x20 => model.take_word(value),
-            0x0C => {
-                model.registers[3] = value;
-                model.command(value);
-            }
-            0x2C => {
-                let resets = value >> 24;
-                assert!(resets.count_ones() <= 1, "QEMU ignores two resets at once");
-                if resets & 0b101 != 0 {
-                    (model.sending, model.receiving) = (None, None);
-                    model.fifo.clear();
-                }
-                if resets & 1 != 0 {
-                    model.registers[0x30 / 4] = 0;
-                }
-                let stable = (value & 1) << 1;
-                let gone = resets & 1 != 0;
-                model.registers[offset / 4] = if gone { 0 } else { value & 0x00FF_FFFF | stable };
-            }
-            0x30 => {
-                model.registers[offset / 4] &= !value;
-                if model.registers[offset / 4] >> 16 == 0 {
-                    model.registers[offset / 4] &= !(1 << 15);
-                }
-            }
-            _ => model.registers[offset / 4] = value,
-        }
-    }
-
-    fn begin_dma(&mut self, dst: &mut [Block]) -> Option<u32> {
-        let mut model = self.0.borrow_mut();
-        assert!(model.lent.is_none());
-        if !model.dma {
-            return None;
-        }
-        model.lent = Some((dst.as_mut_ptr(), dst.len()));
-        Some(bus_address(dst.as_mut_ptr()))
-    }
-
-    fn end_dma(&mut self, _: &mut [Block]) {
-        assert!(!self.is_writing(), "memory taken back from a controller that writes it");
-        assert!(self.0.borrow_mut().lent.take().is_some());
     }
 }
