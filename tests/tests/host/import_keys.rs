@@ -42,6 +42,44 @@ fn a_key_that_is_not_known_is_refused_and_can_be_allowed() {
     assert!(directory("residual_gain", json!(null), &Options::default()).is_ok());
 }
 
+/// The keys of SmolLM2's tokenizer_config.json and special_tokens_map.json, and a flag that is not followed.
+#[test]
+fn what_published_tokenizers_say_beside_the_vocabulary_is_known() {
+    let directory = Directory::of("story-nano");
+    directory.write();
+    let put = |name: &str, value: &Json| {
+        std::fs::write(directory.path().join(name), value.to_string()).unwrap();
+    };
+    let token = |lstrip: bool| {
+        json!({"content": "<|endoftext|>", "lstrip": lstrip, "normalized": false, "rstrip": false,
+               "single_word": false})
+    };
+    let mut config = json!({
+        "add_prefix_space": false, "added_tokens_decoder": {"0": token(false)},
+        "additional_special_tokens": ["<|endoftext|>"], "bos_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": false, "eos_token": "<|endoftext|>", "extra_special_tokens": {},
+        "model_max_length": 8192, "pad_token": "<|endoftext|>", "padding_side": "left",
+        "tokenizer_class": "GPT2Tokenizer", "unk_token": "<|endoftext|>", "vocab_size": 49152,
+    });
+    config["added_tokens_decoder"]["0"]["special"] = json!(true);
+    let mut map = json!({"additional_special_tokens": ["<|endoftext|>", token(false)],
+        "bos_token": token(false), "eos_token": token(false), "pad_token": token(false),
+        "unk_token": "<|endoftext|>"});
+    let import = || import_with(directory.path(), &Options::default());
+    put("tokenizer_config.json", &config);
+    put("special_tokens_map.json", &map);
+    import().unwrap();
+    map["eos_token"] = token(true);
+    put("special_tokens_map.json", &map);
+    let said = format!("{:#}", import().err().unwrap());
+    assert!(said.contains("special_tokens_map.json: `special_token.lstrip` is true"), "{said}");
+    map["eos_token"] = json!("<|endoftext|>");
+    map["new_token"] = json!("x");
+    put("special_tokens_map.json", &map);
+    let said = format!("{:#}", import().err().unwrap());
+    assert!(said.contains("`new_token` is \"x\": a key that is not known"), "{said}");
+}
+
 #[test]
 fn another_architecture_is_named_before_its_keys() {
     let mut directory = Directory::of("story-nano");

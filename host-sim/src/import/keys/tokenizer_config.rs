@@ -75,6 +75,10 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group { rule: Rule::Harmless("no text is padded"), keys: &["pad_token_id"] },
     Group {
+        rule: Rule::Harmless("another file says it, which is read"),
+        keys: &["vocab_size", "special_tokens_map", "model_type"],
+    },
+    Group {
         rule: Rule::Harmless("it is of how transformers pads texts and cuts them off"),
         keys: &[
             "max_length",
@@ -119,6 +123,7 @@ pub(super) const GROUPS: &[Group] = &[
             "special_tokens_map_file",
             "tokenizer_file",
             "trust_remote_code",
+            "use_auth_token",
             "vocab_file",
         ],
     },
