@@ -234,6 +234,10 @@ impl<'a> Judge<'a> {
 
     /// The page of a token that was read at `positions`, and what it saves at them.
     fn page(&mut self, positions: &[usize]) -> (LayerPage, u64) {
+        if positions.is_empty() {
+            // Most of a large vocabulary: nothing says what such a token needs.
+            return (LayerPage::default(), 0);
+        }
         let neurons = self.misses.neurons.len();
         self.counts.fill(0);
         for &position in positions {
