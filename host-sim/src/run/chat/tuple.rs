@@ -2,9 +2,8 @@
 //!
 //! In: values. Out: one that counts as a list. Knows nothing of templates.
 
-use super::python::fails;
-use minijinja::Error;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+use minijinja::{Error, ErrorKind};
 use std::sync::Arc;
 
 /// Its items.
@@ -42,6 +41,7 @@ pub(super) fn tuples(lists: &Value) -> Result<Value, Error> {
 /// Python's `a // b`, or with `rest` its `a % b`: rounded down, the rest of the divisor's sign.
 pub(super) fn divide(a: &Value, b: &Value, rest: bool) -> Result<Value, Error> {
     let operator = if rest { "%" } else { "//" };
+    let fails = |what: String| Error::new(ErrorKind::InvalidOperation, what);
     let wrong = || {
         let (a, b) = (a.kind(), b.kind());
         fails(format!("unsupported operand types for {operator}: {a} and {b}"))
