@@ -56,8 +56,8 @@ fn image() {
         table(&image.table(kind, word()));
     }
     let words = words();
-    if let Some(page) = Page::of_layer(words, word(), word(), BlockIdx(word())) {
-        let slots = page.directory(word(), bytes()).unwrap_or(&[]);
+    if let Some(page) = Page::of_layer(words, word(), word(), word(), BlockIdx(word())) {
+        let slots = page.directory(bytes()).unwrap_or(&[]);
         slots.iter().for_each(|slot| give(slot.get().into()));
         give(Page::blocks(page.bundles, word()).0);
     }
@@ -71,7 +71,7 @@ fn table(table: &Table<'_>) {
         record.row(i).iter().for_each(|x| give(*x as u32));
         record.words(i).iter().for_each(|word| give(u32::from_le_bytes(*word)));
         give(record.scale(i).to_bits() + record.bias().to_bits());
-        give(record.is(record::identity(word(), word(), table.identity(word()))).into());
+        give(record.is(record::identity(word(), word(), word(), table.identity(word()))).into());
     }
 }
 
@@ -116,7 +116,12 @@ fn replay() {
     let Ok(mut replay) = Replay::new(Device, bundles, memory(), &options(), |_| word(), ()) else {
         return give(1);
     };
-    let page = Page { start: BlockIdx(word()), bundles: word() as u16, ahead: word() as u16 };
+    let page = Page {
+        start: BlockIdx(word()),
+        bundles: word() as u16,
+        ahead: word() as u16,
+        identity: word(),
+    };
     let slots = [word() as u16, word() as u16];
     give(replay.layer(word(), &slots, Some(page)).is_ok().into());
     replay.set_collapse_gap(BlockCount(word()));

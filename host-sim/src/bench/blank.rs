@@ -33,12 +33,13 @@ impl BlankCard {
                 let held: Vec<u16> =
                     kept.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
                 let (bundles_held, start) = (held.len() as u16, BlockIdx(at));
-                let page = Page { start, bundles: bundles_held, ahead: kept.ahead };
+                let identity = Page::identity(0, layer as u32);
+                let page = Page { start, bundles: bundles_held, ahead: kept.ahead, identity };
                 card.pages.push((bundles_held > 0).then_some(page));
                 if bundles_held > 0 {
                     let strides = Page::directory_strides(bundles_held, bundles.stride);
                     let mut directory = vec![0; (strides * bundles.stride) as usize];
-                    Page::emit_directory(layer as u32, &held, &mut directory);
+                    page.emit_directory(&held, &mut directory);
                     card.directories.push((at, directory));
                 }
                 at += kept.blocks(bundles.stride) as u32;

@@ -3,12 +3,14 @@
 //! In: a model, a placement, the packer's choices. Out: the bytes of an image. Knows nothing of
 //! traces or devices. The format itself is [`ripple_kernel::image`].
 
+mod number;
+
 use crate::model::{Layer, Model, NormWeights};
 use crate::placement::{Order, Pages, Placement};
 use crate::predictor::{Format, PredictorChoice};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
-use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use ripple_kernel::Ffn;
 use ripple_kernel::image::record::identity;
 use ripple_kernel::image::{ImagePlan, LayerInfo, Page, Quants, RecordLayout, SectionKind};
@@ -68,15 +70,18 @@ pub fn pack_as(
             .par_chunks_mut(part)
             .enumerate()
             .try_for_each(|(layer, part)| {
-                let writer = Writer { layout, identity: identity(kind as u32, layer as u32, 0) };
+                let writer = Writer { layout, identity: identity(0, kind as u32, layer as u32, 0) };
                 let order = &placement.layers()[layer];
                 write_part(model, kind, layer, order, predictor, &writer, part)
             })
             .with_context(|| format!("section {}", kind.name()))?;
     }
+    let number = number::number(placement, &image);
+    let plan = plan.with_number(number);
+    number::seal(&plan, number, &mut image);
     // Where no page would save anything, all are empty and there is no section of them.
     if let Some(pages) = placement.pages().filter(|_| plan.geometry().page_blocks.0 > 0) {
-        write_pages(pages, placement, &plan, &mut image);
+        write_pages(pages, placement, &plan, number, &mut image);
     }
     let info: Vec<_> = (0..layers)
         .map(|layer| LayerInfo {
@@ -229,10 +234,16 @@ fn write_part(
 }
 
 /// Writes the pages, copied from the FFN section, and their index.
-fn write_pages(pages: &Pages, placement: &Placement, plan: &ImagePlan, image: &mut [u8]) {
+fn write_pages(
+    pages: &Pages,
+    placement: &Placement,
+    plan: &ImagePlan,
+    number: u32,
+    image: &mut [u8],
+) {
     let geometry = plan.geometry();
     let Some((_, layout)) = geometry.table(SectionKind::PageIndex) else { return };
-    let writer = Writer { layout, identity: identity(SectionKind::PageIndex as u32, 0, 0) };
+    let writer = Writer { layout, identity: identity(number, SectionKind::PageIndex as u32, 0, 0) };
     let stride = geometry.bundle_layout().stride();
     let layer_bytes = geometry.table_blocks(SectionKind::Ffn).bytes() as usize;
     let slots: Vec<_> = placement.layers().iter().map(Order::slots).collect();
@@ -256,7 +267,13 @@ fn write_pages(pages: &Pages, placement: &Placement, plan: &ImagePlan, image: &m
             }
             let bundles = Page::directory_strides(held.len() as u16, stride) * stride;
             let (directory, bundles) = page.split_at_mut(bundles as usize);
-            Page::emit_directory(layer as u32, &held, directory);
+            let page = Page {
+                start: BlockIdx(0),
+                bundles: held.len() as u16,
+                ahead: kept.ahead,
+                identity: Page::identity(number, layer as u32),
+            };
+            page.emit_directory(&held, directory);
             for (out, &slot) in bundles.chunks_exact_mut(stride as usize).zip(&held) {
                 let from = ffn.start + layer * layer_bytes + usize::from(slot) * stride as usize;
                 out.copy_from_slice(&tables[from..from + stride as usize]);

@@ -59,6 +59,8 @@ pub struct Header {
     pub bytes: u32,
     /// Blocks of the whole image.
     pub blocks: BlockCount,
+    /// Which image it is: goes into the check of every record.
+    pub number: u32,
     /// CRC-32 of the header, in which are those of all sections: which image it is.
     #[cfg(feature = "adapters")]
     pub crc: u32,
@@ -116,6 +118,7 @@ impl Header {
             geometry,
             bytes: header_bytes,
             blocks,
+            number: raw.number.get(),
             #[cfg(feature = "adapters")]
             crc: found,
             sections,

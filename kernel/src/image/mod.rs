@@ -13,6 +13,9 @@
 //! a matrix, neuron bundles, norm vectors. All numbers are little-endian. The section table says where
 //! each section is, in which number format and shape; what the model needs is checked against it. A host
 //! decides with an [`ImagePlan`].
+//!
+//! Every image has a number, made of its contents. It goes into the check of each record: a card that is half
+//! updated holds records of two images, and those of the other one are refused.
 
 mod check;
 mod crc;
@@ -24,6 +27,7 @@ mod plan;
 mod quant;
 mod raw;
 pub mod record;
+mod remainder;
 pub(crate) mod row;
 mod section;
 mod view;
@@ -42,7 +46,7 @@ pub use view::{Image, Table};
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
 /// The format this code reads and writes; any change of the format changes it.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// What the image is called on a card with a file system: a name that FAT stores as it is.
 pub const FILE_NAME: &str = "RIPPLE.IMG";

@@ -11,7 +11,9 @@
 //! A page starts on a block boundary, after the page of the layer before it. Its bundles are the same
 //! bytes as in the FFN section.
 
-use super::record::mix;
+use super::record::identity;
+use super::remainder::Remainder;
+use super::section::SectionKind;
 use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U16;
@@ -25,6 +27,8 @@ pub struct Page {
     pub bundles: u16,
     /// How many of them are read together with the directory, before it is known which are wanted.
     pub ahead: u16,
+    /// What its directory must call itself.
+    pub identity: u32,
 }
 
 const HEADER_BYTES: u32 = 4;
@@ -48,16 +52,28 @@ impl Page {
         BlockCount::for_bytes(strides as u64 * stride as u64)
     }
 
-    /// The page of `layer`, from the words of a token's index record.
+    /// What the directory of a page of `layer` calls itself in the image of this number.
+    pub const fn identity(image: u32, layer: u32) -> u32 {
+        identity(image, SectionKind::Pages as u32, layer, 0)
+    }
+
+    /// The page of `layer` in the image of this number, from the words of a token's index record.
     ///
     /// `start`: of the section.
-    pub fn of_layer(words: &[u32], layer: u32, stride: u32, start: BlockIdx) -> Option<Self> {
+    pub fn of_layer(
+        words: &[u32],
+        image: u32,
+        layer: u32,
+        stride: u32,
+        start: BlockIdx,
+    ) -> Option<Self> {
         let (first, layers) = words.split_first()?;
         let mut at = start.0.saturating_add(*first);
         for (word, number) in layers.iter().zip(0..) {
             let (bundles, ahead) = (*word as u16, (*word >> 16) as u16);
             if number == layer {
-                let page = Self { start: BlockIdx(at), bundles, ahead: ahead.min(bundles) };
+                let (ahead, identity) = (ahead.min(bundles), Self::identity(image, layer));
+                let page = Self { start: BlockIdx(at), bundles, ahead, identity };
                 return (bundles > 0).then_some(page);
             }
             at = at.saturating_add(Self::blocks(bundles, stride).0);
@@ -72,35 +88,34 @@ impl Page {
 
     /// The slots in the directory at the start of `bytes`, in the page's order.
     ///
-    /// `None` when the bytes are not the directory of this page in `layer`.
-    pub fn directory<'a>(&self, layer: u32, bytes: &'a [u8]) -> Option<&'a [U16]> {
+    /// `None` when the bytes are not the directory of this page.
+    pub fn directory<'a>(&self, bytes: &'a [u8]) -> Option<&'a [U16]> {
         let (header, slots) = bytes.split_at_checked(HEADER_BYTES as usize)?;
         let (header, _) = <[U16; 2]>::ref_from_prefix(header).ok()?;
         let (slots, _) = <[U16]>::ref_from_prefix_with_elems(slots, self.bundles.into()).ok()?;
         let [found, bundles] = header.map(U16::get);
         let slot = slots.iter().map(|slot| slot.get());
-        (bundles == self.bundles && found == check(layer, slot)).then_some(slots)
+        (bundles == self.bundles && found == self.check(slot)).then_some(slots)
     }
 
-    /// Writes the directory of a page of `slots` in `layer` to the front of `out`.
+    /// Writes the directory of this page, which holds `slots`, to the front of `out`.
     ///
     /// # Panics
     /// When `out` is too short: the packer's bug.
     #[allow(clippy::indexing_slicing, reason = "runs on the host; documented")]
-    pub fn emit_directory(layer: u32, slots: &[u16], out: &mut [u8]) {
-        let check = check(layer, slots.iter().copied());
+    pub fn emit_directory(&self, slots: &[u16], out: &mut [u8]) {
+        let check = self.check(slots.iter().copied());
         out[..2].copy_from_slice(&check.to_le_bytes());
-        out[2..4].copy_from_slice(&(slots.len() as u16).to_le_bytes());
+        out[2..4].copy_from_slice(&self.bundles.to_le_bytes());
         for (out, slot) in out[HEADER_BYTES as usize..].chunks_exact_mut(2).zip(slots) {
             out.copy_from_slice(&slot.to_le_bytes());
         }
     }
-}
 
-fn check(layer: u32, slots: impl Iterator<Item = u16>) -> u16 {
-    let start = layer.wrapping_mul(0x9E37_79B1) ^ 0x5041_4745;
-    let hash = slots.fold(start, |hash, slot| mix(hash, slot.into()));
-    (hash ^ hash >> 16) as u16
+    fn check(&self, slots: impl Iterator<Item = u16>) -> u16 {
+        let start = Remainder::new(self.identity).after(self.bundles.into());
+        slots.fold(start, |rest, slot| rest.after(slot.into())).narrow() as u16
+    }
 }
 
 const _: () = assert!(BLOCK_BYTES >= HEADER_BYTES as usize);
@@ -114,13 +129,16 @@ mod tests {
     #[test]
     fn pages_follow_each_other() {
         let words = [7, Page::index_word(3, 2), 0, Page::index_word(600, 900)];
-        let page = |layer| Page::of_layer(&words, layer, 136, BlockIdx(100));
-        assert_eq!(page(0), Some(Page { start: BlockIdx(107), bundles: 3, ahead: 2 }));
+        let page = |layer| Page::of_layer(&words, 0, layer, 136, BlockIdx(100));
+        let identity = Page::identity(0, 0);
+        assert_eq!(page(0), Some(Page { start: BlockIdx(107), bundles: 3, ahead: 2, identity }));
         assert_eq!(page(1), None);
         // One stride of directory and three bundles: 544 bytes.
-        assert_eq!(page(2), Some(Page { start: BlockIdx(109), bundles: 600, ahead: 600 }));
+        let identity = Page::identity(0, 2);
+        let whole = Page { start: BlockIdx(109), bundles: 600, ahead: 600, identity };
+        assert_eq!(page(2), Some(whole));
         assert_eq!(page(3), None);
-        assert_eq!(Page::of_layer(&[], 0, 136, BlockIdx(0)), None);
+        assert_eq!(Page::of_layer(&[], 0, 0, 136, BlockIdx(0)), None);
         assert_eq!(Page::directory_strides(66, 136), 1);
         assert_eq!(Page::directory_strides(67, 136), 2);
     }
@@ -129,16 +147,19 @@ mod tests {
     fn a_directory_is_read_as_written_and_nowhere_else() {
         let slots = [5, 2, 300];
         let mut bytes = vec![0u8; 12];
-        Page::emit_directory(4, &slots, &mut bytes);
-        let page = Page { start: BlockIdx(0), bundles: 3, ahead: 0 };
-        let read = page.directory(4, &bytes).unwrap();
+        let identity = Page::identity(7, 4);
+        let page = Page { start: BlockIdx(0), bundles: 3, ahead: 0, identity };
+        page.emit_directory(&slots, &mut bytes);
+        let read = page.directory(&bytes).unwrap();
         assert!(read.iter().map(|s| s.get()).eq(slots));
-        assert!(page.directory(3, &bytes).is_none());
-        assert!(Page { bundles: 2, ..page }.directory(4, &bytes).is_none());
-        assert!(page.directory(4, &bytes[..9]).is_none());
+        for identity in [Page::identity(7, 3), Page::identity(8, 4)] {
+            assert!(Page { identity, ..page }.directory(&bytes).is_none());
+        }
+        assert!(Page { bundles: 2, ..page }.directory(&bytes).is_none());
+        assert!(page.directory(&bytes[..9]).is_none());
         for at in 0..10 {
             bytes[at] ^= 4;
-            assert!(page.directory(4, &bytes).is_none(), "{at}");
+            assert!(page.directory(&bytes).is_none(), "{at}");
             bytes[at] ^= 4;
         }
     }

@@ -23,6 +23,7 @@ pub struct ImagePlan {
     count: usize,
     blocks: BlockCount,
     lossy: Lossy,
+    number: u32,
     /// Bytes of the chat template, in the last blocks.
     chat: u32,
 }
@@ -66,6 +67,7 @@ impl ImagePlan {
             count: 0,
             blocks: BlockCount(0),
             lossy: Lossy::default(),
+            number: 0,
             chat: 0,
         };
         let there = || order.iter().copied().filter(|kind| blocks(*kind).0 > 0);
@@ -94,6 +96,12 @@ impl ImagePlan {
     #[must_use]
     pub fn with_lossy(self, lossy: Lossy) -> Self {
         Self { lossy, ..self }
+    }
+
+    /// Gives the image a number: all its records must have been sealed with it.
+    #[must_use]
+    pub fn with_number(self, number: u32) -> Self {
+        Self { number, ..self }
     }
 
     /// Makes room for a chat template of so many bytes, behind all sections.
@@ -168,7 +176,7 @@ impl ImagePlan {
         let Lossy { activity, dense, sparse } = self.lossy;
         let chat = [self.chat_start().0, self.chat, chat_crc];
         let chat = if self.chat > 0 { chat } else { [0; 3] };
-        RawModel::emit(&self.geometry, self.blocks, [activity, dense, sparse], chat)
+        RawModel::emit(&self.geometry, self.blocks, [activity, dense, sparse], chat, self.number)
     }
 
     /// Bytes of the image that `kind` takes: first, and one past the last. Nothing, where it is not there.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! start    magic, version, entries of the section table, bytes of the header, CRC of what follows
-//! model    codes, flags, dimensions, blocks of the image, what thresholds cost; zeroes: room to grow
+//! model    codes, flags, dimensions, blocks of the image, what thresholds cost, the image's number;
+//!          zeroes: room to grow
 //! sections an entry for each section that there is, in the order of their blocks
 //! layers   an entry for each layer
 //! ```
@@ -48,6 +49,7 @@ macro_rules! raw_model {
             pub blocks: U32,
             pub lossy: [F32; 3],
             variant: RawVariant,
+            pub number: U32,
             reserved: [U32; ROOM],
             /// Of the chat template: first block, bytes, CRC; zeroes where there is none.
             pub chat: [U32; 3],
@@ -85,6 +87,7 @@ macro_rules! raw_model {
                 blocks: BlockCount,
                 lossy: [f32; 3],
                 chat: [u32; 3],
+                number: u32,
             ) -> Self {
                 let c = &geometry.config;
                 let AttentionBias { query, key, value, output } = c.attention_bias;
@@ -101,6 +104,7 @@ macro_rules! raw_model {
                     blocks: blocks.0.into(),
                     lossy: lossy.map(F32::from),
                     variant: RawVariant::emit(&c.variant),
+                    number: number.into(),
                     reserved: [U32::ZERO; ROOM],
                     chat: chat.map(U32::from),
                 }
@@ -111,7 +115,7 @@ macro_rules! raw_model {
 
 /// Words for what later packers have to say, written as zeroes; a reader that does not know them need
 /// not.
-const ROOM: usize = 4;
+const ROOM: usize = 3;
 
 /// What a layer has that neither Llama's nor OPT's have.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -4,12 +4,14 @@
 //! for the packer. A matrix row, a neuron bundle and a norm vector are all records.
 //!
 //! ```text
-//! check: u16 | scales: f16 | bias: f16 if any | zeroes to a multiple of 4 | row 0 | row 1 | ..
+//! check: u32 or u16 | scales: f16 | bias: f16 if any | row 0 | row 1 | ..
 //! ```
 //!
-//! A row has one scale, or, in 4 bits, one for each 32 numbers.
+//! A row has one scale, or, in 4 bits, one for each 32 numbers. The header is whole words long: the check
+//! has 4 bytes where they cost nothing, else 2.
 
 use super::quant::Quant;
+use super::remainder::Remainder;
 use crate::math;
 use half::f16;
 use zerocopy::FromBytes;
@@ -31,6 +33,7 @@ pub struct RecordLayout {
 /// Bytes of a record's parts.
 #[derive(Clone, Copy)]
 pub(super) struct RecordSizes {
+    check: u32,
     header: u32,
     row: u32,
     pub stride: u32,
@@ -40,7 +43,19 @@ impl RecordLayout {
     /// Bytes before the first row.
     #[inline]
     pub const fn header_bytes(&self) -> u32 {
-        (2 * (1 + self.scales() + self.bias as u32)).next_multiple_of(4)
+        (2 + self.numbers_bytes()).next_multiple_of(4)
+    }
+
+    /// Bytes of the check: 4, or 2 where 4 would make the header longer.
+    #[inline]
+    pub const fn check_bytes(&self) -> u32 {
+        self.header_bytes() - self.numbers_bytes()
+    }
+
+    /// Bytes of scales and bias.
+    #[inline]
+    const fn numbers_bytes(&self) -> u32 {
+        2 * (self.scales() + self.bias as u32)
     }
 
     /// Scales of all rows.
@@ -59,6 +74,7 @@ impl RecordLayout {
     #[inline]
     pub(super) const fn sizes(&self) -> RecordSizes {
         RecordSizes {
+            check: self.check_bytes(),
             header: self.header_bytes(),
             row: self.quant.row_bytes(self.cols),
             stride: self.stride(),
@@ -76,7 +92,8 @@ impl RecordLayout {
     pub(super) fn view_sized<'a>(&self, sizes: RecordSizes, bytes: &'a [u8]) -> Option<Record<'a>> {
         let bytes = bytes.get(..sizes.stride as usize)?;
         let (header, rows) = bytes.split_at_checked(sizes.header as usize)?;
-        Some(Record { header, rows, row_bytes: sizes.row, layout: *self })
+        let RecordSizes { check: check_bytes, row: row_bytes, .. } = sizes;
+        Some(Record { header, rows, check_bytes, row_bytes, layout: *self })
     }
 
     /// Writes a record of `rows` (each `(cols,)`), its `bias` and its check into `out`.
@@ -92,27 +109,42 @@ impl RecordLayout {
         out.iter_mut().for_each(|byte| *byte = 0);
         let (header, body) = out.split_at_mut(self.header_bytes() as usize);
         let row_bytes = self.quant.row_bytes(self.cols) as usize;
+        let first = self.check_bytes() as usize / 2;
         for (i, (row, body)) in rows.iter().zip(body.chunks_exact_mut(row_bytes)).enumerate() {
             assert_eq!(row.len(), self.cols as usize, "numbers of a row");
             let scales = self.quant.row_scales(self.cols) as usize;
-            let mut at = 1 + i * scales;
+            let mut at = first + i * scales;
             self.quant.emit_row(row, bias, body, |scale| {
                 put_half(header, at, scale);
                 at += 1;
             });
         }
         if self.bias {
-            put_half(header, 1 + self.scales() as usize, f16::from_f32(bias));
+            put_half(header, first + self.scales() as usize, f16::from_f32(bias));
         }
         self.seal(identity, out);
     }
 
+<<<<<<< HEAD
     /// Writes the check of the record that `out` holds, which is `identity`; nothing where `out` is shorter.
     pub fn seal(&self, identity: u32, out: &mut [u8]) {
         if let Some(record) = self.view(out) {
             let check = record.check(identity);
             put_half(out, 0, f16::from_bits(check));
         }
+=======
+    /// Makes the check right of the record in `out`, as one that is `identity`.
+    ///
+    /// # Panics
+    /// When `out` does not have the size of this layout: the packer's bug.
+    pub fn seal(&self, identity: u32, out: &mut [u8]) {
+        assert_eq!(out.len(), self.stride() as usize, "bytes of a record");
+        let check = self.view(out).map_or(0, |record| record.check(identity));
+        out.iter_mut()
+            .zip(check.to_le_bytes())
+            .take(self.check_bytes() as usize)
+            .for_each(|(out, byte)| *out = byte);
+>>>>>>> 9d1939c (image: a record's check is a CRC, and knows which image it is of)
     }
 }
 
@@ -122,9 +154,9 @@ fn put_half(out: &mut [u8], index: usize, value: f16) {
     }
 }
 
-/// What a record is, as a number: which section, which layer, which slot.
-pub const fn identity(section: u32, layer: u32, slot: u32) -> u32 {
-    (section << 28) ^ (layer << 20) ^ slot
+/// What a record is, as a number: of which image, which section, which layer, which slot.
+pub const fn identity(image: u32, section: u32, layer: u32, slot: u32) -> u32 {
+    image ^ (section << 28) ^ (layer << 20) ^ slot
 }
 
 /// A checked view of a record.
@@ -132,6 +164,7 @@ pub const fn identity(section: u32, layer: u32, slot: u32) -> u32 {
 pub struct Record<'a> {
     header: &'a [u8],
     rows: &'a [u8],
+    check_bytes: u32,
     row_bytes: u32,
     layout: RecordLayout,
 }
@@ -140,13 +173,13 @@ impl<'a> Record<'a> {
     /// The scale of row `i` (the threshold, for signs); meaningless in 4 bits.
     #[inline]
     pub fn scale(&self, i: usize) -> f32 {
-        widen(self.half(1 + i))
+        widen(self.half(i))
     }
 
     /// The bias; 0 where the layout has none.
     #[inline]
     pub fn bias(&self) -> f32 {
-        if self.layout.bias { widen(self.half(1 + self.layout.scales() as usize)) } else { 0.0 }
+        if self.layout.bias { widen(self.half(self.layout.scales() as usize)) } else { 0.0 }
     }
 
     /// Row `i` as 8-bit numbers, `(cols,)`.
@@ -166,8 +199,8 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn grouped(&self, i: usize) -> (&'a [[u8; 2]], &'a [u8]) {
         let count = self.layout.quant.row_scales(self.layout.cols) as usize;
-        let (halves, _) = self.header.as_chunks();
-        let scales = halves.get(1 + i * count..).and_then(|rest| rest.get(..count));
+        let (halves, _) = self.halves().as_chunks();
+        let scales = halves.get(i * count..).and_then(|rest| rest.get(..count));
         (scales.unwrap_or(&[]), self.row_at(i))
     }
 
@@ -179,22 +212,30 @@ impl<'a> Record<'a> {
 
     /// Whether the record is whole and is the one it should be.
     ///
-    /// Sixteen bits: one damaged record in 65,536 goes unnoticed. The CRC of its section tells then.
+    /// Up to three flipped bits are always noticed, and a record of another place or image where the check has
+    /// 4 bytes; of other damage one in 2^32 passes, or one in 2^16.
     pub fn is(&self, identity: u32) -> bool {
-        self.half(0).to_bits() == self.check(identity)
+        let (words, _) = self.header.as_chunks();
+        let found = words.first().map_or(0, |word| u32::from_le_bytes(*word));
+        self.check(identity) == found & self.check_mask()
     }
 
-    /// Multiply-xor over words: a third of the instructions of a table-driven CRC, and a change
-    /// within one word always changes the 32-bit state.
-    fn check(&self, identity: u32) -> u16 {
-        let start = identity.wrapping_mul(0x9E37_79B1) ^ 0x5249_5050;
-        let head = self.header.get(2..).unwrap_or(&[]);
-        let hash = head.chunks(2).fold(start, |hash, half| {
-            mix(hash, half.iter().fold(0, |w, &b| w << 8 | u32::from(b)))
+    /// The bits of the first word that are the check.
+    #[inline]
+    const fn check_mask(&self) -> u32 {
+        if self.check_bytes == 4 { u32::MAX } else { 0xFFFF }
+    }
+
+    fn check(&self, identity: u32) -> u32 {
+        let (header, _) = self.header.as_chunks();
+        let (rows, _) = self.rows.as_chunks();
+        let mut masked = !self.check_mask();
+        let rest = header.iter().chain(rows).fold(Remainder::new(identity), |rest, &word| {
+            let word = u32::from_le_bytes(word) & masked;
+            masked = u32::MAX;
+            rest.after(word)
         });
-        let words = <[[u8; 4]]>::ref_from_bytes(self.rows).unwrap_or(&[]);
-        let hash = words.iter().fold(hash, |hash, &word| mix(hash, u32::from_le_bytes(word)));
-        (hash ^ hash >> 16) as u16
+        if self.check_bytes == 4 { rest.wide() } else { rest.narrow() }
     }
 
     /// Copies the whole record, header and rows, to the front of `out`.
@@ -203,9 +244,15 @@ impl<'a> Record<'a> {
         out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = *byte);
     }
 
+    /// Scales and bias, two bytes each.
+    #[inline]
+    fn halves(&self) -> &'a [u8] {
+        self.header.get(self.check_bytes as usize..).unwrap_or(&[])
+    }
+
     #[inline]
     fn half(&self, index: usize) -> f16 {
-        match self.header.get(2 * index..).and_then(|bytes| bytes.first_chunk()) {
+        match self.halves().get(2 * index..).and_then(|bytes| bytes.first_chunk()) {
             Some(&bytes) => f16::from_le_bytes(bytes),
             None => f16::ZERO,
         }
@@ -226,11 +273,6 @@ fn widen(half: f16) -> f32 {
         0 => math::half_to_f32(half.to_bits()),
         _ => f32::from_bits((bits >> 15 << 31) | (((bits & 0x7FFF) << 13) + (112 << 23))),
     }
-}
-
-pub(super) fn mix(hash: u32, word: u32) -> u32 {
-    let hash = (hash ^ word).wrapping_mul(0x9E37_79B1);
-    hash ^ hash >> 15
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl<'m> Image<'m> {
         let mapped = from_block(self.mapped, start).unwrap_or(&[]);
         let sizes = layout.sizes();
         let mapped_records = count.min((mapped.len() / sizes.stride.max(1) as usize) as u32);
-        let identity = identity(kind.index() as u32, layer, 0);
+        let identity = identity(self.header.number, kind.index() as u32, layer, 0);
         Table { count, layout, start: BlockIdx(start), sizes, mapped, mapped_records, identity }
     }
 

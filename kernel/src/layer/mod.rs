@@ -56,7 +56,8 @@ impl<D: BlockDevice, P> Chunk<'_, '_, D, P> {
             return None;
         }
         let pages = self.image.header.section(SectionKind::Pages).start;
-        let page = Page::of_layer(self.state.pages, layer, bundles.layout.stride(), pages);
+        let (words, number) = (&*self.state.pages, self.image.header.number);
+        let page = Page::of_layer(words, number, layer, bundles.layout.stride(), pages);
         page.filter(|_| self.count == 1)
     }
 }

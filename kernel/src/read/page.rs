@@ -86,8 +86,7 @@ impl PageReader {
                 return visitor.visit_in_memory(probe, misses);
             };
             if extent.first_slot == 0 {
-                let held =
-                    page.directory(visitor.source.layer, bytes).ok_or(Corrupt { slot: 0 })?;
+                let held = page.directory(bytes).ok_or(Corrupt { slot: 0 })?;
                 misses.locate(held.iter().map(|slot| slot.get()));
             }
             let first = extent.first_slot.saturating_sub(directory);

@@ -58,7 +58,9 @@ pub fn image_as(format: Format<'_>, shape: Shape, hot: &[u32], pages: Option<Pag
     // The hot prefix is advice in the header: write it again with other advice.
     let header = Header::parse(&image).unwrap();
     let tokenizer = header.section(SectionKind::Tokenizer).part.bytes() as u32;
-    let plan = ImagePlan::in_order(&header.geometry, tokenizer, format.order).unwrap();
+    let plan = ImagePlan::in_order(&header.geometry, tokenizer, format.order)
+        .unwrap()
+        .with_number(header.number);
     let info: Vec<_> = (0..shape.layers as usize)
         .map(|layer| LayerInfo { hot: hot[layer % hot.len()], active: 0 })
         .collect();

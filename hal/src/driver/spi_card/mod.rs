@@ -27,7 +27,7 @@ use embedded_hal_async::spi::SpiBus as DmaBus;
 use embedded_hal_bus::spi::ExclusiveDevice;
 use embedded_sdmmc::sdcard::spi::{AcquireOpts, SdCard};
 use embedded_sdmmc::{BlockDevice as SdDevice, SdCardError, embedded_sdmmc_types::sdcard};
-use frames::{ErrorToken, Frames};
+use frames::{FrameFault, Frames};
 
 /// Clock while a card is brought up, at most.
 const FIRST_HERTZ: u32 = 400_000;
@@ -83,6 +83,13 @@ pub enum SpiCardError {
         /// The data error token: bit 3 out of range, bit 2 ECC, bit 1 controller, bit 0 other.
         token: u8,
     },
+    /// A block arrived damaged.
+    Crc {
+        /// What the card sent behind it.
+        expected: u16,
+        /// That of the data that arrived.
+        found: u16,
+    },
     /// The card did not accept a block that was written to it.
     Write {
         /// Its answer, the data response: 0x0B in the low five bits for a wrong CRC, 0x0D for a failed
@@ -113,7 +120,7 @@ impl DeviceError for SpiCardError {
             // The card may have heard another command.
             Self::Refused { .. } => ErrorKind::Corrupted,
             Self::Read { token } if token & 8 != 0 => ErrorKind::OutOfRange,
-            Self::Read { .. } => ErrorKind::Corrupted,
+            Self::Read { .. } | Self::Crc { .. } => ErrorKind::Corrupted,
             Self::Write { answer } if answer & 0x1F == 0x0B => ErrorKind::Corrupted,
             Self::Lost { status } if status & 0x80 != 0 => ErrorKind::OutOfRange,
             Self::Write { .. } | Self::Lost { .. } => ErrorKind::Other,
@@ -132,6 +139,9 @@ impl fmt::Display for SpiCardError {
                 write!(f, "the card answers CMD{command} with {answer:#04x}")
             }
             Self::Read { token } => write!(f, "the card sends error {token:#04x} for a block"),
+            Self::Crc { expected, found } => {
+                write!(f, "a block has the CRC {found:#06x}, expected {expected:#06x}")
+            }
             Self::Write { answer } => write!(f, "the card answers a block with {answer:#04x}"),
             Self::Lost { status } => write!(f, "the card's status after a write is {status:#06x}"),
             Self::Silent => f.write_str("the card sends no data, or stays busy"),
@@ -150,9 +160,12 @@ impl defmt::Format for SpiCardError {
     }
 }
 
-impl From<ErrorToken> for SpiCardError {
-    fn from(ErrorToken(token): ErrorToken) -> Self {
-        Self::Read { token }
+impl From<FrameFault> for SpiCardError {
+    fn from(fault: FrameFault) -> Self {
+        match fault {
+            FrameFault::Token(token) => Self::Read { token },
+            FrameFault::Crc { expected, found } => Self::Crc { expected, found },
+        }
     }
 }
 
@@ -254,12 +267,13 @@ where
             // What is sent while it is received: not a command.
             rest.fill(0xFF);
             DmaBus::transfer_in_place(&mut self.bus, rest).await.map_err(bus_error)?;
-            let arrived = frames.compact(rest)?;
-            silence = if arrived > 0 { 0 } else { silence + rest.len() };
+            let sent = rest.len();
+            let before = filled;
+            filled = frames.compact(bytes, before)?;
+            silence = if filled > before { 0 } else { silence + sent };
             if silence > MOST_SILENCE {
                 return Err(SpiCardError::Silent);
             }
-            filled += arrived;
         }
         Ok(frames)
     }
@@ -273,11 +287,10 @@ where
         if answer != 0 {
             return Err(SpiCardError::Refused { command, answer });
         }
-        let frames = self.data(Block::bytes_mut(dst)).await?;
-        // Up to the end of the block: a command in its midst is allowed, but its answer would have to
-        // be told from data.
+        let mut frames = self.data(Block::bytes_mut(dst)).await?;
         for _ in 0..frames.unread() {
-            self.byte()?;
+            let byte = self.byte()?;
+            frames.crc(byte, Block::bytes(dst))?;
         }
         if command == READ_MANY {
             // Its answer may complain of what lies behind the last block: no concern of this read.
