@@ -73,8 +73,9 @@ pub fn pack_as(
                 let writer = Writer { layout, identity: identity(0, kind as u32, layer as u32, 0) };
                 let order = &placement.layers()[layer];
                 write_part(model, kind, layer, order, predictor, &writer, part)
+                    .with_context(|| format!("section `{kind}`, layer {layer}"))
             })
-            .with_context(|| format!("section {}", kind.name()))?;
+            .with_context(|| model.name.clone())?;
     }
     let number = number::number(placement, &image);
     let plan = plan.with_number(number);
@@ -131,7 +132,28 @@ struct Writer {
 }
 
 impl Writer {
-    fn put(&self, part: &mut [u8], slot: usize, rows: &[&[f32]], bias: f32) {
+    /// Writes a record. A number that the format cannot hold is refused: it would come back infinite.
+    fn put(&self, part: &mut [u8], slot: usize, rows: &[&[f32]], bias: f32) -> Result<()> {
+        let most = self.layout.quant.largest();
+        let beyond = |x: &&f32| !x.is_finite() || x.abs() > most;
+        let wrong = rows.iter().flat_map(|row| row.iter()).find(beyond);
+        ensure!(
+            wrong.is_none(),
+            "record {slot}: {} does not fit, expected a number of at most {most}; the checkpoint is damaged, or \
+             was stored in another scale",
+            wrong.unwrap_or(&0.0)
+        );
+        ensure!(
+            bias.abs() <= 65_504.0,
+            "record {slot}: a bias of {bias} does not fit, expected a number of at most 65504; the checkpoint is \
+             damaged, or was stored in another scale"
+        );
+        self.put_bits(part, slot, rows, bias);
+        Ok(())
+    }
+
+    /// The same of numbers that stand for bits, and may be anything.
+    fn put_bits(&self, part: &mut [u8], slot: usize, rows: &[&[f32]], bias: f32) {
         let stride = self.layout.stride() as usize;
         let out = &mut part[slot * stride..(slot + 1) * stride];
         self.layout.emit(rows, bias, self.identity ^ slot as u32, out);
@@ -148,9 +170,7 @@ fn write_part(
     part: &mut [u8],
 ) -> Result<()> {
     let rows = |part: &mut [u8], matrix: &crate::model::Matrix| {
-        for i in 0..matrix.rows {
-            writer.put(part, i, &[matrix.row(i)], 0.0);
-        }
+        (0..matrix.rows).try_for_each(|i| writer.put(part, i, &[matrix.row(i)], 0.0))
     };
     let weights = &model.layers[layer];
     match kind {
@@ -169,7 +189,7 @@ fn write_part(
             if model.config.activation.lossy() {
                 floats.push(model.threshold(layer));
             }
-            writer.put(part, 0, &[&floats], 0.0);
+            writer.put(part, 0, &[&floats], 0.0)?;
         }
         SectionKind::FinalVectors => {
             let mut floats = vectors(&model.final_norm);
@@ -182,11 +202,11 @@ fn write_part(
                     None => floats.extend(frequencies(model.rope_theta, model.config.head_dim)),
                 }
             }
-            writer.put(part, 0, &[&floats], 0.0);
+            writer.put(part, 0, &[&floats], 0.0)?;
         }
         SectionKind::Projection => {
             if let PredictorChoice::LowRank(trained) = predictor {
-                rows(part, &trained.layers[layer].projection);
+                rows(part, &trained.layers[layer].projection)?;
             }
         }
         SectionKind::Predictor => {
@@ -205,7 +225,7 @@ fn write_part(
                         first.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
                     ),
                 };
-                writer.put(part, slot, &[row], bias);
+                writer.put(part, slot, &[row], bias)?;
             }
         }
         SectionKind::Qkv => {
@@ -213,7 +233,7 @@ fn write_part(
             for linear in [&weights.query, &weights.key, &weights.value] {
                 for i in 0..linear.weight.rows {
                     let bias = linear.bias.as_ref().map_or(0.0, |bias| bias[i]);
-                    writer.put(part, slot, &[linear.weight.row(i)], bias);
+                    writer.put(part, slot, &[linear.weight.row(i)], bias)?;
                     slot += 1;
                 }
             }
@@ -221,12 +241,12 @@ fn write_part(
         SectionKind::Output => {
             for i in 0..weights.output.weight.rows {
                 let bias = weights.output.bias.as_ref().map_or(0.0, |bias| bias[i]);
-                writer.put(part, i, &[weights.output.weight.row(i)], bias);
+                writer.put(part, i, &[weights.output.weight.row(i)], bias)?;
             }
         }
-        SectionKind::Embedding => rows(part, &model.embed),
-        SectionKind::Positions => rows(part, model.positions.as_ref().context("positions")?),
-        SectionKind::Head => rows(part, model.head.as_ref().context("head")?),
+        SectionKind::Embedding => rows(part, &model.embed)?,
+        SectionKind::Positions => rows(part, model.positions.as_ref().context("positions")?)?,
+        SectionKind::Head => rows(part, model.head.as_ref().context("head")?)?,
         SectionKind::Ffn => write_bundles(model, weights, order, writer, part)?,
         other => bail!("section `{other}` is not known to the packer"),
     }
@@ -281,7 +301,7 @@ fn write_pages(
         }
         // The bits of integers, in a record of floats.
         let words: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
-        writer.put(&mut records, token, &[&words], 0.0);
+        writer.put_bits(&mut records, token, &[&words], 0.0);
     }
     image[index].copy_from_slice(&records);
 }
@@ -310,7 +330,7 @@ fn write_bundles(
             Ffn::Plain => weights.up.bias.as_ref().map_or(0.0, |bias| bias[neuron]),
             _ => 0.0,
         };
-        writer.put(part, slot, rows, bias);
+        writer.put(part, slot, rows, bias)?;
     }
     Ok(())
 }

@@ -67,6 +67,16 @@ impl Quant {
         }
     }
 
+    /// The largest number that a row can hold: more would make its scale, of 16 bits, infinite.
+    pub const fn largest(self) -> f32 {
+        const SCALE: f32 = 65_504.0;
+        match self {
+            Self::Q8 => 127.0 * SCALE,
+            Self::Q4 => 7.0 * SCALE,
+            Self::F32 | Self::Sign => f32::MAX,
+        }
+    }
+
     /// Writes one row to `out`, and its scales, in order, to `put_scale`.
     ///
     /// # Panics

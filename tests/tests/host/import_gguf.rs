@@ -179,3 +179,18 @@ fn a_file_cut_or_changed_anywhere_never_panics() {
         changed[at] = old;
     }
 }
+
+#[test]
+fn tensors_that_share_bytes_are_refused_by_name() {
+    let mut bytes = Gguf::of(&silu(Shape::LLAMA), &pieces()).bytes();
+    let name = b"output_norm.weight";
+    let at = bytes.windows(name.len()).position(|found| found == name).unwrap() + name.len();
+    // Behind its name: dimensions, one length, type.
+    let offset = at + 4 + 8 + 4;
+    bytes[offset..offset + 8].fill(0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, &bytes).unwrap();
+    let said = import_dense(&path, None).err().map(|error| format!("{error:#}")).unwrap();
+    assert!(said.contains("`output_norm.weight`") && said.contains("share bytes"), "{said}");
+}

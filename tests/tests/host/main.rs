@@ -20,6 +20,7 @@ mod import_gguf;
 mod import_keys;
 mod import_llama2c;
 mod import_roundtrip;
+mod pack_errors;
 mod place_coactivation;
 mod place_demo_models;
 mod place_greedy;

@@ -272,7 +272,31 @@ fn parse(bytes: &[u8]) -> Result<Parsed> {
     };
     let alignment = alignment.context("`general.alignment` is no positive number")?;
     let data = reader.at.checked_next_multiple_of(alignment).context("`general.alignment`")?;
+    check_apart(&tensors)?;
     Ok((metadata, tensors, data))
+}
+
+/// Refuses tensors that share bytes: a small file would stand for a model of any size.
+fn check_apart(tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let mut taken: Vec<_> = tensors
+        .iter()
+        .filter_map(|(name, tensor)| {
+            let (values, bytes) = Type::of_code(tensor.kind)?.block();
+            let count: usize = tensor.shape.iter().product();
+            let end = tensor.offset.checked_add((count / values).checked_mul(bytes)?)?;
+            (end > tensor.offset).then_some((tensor.offset, end, name))
+        })
+        .collect();
+    taken.sort_unstable();
+    for pair in taken.windows(2) {
+        let [(_, end, first), (start, _, second)] = pair else { continue };
+        ensure!(
+            end <= start,
+            "tensors `{first}` and `{second}` share bytes: the first ends at {end} of the data, the second \
+             begins at {start}; the file is damaged: download it again"
+        );
+    }
+    Ok(())
 }
 
 /// Reads forward in bytes that may be anything.
