@@ -77,7 +77,8 @@ pub fn pack_as(
             })
             .with_context(|| model.name.clone())?;
     }
-    let number = number::number(placement, &image);
+    // The chat template is no part of what a board computes with.
+    let number = number::number(placement, &image[..plan.chat_range().start]);
     let plan = plan.with_number(number);
     number::seal(&plan, number, &mut image);
     // Where no page would save anything, all are empty and there is no section of them.

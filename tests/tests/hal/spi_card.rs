@@ -77,6 +77,22 @@ fn after_an_error_the_next_read_starts_over_and_succeeds() {
     check(&mut card, &bytes, 1022, 2);
 }
 
+/// In one block alone, whose CRC is fetched, and in the first of several.
+#[test]
+fn a_bit_lost_on_the_bus_is_noticed_and_the_next_read_succeeds() {
+    let bytes = noise(1024 * 512, 10);
+    let (mut card, sim) = card(&bytes, true);
+    for count in [1, 3] {
+        for bit in [0, 100, 4095, 4096, 4111] {
+            sim.borrow_mut().flip = Some(bit);
+            let error = card.read(BlockIdx(9), &mut vec![Block::ZERO; count]).unwrap_err();
+            assert!(matches!(error, SpiCardError::Crc { .. }), "{error:?}");
+            assert_eq!(error.kind(), ErrorKind::Corrupted);
+            check(&mut card, &bytes, 9, count);
+        }
+    }
+}
+
 #[test]
 fn a_silent_card_is_given_up() {
     let bytes = noise(1024 * 512, 8);

@@ -33,6 +33,8 @@ pub struct Sim {
     pub hertz: u32,
     /// Sent instead of the next block.
     pub fault: Option<u8>,
+    /// A bit that the next block loses on its way, or its CRC behind it.
+    pub flip: Option<usize>,
     /// The next blocks never come; what is written keeps the card busy.
     pub mute: bool,
     /// Answered to the block that this many more are written before.
@@ -106,9 +108,12 @@ impl Sim {
         let at = block as usize * 512;
         match self.bytes.get(at..at + 512) {
             Some(data) => {
+                let mut sent = [data, &crc16(data).to_be_bytes()].concat();
+                if let Some(bit) = self.flip.take() {
+                    sent[bit / 8] ^= 1 << (bit % 8);
+                }
                 self.queue.push_back(0xFE);
-                self.queue.extend(data);
-                self.queue.extend([0x12, 0xFE]);
+                self.queue.extend(sent);
             }
             None => self.queue.push_back(0x08),
         }
@@ -387,6 +392,7 @@ pub fn card(bytes: &[u8], high_capacity: bool) -> (Card, Rc<RefCell<Sim>>) {
         transfers: 0,
         hertz: 0,
         fault: None,
+        flip: None,
         mute: false,
         refusal: None,
         complaint: 0,
