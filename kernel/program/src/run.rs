@@ -27,7 +27,7 @@ pub const fn row_layout(cols: u32) -> RecordLayout {
 /// What row 0 of the table of `step` calls itself; see
 /// [`identity`](ripple_kernel::image::record::identity).
 pub const fn row_identity(step: u32) -> u32 {
-    identity(SECTION, step, 0)
+    identity(0, SECTION, step, 0)
 }
 
 /// What a run took.

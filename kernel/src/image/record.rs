@@ -125,26 +125,13 @@ impl RecordLayout {
         self.seal(identity, out);
     }
 
-<<<<<<< HEAD
     /// Writes the check of the record that `out` holds, which is `identity`; nothing where `out` is shorter.
     pub fn seal(&self, identity: u32, out: &mut [u8]) {
         if let Some(record) = self.view(out) {
-            let check = record.check(identity);
-            put_half(out, 0, f16::from_bits(check));
+            let check = record.check(identity).to_le_bytes();
+            let there = check.iter().take(self.check_bytes() as usize);
+            out.iter_mut().zip(there).for_each(|(out, byte)| *out = *byte);
         }
-=======
-    /// Makes the check right of the record in `out`, as one that is `identity`.
-    ///
-    /// # Panics
-    /// When `out` does not have the size of this layout: the packer's bug.
-    pub fn seal(&self, identity: u32, out: &mut [u8]) {
-        assert_eq!(out.len(), self.stride() as usize, "bytes of a record");
-        let check = self.view(out).map_or(0, |record| record.check(identity));
-        out.iter_mut()
-            .zip(check.to_le_bytes())
-            .take(self.check_bytes() as usize)
-            .for_each(|(out, byte)| *out = byte);
->>>>>>> 9d1939c (image: a record's check is a CRC, and knows which image it is of)
     }
 }
 
