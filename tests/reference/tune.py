@@ -5,9 +5,10 @@
 
 Random models of a few thousand weights, which lie on the grid that rows in 8 bits have, so that packing
 loses nothing. Each file has the weights (`*.q` integers and `*.s` scales, or floats), adapters, tokens, the
-loss, and the gradients of the adapters, in float64: with all tokens in attention (`grad.*`), and with the
-first and the latest blocks of 4 alone in every layer but the first (`kept.*`). Needs torch and safetensors;
-shares no code with this project.
+loss, and the gradients of the adapters, in float64: with all tokens in attention (`grad.*`), with the
+first and the latest blocks of 4 alone in every layer but the first (`kept.*`), and through 8 of the 20 neurons
+of a layer alone, chosen by the lengths of their columns (`length.*`) or by how much of the gradient goes
+through them (`slope.*`). Needs torch and safetensors; shares no code with this project.
 """
 
 import sys
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 
 DIM, LAYERS, NEURONS, HEADS, KV_HEADS, HEAD_DIM = 16, 3, 20, 4, 2, 8
 VOCAB, CONTEXT, TOKENS, RANK, ALPHA, BLOCK = 520, 32, 21, 2, 6.0, 4
+COLUMNS = 8
 EPS = float(np.float32(1e-5))
 QUERY, KV = HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM
 
@@ -77,7 +79,28 @@ def act(kind, x):
     return torch.relu(x)
 
 
-def loss(kind, w, ids, kept):
+def columns(kind, w, l, first, second, score):
+    """Which neurons the gradient goes through, of the layer's first-row outputs and a gated neuron's second."""
+    with torch.enable_grad():
+        x = first.detach().requires_grad_()
+        a = act(kind, x)
+        (slope,) = torch.autograd.grad(a.sum(), x)
+    a = a.detach()
+    square = lambda rows: rows.square().sum(1)
+    down, up = square(w[f"{l}.down"]), square(w[f"{l}.up"][0])
+    if kind == "opt":
+        s = a.norm(dim=0) if score == "length" else (down * up * slope.square().sum(0)).sqrt()
+    elif score == "length":
+        s = first.norm(dim=0) + second.norm(dim=0) + a.norm(dim=0)
+    else:
+        gate = square(w[f"{l}.gate"][0])
+        s = (down * (gate * (second * slope).square().sum(0) + up * a.square().sum(0))).sqrt()
+    mask = torch.zeros(NEURONS, dtype=torch.bool)
+    mask[s.topk(COLUMNS).indices] = True
+    return mask
+
+
+def loss(kind, w, ids, kept, score=None):
     opt = kind == "opt"
     scale = ALPHA / RANK
 
@@ -117,7 +140,10 @@ def loss(kind, w, ids, kept):
         o = torch.einsum("hij,jhd->ihd", z.softmax(-1), v).reshape(len(pos), QUERY)
         x = x.index_add(0, pos, lin(o, l, "o"))
         n = norm(x, w[f"{l}.n2"])
-        h = act(kind, lin(n, l, "gate")) * lin(n, l, "up") if not opt else act(kind, lin(n, l, "up"))
+        first, second = lin(n, l, "up" if opt else "gate"), None if opt else lin(n, l, "up")
+        h = act(kind, first) if opt else act(kind, first) * second
+        if score:
+            h = torch.where(columns(kind, w, l, first.detach(), None if opt else second.detach(), score), h, h.detach())
         x = x + h @ w[f"{l}.down"] + w[f"{l}.down.bias"]
     return torch.nn.functional.cross_entropy(norm(x, w["norm"]) @ w["head"].T, ids[1:])
 
@@ -130,10 +156,10 @@ def main():
     for kind, seed in (("relu", 1), ("opt", 2), ("silu", 3), ("gelu", 4)):
         m, w, ids = build(kind, seed)
         adapters = [n for n in w if n[-2:] in (".A", ".B")]
-        for prefix, which in (("grad", None), ("kept", kept)):
+        for prefix, which, score in (("grad", None, None), ("kept", kept, None), ("length", None, "length"), ("slope", None, "slope")):
             for n in adapters:
                 w[n].grad = None
-            value = loss(kind, w, ids, which)
+            value = loss(kind, w, ids, which, score)
             value.backward()
             m.saved[prefix + ".loss"] = value.detach().reshape(1)
             for n in adapters:

@@ -38,6 +38,11 @@ impl<'m, D: BlockDevice, P: Probe> Reader<'m, D, P> {
         &mut self.device
     }
 
+    /// The device and the staging, between reads: for who moves blocks of its own.
+    pub fn between(&mut self) -> (&mut D, &mut [Block]) {
+        (&mut self.device, self.staging)
+    }
+
     /// Most blocks of staging that were ever used.
     pub fn peak(&self) -> BlockCount {
         BlockCount(self.peak)

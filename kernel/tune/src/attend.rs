@@ -4,9 +4,10 @@
 //! gradient of its inputs, and those of the adapters.
 
 use crate::adapter::Adapter;
+use crate::arms::{AttentionTape, InputTape};
 use crate::attention::{Heads, rotate};
 use crate::model::{Frozen, count, each_row};
-use crate::options::{AttentionTape, Gradients, InputTape};
+use crate::options::Gradients;
 use crate::real::Real;
 use crate::space::{Kept, Space, reals};
 use crate::vector::{axpy, dot, front, front_mut, row, row_mut};
@@ -37,16 +38,21 @@ impl Layer<'_, '_> {
     /// Where the residual stream behind attention is in its tape.
     pub fn middle(&self) -> usize {
         match self.frozen.options.arms.attention {
-            AttentionTape::Kept { .. } => self.layer,
+            AttentionTape::Kept { .. } => self.place(),
             AttentionTape::Nothing => 0,
         }
+    }
+
+    /// Where this layer is in the tape.
+    pub fn place(&self) -> usize {
+        self.frozen.shape.place(self.layer)
     }
 
     /// The gradients of this layer.
     pub fn slopes(&self) -> Range<usize> {
         match self.frozen.options.gradients {
             Gradients::Whole => self.frozen.places.layer(self.layer),
-            Gradients::Layer => self.frozen.places.layer(0),
+            Gradients::Layer | Gradients::Sampled { .. } => self.frozen.places.layer(0),
         }
     }
 
@@ -60,6 +66,16 @@ impl Layer<'_, '_> {
     /// The adapter of a matrix.
     pub fn adapter<'a, R: Real>(&self, adapters: &'a [R], target: Target) -> Adapter<'a, R> {
         self.frozen.places.adapter(adapters, self.layer, target)
+    }
+
+    /// The normalised residual stream of all tokens, by norm number `which`, in `space.inputs`.
+    pub fn norm_all<R: Real>(&self, space: &mut Space<'_, R>, which: usize) {
+        let dim = self.frozen.shape.dim.max(1);
+        let norm = self.frozen.norm(space.vectors.layer, which);
+        let stream = space.stream.chunks_exact(dim).take(self.tokens);
+        for (out, x) in space.inputs.chunks_exact_mut(dim).zip(stream) {
+            norm.apply(out, x);
+        }
     }
 
     /// Queries, keys, values and outputs of `count` tokens, from `space.inputs`.
@@ -86,7 +102,7 @@ impl Layer<'_, '_> {
         });
         let inner = &*space.vectors.inner;
         let inner = targets.map(|target| row(inner, target as usize, shape.tokens * rank));
-        let mut heads = space.attention.heads(layer, tokens);
+        let mut heads = space.attention.heads(layer, tokens, !some);
         let table = frozen.image.table(SectionKind::Qkv, layer as u32);
         let (range, work) = (0..table.count, (tokens * dim) as u64);
         let numbers = &mut *space.rows.numbers;
@@ -127,7 +143,7 @@ impl Layer<'_, '_> {
         let (dim, query) = (shape.dim, shape.query);
         let kept = self.kept(space.kept, some);
         let tokens = kept.count();
-        let heads = space.attention.heads(layer, tokens);
+        let heads = space.attention.heads(layer, tokens, !some);
         let adapter = self.adapter(space.adapters, Target::Output);
         let inner = inner_of(space.vectors.inner, Target::Output, shape.tokens, shape.rank);
         adapter.inner(inner, heads.output);
@@ -162,7 +178,7 @@ impl Layer<'_, '_> {
         let (dim, query, rank) = (shape.dim, shape.query, shape.rank);
         let kept = self.kept(space.kept, true);
         let tokens = kept.count();
-        let heads = space.attention.heads(layer, tokens);
+        let heads = space.attention.heads(layer, tokens, false);
         let adapter = self.adapter(space.adapters, Target::Output);
         let inner = inner_of(space.vectors.inner, Target::Output, shape.tokens, rank);
         adapter.inner(inner, heads.output);
@@ -209,7 +225,7 @@ impl Layer<'_, '_> {
         let (dim, query, kv, rank) = (shape.dim, shape.query, shape.kv, shape.rank);
         let kept = self.kept(space.kept, true);
         let tokens = kept.count();
-        let mut heads = space.attention.heads(layer, tokens);
+        let mut heads = space.attention.heads(layer, tokens, false);
         let scratch = reals::<R>(space.scratch);
         let work = heads.backward(shape, space.inputs, scratch, space.vectors.one);
         count(reader.probe(), Stage::Attention, work);
@@ -223,12 +239,12 @@ impl Layer<'_, '_> {
 
         let norm = frozen.norm(space.vectors.layer, 0);
         let recovered = frozen.options.arms.input == InputTape::Recovered;
-        let middle = self.middle();
+        let (middle, place) = (self.middle(), self.place());
         let one = front_mut(space.vectors.one, dim);
         for i in 0..tokens {
             match recovered {
                 true => space.middle.restore(middle, kept.at(i), one),
-                false => space.layer_inputs.restore(layer, kept.at(i), one),
+                false => space.layer_inputs.restore(place, kept.at(i), one),
             }
             norm.apply(row_mut(space.inputs, i, dim), one);
         }
@@ -272,7 +288,7 @@ impl Layer<'_, '_> {
             for i in 0..tokens {
                 match recovered {
                     true => space.middle.restore(middle, kept.at(i), one),
-                    false => space.layer_inputs.restore(layer, kept.at(i), one),
+                    false => space.layer_inputs.restore(place, kept.at(i), one),
                 }
                 let dx = row_mut(space.stream, kept.at(i), dim);
                 norm.backward(dx, one, row_mut(slopes, i, dim));

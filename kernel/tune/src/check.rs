@@ -2,8 +2,9 @@
 //!
 //! In: a model, options. Out: an error that names the option that cannot be.
 
+use crate::arms::{AttentionTape, Choice, FfnTape, InputTape, Keep, Store};
 use crate::error::TuneOpenError;
-use crate::options::{AttentionTape, InputTape, Optimiser, Store, TuneOptions};
+use crate::options::{Gradients, Optimiser, TuneOptions};
 use ripple_kernel::{Activation, ModelConfig};
 
 /// Refuses options that cannot be. Every field of a model is named here, so that one that is added to it
@@ -63,7 +64,27 @@ pub(crate) fn check<E>(
             return error("arms.input", 0, "kept, or all of what is behind attention kept");
         }
     }
+    if let FfnTape::Columns(columns) = arms.ffn
+        && !(1..=1000).contains(&columns.keep_permille)
+    {
+        return error("arms.ffn", columns.keep_permille, "1 to 1000 thousandths of the neurons");
+    }
+    if let (Gradients::Sampled { eps }, optimiser) = (options.gradients, options.optimiser) {
+        if eps.is_nan() || eps <= 0.0 {
+            return error("gradients", 0, "eps above 0");
+        }
+        if optimiser.moments() > 0 {
+            return error("optimiser", optimiser.moments(), "no moments: gradients are sampled");
+        }
+    }
     if let Some(e) = arms.elimination {
+        if e.choice == Choice::Ahead && e.keep != Keep::Threshold {
+            return error(
+                "arms.elimination.keep",
+                0,
+                "a threshold: a share of all blocks depends on later ones",
+            );
+        }
         if e.block == 0 || e.keep_permille > 1000 {
             return error(
                 "arms.elimination",

@@ -99,6 +99,19 @@ pub enum TuneError<E> {
         /// Tokens the model has.
         vocab: u32,
     },
+    /// The tape is to wait on the card, and there is no room for it.
+    #[error(
+        "the tape needs {needed} blocks of the card, has {given}: `Tuner::spill_to` gives them"
+    )]
+    NoRoom {
+        /// Blocks it must have.
+        needed: u32,
+        /// Blocks it has.
+        given: u32,
+    },
+    /// Blocks of tokens have no scores.
+    #[error("blocks of tokens have no scores: expected the choice of an oracle, or ahead")]
+    NoScores,
     /// Gradients of one layer are held: a text a step.
     #[error("{texts} texts before an update: gradients of a layer are held, expected 1")]
     Texts {

@@ -4,9 +4,10 @@
 //! gradient of their inputs. A neuron's first row may lie in its bundle, or in a table of its own: then those
 //! of a window come first.
 
+use crate::arms::{Columns, FfnTape};
+use crate::columns::row_of;
 use crate::model::{Frozen, count};
-use crate::neurons::{Bundle, Neurons};
-use crate::options::FfnTape;
+use crate::neurons::{Bundle, Gauge, Neurons};
 use crate::real::Real;
 use crate::space::{Space, reals};
 use crate::vector::{axpy, dot, front_mut, row, row_mut};
@@ -21,6 +22,8 @@ struct Forward<'a, 'm, R> {
     stream: &'a mut [R],
     /// `(neurons, values, tokens)`, or none.
     values: &'a mut [R],
+    /// Which neurons are kept, where only some are.
+    gauge: Option<Gauge<'a, R>>,
     work: usize,
 }
 
@@ -31,6 +34,9 @@ impl<R: Real> Forward<'_, '_, R> {
         let dense = self.neurons.dense();
         let coefficient = self.neurons.coefficient(first);
         if coefficient.is_none() && !dense {
+            if let Some(gauge) = &mut self.gauge {
+                gauge.take(shape, token, first, R::ZERO, (R::ZERO, R::ZERO));
+            }
             return;
         }
         let mut hidden = coefficient.map_or(R::ZERO, |(y, _)| y);
@@ -41,14 +47,23 @@ impl<R: Real> Forward<'_, '_, R> {
         }
         axpy(row_mut(self.stream, token, shape.dim), hidden, bundle.down);
         self.work += shape.dim * (1 + usize::from(shape.gated));
-        if dense {
+        if let Some(gauge) = &mut self.gauge {
+            let (y, slope) = coefficient.unwrap_or((R::ZERO, R::ZERO));
+            gauge.take(shape, token, first, second, (y, slope));
+        } else if dense {
             let kept = row_mut(self.values, slot, shape.values() * shape.tokens);
             let kept = kept.iter_mut().skip(token).step_by(shape.tokens.max(1));
             kept.zip([first, second]).for_each(|(place, value)| *place = value);
         }
     }
 
-    fn report<P: Probe>(&mut self, probe: &mut P) {
+    /// A neuron has been at all tokens.
+    fn finish<P: Probe>(&mut self, slot: u32, bundle: &Bundle<'_>, probe: &mut P) {
+        if let Some(gauge) = &mut self.gauge {
+            let shape = &self.neurons.frozen.shape;
+            gauge.offer(shape, slot, bundle, self.values);
+            self.work += shape.dim * (2 + usize::from(shape.gated));
+        }
         count(probe, Stage::Ffn, core::mem::take(&mut self.work) as u64);
     }
 }
@@ -65,17 +80,16 @@ pub(crate) fn forward<D: BlockDevice, P: Probe, R: Real>(
     let neurons = Neurons::<R>::new(frozen, layer, space.vectors.layer);
     let (dim, dense) = (frozen.shape.dim, neurons.dense());
     let mut masks = neurons.masks(space.masks);
-    masks.words.iter_mut().for_each(|word| *word = 0);
+    masks.bytes.iter_mut().for_each(|byte| *byte = 0);
     let products = reals::<R>(space.scratch);
-    let numbers = &mut *space.rows.numbers;
+    let (numbers, held) = (&mut *space.rows.numbers, &mut *space.rows.held);
+    let stride = neurons.first.layout.stride() as usize;
     let inputs = &*space.inputs;
-    let mut sums = Forward {
-        neurons: &neurons,
-        inputs,
-        stream: &mut *space.stream,
-        values: neurons.values(space.values),
-        work: 0,
-    };
+    let (values, spare) = neurons.values(space.values);
+    let gauge = neurons.gauge(space.columns.scores, space.columns.entries, spare);
+    let every = dense || gauge.is_some();
+    let mut sums =
+        Forward { neurons: &neurons, inputs, stream: &mut *space.stream, values, gauge, work: 0 };
     for window in neurons.windows() {
         if frozen.shape.whole {
             // A bundle says itself where it is active.
@@ -89,7 +103,7 @@ pub(crate) fn forward<D: BlockDevice, P: Probe, R: Real>(
                     sums.add(slot as usize, &bundle, token, first);
                 }
                 sums.work += tokens * dim;
-                sums.report(probe);
+                sums.finish(slot, &bundle, probe);
             })?;
             continue;
         }
@@ -101,21 +115,29 @@ pub(crate) fn forward<D: BlockDevice, P: Probe, R: Real>(
             tokens,
             numbers,
             products,
+            // Their lengths are asked for with the bundles.
+            if sums.gauge.is_some() { &mut *held } else { &mut [] },
             &mut masks,
         )?;
         let masks = &masks;
         let wanted = masks.wanted(window, dense);
         reader.wanted(Stage::Ffn, &neurons.bundles, wanted, &mut |probe, slot, record| {
-            let bundle = Bundle::unpack(frozen, numbers, &record, None);
-            let products = row(products, (slot - first) as usize, tokens);
-            let all = products.iter().enumerate().filter(|_| dense);
-            let some = masks.tokens(slot as usize).filter(|_| !dense);
+            let at = (slot - first) as usize;
+            let row_held = sums.gauge.as_ref().and_then(|_| held.get(at * stride..));
+            let row_held = row_held.and_then(|bytes| neurons.first.layout.view(bytes));
+            let bundle = Bundle::unpack(frozen, numbers, &record, row_held);
+            let products = row(products, at, tokens);
+            let all = products.iter().enumerate().filter(|_| every);
+            let some = masks.tokens(slot as usize).filter(|_| !every);
             let some = some.filter_map(|token| Some((token, products.get(token)?)));
             for (token, first) in all.chain(some) {
                 sums.add(slot as usize, &bundle, token, *first);
             }
-            sums.report(probe);
+            sums.finish(slot, &bundle, probe);
         })?;
+    }
+    if let Some(gauge) = sums.gauge {
+        gauge.heap.sort();
     }
     let bias = frozen.ffn_bias(space.vectors.layer);
     for x in front_mut(space.stream, tokens * dim).chunks_exact_mut(dim.max(1)) {
@@ -183,7 +205,8 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
     let neurons = Neurons::<R>::new(frozen, layer, space.vectors.layer);
     let shape = &frozen.shape;
     let tape = frozen.options.arms.ffn;
-    let values = &*neurons.values(space.values);
+    let values = &*neurons.values(space.values).0;
+    let entries = neurons.entries(space.columns.entries);
     let mut masks = neurons.masks(space.masks);
     let (numbers, held) = (&mut *space.rows.numbers, &mut *space.rows.held);
     let stride = neurons.first.layout.stride() as usize;
@@ -196,12 +219,16 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
         work: 0,
     };
     if tape == FfnTape::Nothing {
-        masks.words.iter_mut().for_each(|word| *word = 0);
+        masks.bytes.iter_mut().for_each(|byte| *byte = 0);
     }
     for window in neurons.windows() {
         let start = window.start;
         if !shape.whole {
-            let wanted = masks.wanted(window.clone(), tape != FfnTape::Mask);
+            let wanted = window.clone().filter(|&slot| match tape {
+                FfnTape::Mask => masks.any(slot),
+                FfnTape::Columns(_) => row_of(entries, slot).is_some(),
+                FfnTape::Values | FfnTape::Nothing => true,
+            });
             reader.wanted(Stage::Predictor, &neurons.first, wanted, &mut |_, slot, record| {
                 record.copy_to(row_mut(held, (slot - start) as usize, stride));
             })?;
@@ -223,7 +250,10 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
             count(reader.probe(), Stage::Predictor, (window.len() * tokens * shape.dim) as u64);
         }
         let masks = &masks;
-        let wanted = masks.wanted(window, all);
+        let wanted = window.filter(|&slot| match tape {
+            FfnTape::Columns(_) => row_of(entries, slot).is_some(),
+            FfnTape::Values | FfnTape::Mask | FfnTape::Nothing => all || masks.any(slot),
+        });
         reader.wanted(Stage::Ffn, &neurons.bundles, wanted, &mut |probe, slot, record| {
             let held = held.get((slot - start) as usize * stride..).unwrap_or(&[]);
             let first = if shape.whole { None } else { neurons.first.layout.view(held) };
@@ -234,15 +264,26 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
                     let columns = shape.values() * shape.tokens;
                     let kept = row(values, slot, columns);
                     for token in 0..tokens {
-                        let mut kept = kept.iter().skip(token).step_by(shape.tokens.max(1));
-                        let mut next = || kept.next().copied().unwrap_or(R::ZERO);
-                        let (first, second) = (next(), next());
+                        let (first, second) = at_token(kept, shape.tokens, token);
                         let coefficient = neurons.coefficient(first);
                         let coefficient = coefficient.unwrap_or((R::ZERO, R::ZERO));
                         sums.add(&bundle, token, coefficient, second);
                     }
                 }
-                FfnTape::Nothing if shape.whole => {
+                FfnTape::Columns(Columns { values: true, .. }) => {
+                    let columns = shape.values() * shape.tokens;
+                    let kept = row_of(entries, slot as u32).unwrap_or(0);
+                    let kept = row(values, kept, columns);
+                    for token in 0..tokens {
+                        let (first, second) = at_token(kept, shape.tokens, token);
+                        if let Some(coefficient) = neurons.coefficient(first) {
+                            sums.add(&bundle, token, coefficient, second);
+                        }
+                    }
+                }
+                FfnTape::Nothing | FfnTape::Columns(_)
+                    if shape.whole || tape != FfnTape::Nothing =>
+                {
                     for token in 0..tokens {
                         let first = sums.first(&bundle, token);
                         if let Some(coefficient) = neurons.coefficient(first) {
@@ -251,7 +292,7 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
                         }
                     }
                 }
-                FfnTape::Mask | FfnTape::Nothing => {
+                FfnTape::Mask | FfnTape::Nothing | FfnTape::Columns(_) => {
                     for token in masks.tokens(slot) {
                         let (first, second) =
                             (sums.first(&bundle, token), sums.second(&bundle, token));
@@ -264,4 +305,11 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
         })?;
     }
     Ok(())
+}
+
+/// What is kept of a neuron at a token: its first row's output, and a gated neuron's second.
+fn at_token<R: Real>(kept: &[R], tokens: usize, token: usize) -> (R, R) {
+    let mut kept = kept.iter().skip(token).step_by(tokens.max(1));
+    let mut next = || kept.next().copied().unwrap_or(R::ZERO);
+    (next(), next())
 }

@@ -26,12 +26,15 @@
 
 mod activation;
 mod adapter;
+mod arms;
 mod attend;
 mod attention;
 mod check;
+mod columns;
 mod embed;
 mod error;
 mod ffn;
+mod guide;
 mod layer;
 mod loss;
 mod model;
@@ -40,23 +43,31 @@ mod norm;
 mod optimise;
 mod options;
 mod plan;
+mod random;
 mod real;
+mod region;
 mod select;
 mod shape;
 mod slots;
 mod space;
+mod spill;
+mod steps;
 mod tape;
 mod tuner;
 mod vector;
 
-pub use error::{TuneError, TuneOpenError};
-pub use optimise::{Rate, Schedule};
-pub use options::{
-    Arms, AttentionTape, Choice, Elimination, FfnTape, Gradients, InputTape, LossTape, Optimiser,
-    Store, TuneOptions,
+pub use arms::{
+    Arms, AttentionTape, Choice, ColumnScore, Columns, Elimination, FfnTape, InputTape, Keep,
+    LossTape, Store,
 };
-pub use plan::{TuneMemory, TunePlan, TuneRegion};
+pub use error::{TuneError, TuneOpenError};
+pub use guide::Look;
+pub use optimise::{Rate, Schedule};
+pub use options::{Gradients, Optimiser, TuneOptions};
+pub use plan::{TuneMemory, TunePlan};
 pub use real::Real;
+pub use region::TuneRegion;
 pub use ripple_kernel::adapter::{Target, Targets};
 pub use slots::{AdapterSlots, LoadError, SaveError};
-pub use tuner::{Step, Tuner};
+pub use steps::Step;
+pub use tuner::Tuner;

@@ -3,8 +3,8 @@
 //! In: the residual stream behind the last layer, the labels. Out: the loss, and the gradient of the stream
 //! in its place.
 
+use crate::arms::LossTape;
 use crate::model::{Frozen, each_row};
-use crate::options::LossTape;
 use crate::real::Real;
 use crate::space::{Space, Vectors};
 use crate::vector::{axpy, copy, dot, front_mut, row, row_mut};
@@ -35,7 +35,7 @@ pub(crate) fn loss<D: BlockDevice, P: Probe, R: Real>(
     let head = frozen.head();
     let work = (tokens * dim) as u64;
     let inputs = &*space.inputs;
-    let slopes = front_mut(space.slopes, tokens * dim);
+    let slopes = front_mut(space.slopes, if back { tokens * dim } else { 0 });
     slopes.iter_mut().for_each(|slope| *slope = R::ZERO);
     let count = R::count(tokens.max(1));
     let numbers = &mut *space.rows.numbers;
@@ -91,20 +91,16 @@ pub(crate) fn loss<D: BlockDevice, P: Probe, R: Real>(
                         record.copy_to(row_mut(held, token, stride));
                     }
                 }
-                let slope = row_mut(slopes, token, dim);
+                let slope = if back { row_mut(slopes, token, dim) } else { &mut [] };
                 if z > *most {
                     let factor = (*most - z).exp();
                     *sum = *sum * factor + R::ONE;
                     *most = z;
-                    if back {
-                        slope.iter_mut().zip(e).for_each(|(a, e)| *a = *a * factor + R::of(*e));
-                    }
+                    slope.iter_mut().zip(e).for_each(|(a, e)| *a = *a * factor + R::of(*e));
                 } else {
                     let p = (z - *most).exp();
                     *sum += p;
-                    if back {
-                        axpy(slope, p, e);
-                    }
+                    axpy(slope, p, e);
                 }
             }
             crate::model::count(probe, Stage::Head, if back { 2 * work } else { work });

@@ -1,7 +1,8 @@
 //! What the caller decides: the adapters, how they are trained, and what is kept of the forward pass.
 //!
-//! In: nothing. Out: plain values, which [`TunePlan`](crate::TunePlan) turns into bytes.
+//! In: [`Arms`]. Out: plain values, which [`TunePlan`](crate::TunePlan) turns into bytes.
 
+use crate::arms::{Arms, AttentionTape, FfnTape, InputTape, LossTape, Store};
 use ripple_hal::BlockCount;
 use ripple_kernel::adapter::{AdapterShape, Targets};
 
@@ -38,156 +39,21 @@ impl Optimiser {
 }
 
 /// How far back gradients are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gradients {
     /// Those of all layers: several texts can be added up, and they are clipped together.
     Whole,
     /// Those of one layer, which follows them as soon as they are known: a text a step, and each layer is
     /// clipped by itself.
     Layer,
-}
-
-/// How numbers of the tape are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
-    /// As they are computed: nothing is lost.
-    Full,
-    /// In 16 bits.
-    Half,
-    /// In 8 bits, with a scale for each token.
-    Bytes,
-}
-
-/// What is kept of a layer's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputTape {
-    /// The input.
-    Kept(Store),
-    /// Nothing: what attention gave is taken away from what is kept behind it, while the rows of the output
-    /// matrix are there for the gradient. Differs from the input by the rounding of that sum. Needs
-    /// [`AttentionTape::Kept`].
-    Recovered,
-}
-
-/// What is kept of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttentionTape {
-    /// Queries, keys, values, the output, and the residual stream behind it.
-    Kept {
-        /// Queries, keys, values and the output.
-        values: Store,
-        /// The residual stream.
-        middle: Store,
+    /// None, and no tape: each step takes the losses of two forward passes, `eps` to either side along signs
+    /// drawn at random, and moves all adapters along them by the difference. [`Arms`] are those of a forward
+    /// pass, whatever they are; the optimiser is [`Optimiser::Sgd`]. Malladi et al., "Fine-Tuning Language
+    /// Models with Just Forward Passes" (MeZO), 2023, with signs in place of normal numbers.
+    Sampled {
+        /// How far to either side.
+        eps: f32,
     },
-    /// Nothing: it is computed again from the layer's input. Needs [`InputTape::Kept`].
-    Nothing,
-}
-
-/// What is kept of the FFN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FfnTape {
-    /// The first-layer outputs of all neurons at all tokens, and zeroes are multiplied too: what frameworks
-    /// do. Every record is read twice.
-    Values,
-    /// A bit for each neuron and token: active or not. What is active is computed again while its record is
-    /// here for the gradient. Exact.
-    Mask,
-    /// Nothing: all that is needed is computed again. Exact; every record is read twice.
-    Nothing,
-}
-
-/// Where the loss comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossTape {
-    /// All logits are held, and the head is read twice.
-    Logits,
-    /// The head is read once: sums move on with each row, and are scaled again when the largest logit
-    /// changes. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
-    Online,
-}
-
-/// Which tokens take part in attention, in some layers: LeMo's token elimination (Wang et al., arXiv
-/// 2501.09767). The others pass a layer's attention by, in the residual stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Elimination {
-    /// The first layer in which tokens are left out.
-    pub first: u32,
-    /// One past the last.
-    pub end: u32,
-    /// Tokens of a block: what is kept or left out together.
-    pub block: u32,
-    /// Blocks that are kept of those there are, in thousandths; at least the first and the last.
-    pub keep_permille: u32,
-    /// Which.
-    pub choice: Choice,
-}
-
-impl Elimination {
-    /// Blocks that are kept of `blocks`.
-    pub const fn blocks_kept(&self, blocks: usize) -> usize {
-        let kept = (blocks * self.keep_permille as usize + 500) / 1000;
-        let kept = if kept < 2 { 2 } else { kept };
-        if kept < blocks { kept } else { blocks }
-    }
-}
-
-/// How the blocks that are kept are chosen; the first and the last always are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// The scores of the blocks themselves: for each pair of blocks the largest `q k`, positive parts
-    /// averaged over heads, summed over the blocks that look. What a predictor is measured against.
-    Oracle {
-        /// Only what looks back counts: no label leaks into the choice.
-        causal: bool,
-        /// What the first of the layers keeps, all of them keep.
-        once: bool,
-    },
-    /// The latest.
-    Recency,
-    /// At random, from this seed.
-    Random(u32),
-}
-
-/// What is kept of the forward pass. More memory or more arithmetic; the gradients are the same, but for
-/// [`Store`]s that lose something, and [`Elimination`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arms {
-    /// Of the head.
-    pub loss: LossTape,
-    /// Of the FFN.
-    pub ffn: FfnTape,
-    /// Of attention.
-    pub attention: AttentionTape,
-    /// Of a layer's input.
-    pub input: InputTape,
-    /// Tokens that attention leaves out, if any.
-    pub elimination: Option<Elimination>,
-}
-
-impl Arms {
-    /// What frameworks keep: all activations and all logits. To measure against.
-    pub const PLAIN: Self = Self {
-        loss: LossTape::Logits,
-        ffn: FfnTape::Values,
-        attention: AttentionTape::Kept { values: Store::Full, middle: Store::Full },
-        input: InputTape::Kept(Store::Full),
-        elimination: None,
-    };
-    /// The same with one read of the head.
-    pub const TILED: Self = Self { loss: LossTape::Online, ..Self::PLAIN };
-    /// The default: a mask of the active neurons is kept, and they are computed again.
-    pub const EXACT: Self = Self { ffn: FfnTape::Mask, ..Self::TILED };
-    /// The same, and layers' inputs are recovered.
-    pub const RECOVERED: Self = Self { input: InputTape::Recovered, ..Self::EXACT };
-    /// The least: attention is computed again, from inputs in 8 bits.
-    pub const LEAN: Self = Self {
-        attention: AttentionTape::Nothing,
-        input: InputTape::Kept(Store::Bytes),
-        ..Self::EXACT
-    };
-    /// What others do: only layers' inputs are kept.
-    pub const LAYER: Self =
-        Self { ffn: FfnTape::Nothing, attention: AttentionTape::Nothing, ..Self::TILED };
 }
 
 /// What is trained, and how.
@@ -233,6 +99,29 @@ impl TuneOptions {
 }
 
 impl TuneOptions {
+    /// The same, as they are used: without a way back nothing is kept for one.
+    pub const fn settled(&self) -> Self {
+        match self.gradients {
+            Gradients::Whole | Gradients::Layer => *self,
+            Gradients::Sampled { .. } => Self {
+                arms: Arms {
+                    loss: LossTape::Online,
+                    ffn: FfnTape::Nothing,
+                    attention: AttentionTape::Nothing,
+                    input: InputTape::Kept(Store::Full),
+                    elimination: None,
+                    spill: false,
+                },
+                ..*self
+            },
+        }
+    }
+
+    /// Whether there is a way back.
+    pub(crate) const fn back(&self) -> bool {
+        !matches!(self.gradients, Gradients::Sampled { .. })
+    }
+
     /// The adapters that come of it.
     pub const fn adapter(&self) -> AdapterShape {
         AdapterShape { rank: self.rank, alpha: self.alpha, targets: self.targets }

@@ -3,105 +3,17 @@
 //! In: a model's geometry, the caller's options, the size of a number. Out: [`TunePlan`], as `const fn`, so
 //! that a board can size its statics with it; and the regions themselves, carved from one arena.
 
-use crate::options::{
-    Arms, AttentionTape, Choice, FfnTape, Gradients, InputTape, LossTape, Store, TuneOptions,
+use crate::arms::{Arms, AttentionTape, FfnTape, InputTape, LossTape, Store};
+use crate::options::{Gradients, TuneOptions};
+use crate::region::TuneRegion;
+use crate::shape::{
+    Shape, attention_bytes, first_stride, guide_numbers, head_stride, is_scored, most, product,
+    stored,
 };
-use crate::shape::{Shape, attention_bytes, first_stride, head_stride, most, product, stored};
+use ripple_hal::BlockCount;
 use ripple_kernel::image::Geometry;
 use ripple_kernel::{MemoryPlan, Options};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// A part of the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum TuneRegion {
-    /// The adapters' numbers.
-    Adapters,
-    /// What the optimiser keeps.
-    Moments,
-    /// Gradients of the adapters.
-    Gradients,
-    /// `(tokens, dim)`: the residual stream, then its gradient.
-    Stream,
-    /// `(tokens, max(dim, query_dim))`: normalised inputs; gradients of attention's output.
-    Inputs,
-    /// `(tokens, dim)`: gradients of normalised inputs; where blocks of tokens are scored, `(tokens,
-    /// max(dim, query_dim))`.
-    Slopes,
-    /// Layers' inputs.
-    LayerInputs,
-    /// Queries, keys, values, outputs.
-    Attention,
-    /// The same of one layer, where the tape has them in fewer bits.
-    AttentionWork,
-    /// The residual stream behind attention.
-    Middle,
-    /// First-layer outputs of neurons.
-    Values,
-    /// Which neurons are active.
-    Masks,
-    /// All logits.
-    Logits,
-    /// Products of neurons' first rows; keys' and values' gradients of a head; rows of the labels.
-    Scratch,
-    /// Rows of the image, as numbers and as bytes.
-    Rows,
-    /// Norms, biases, the adapters' inner products, scores of a token.
-    Vectors,
-    /// Tokens that attention keeps.
-    Kept,
-}
-
-impl TuneRegion {
-    /// All, in the order in which they lie.
-    pub const ALL: [Self; 17] = [
-        Self::Adapters,
-        Self::Moments,
-        Self::Gradients,
-        Self::Stream,
-        Self::Inputs,
-        Self::Slopes,
-        Self::LayerInputs,
-        Self::Attention,
-        Self::AttentionWork,
-        Self::Middle,
-        Self::Values,
-        Self::Masks,
-        Self::Logits,
-        Self::Scratch,
-        Self::Rows,
-        Self::Vectors,
-        Self::Kept,
-    ];
-
-    /// Its name, for reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Adapters => "adapters",
-            Self::Moments => "moments",
-            Self::Gradients => "gradients",
-            Self::Stream => "residual stream",
-            Self::Inputs => "normalised inputs",
-            Self::Slopes => "their gradients",
-            Self::LayerInputs => "tape: layer inputs",
-            Self::Attention => "tape: attention",
-            Self::AttentionWork => "attention of a layer",
-            Self::Middle => "tape: behind attention",
-            Self::Values => "tape: neurons",
-            Self::Masks => "tape: active neurons",
-            Self::Logits => "logits",
-            Self::Scratch => "scratch",
-            Self::Rows => "rows",
-            Self::Vectors => "vectors",
-            Self::Kept => "kept tokens",
-        }
-    }
-
-    /// Whether it is the adapters' own, which no arm changes.
-    pub const fn is_of_adapters(self) -> bool {
-        matches!(self, Self::Adapters | Self::Moments | Self::Gradients)
-    }
-}
 
 /// Memory for one tuner. Any alignment the types have will do.
 pub struct TuneMemory<'m> {
@@ -118,11 +30,15 @@ pub struct TunePlan {
     bytes: [u64; TuneRegion::ALL.len()],
     /// Blocks of staging.
     pub staging: usize,
+    /// Bytes of a layer's tape that wait on the card.
+    tape: u64,
+    layers: u32,
 }
 
 impl TunePlan {
     /// The exact need of `geometry` under `options`, in numbers of type `R`.
     pub const fn for_model<R>(geometry: &Geometry, options: &TuneOptions) -> Self {
+        let options = &options.settled();
         let s = Shape::of(geometry, options);
         let real = size_of::<R>();
         let mut bytes = [0; TuneRegion::ALL.len()];
@@ -136,7 +52,24 @@ impl TunePlan {
             rest = more;
         }
         let reads = Options { staging: options.staging, ..Options::DEFAULT };
-        Self { bytes, staging: MemoryPlan::for_model(geometry, &reads).staging }
+        let staging = MemoryPlan::for_model(geometry, &reads).staging;
+        let mut plan = Self { bytes, staging, tape: 0, layers: geometry.config.layers };
+        if options.arms.spill {
+            plan.tape = plan.tape_bytes(&options.arms);
+        }
+        plan
+    }
+
+    const fn tape_bytes(&self, arms: &Arms) -> u64 {
+        let mut sum: u64 = 0;
+        let mut rest = TuneRegion::ALL.as_slice();
+        while let [region, more @ ..] = rest {
+            if region.is_of_tape(arms) {
+                sum = sum.saturating_add(self.region_bytes(*region));
+            }
+            rest = more;
+        }
+        sum
     }
 
     /// Bytes of one region.
@@ -168,6 +101,17 @@ impl TunePlan {
             rest = more;
         }
         sum
+    }
+
+    /// Blocks behind the image in which the tapes of all layers but the last wait, where they do; saturates.
+    pub const fn spill_blocks(&self) -> BlockCount {
+        let blocks = self.layer_blocks().0 as u64 * (self.layers as u64).saturating_sub(1);
+        BlockCount(if blocks > u32::MAX as u64 { u32::MAX } else { blocks as u32 })
+    }
+
+    /// Blocks of the tape of one layer.
+    pub(crate) const fn layer_blocks(&self) -> BlockCount {
+        BlockCount::for_bytes(self.tape)
     }
 
     /// Words of the arena, of 8 bytes; saturates.
@@ -204,11 +148,12 @@ const fn region_bytes(
     options: &TuneOptions,
     real: usize,
 ) -> u64 {
-    let Arms { loss, ffn, attention, input, elimination } = options.arms;
+    let Arms { loss, ffn, attention, input, elimination, spill } = options.arms;
     let layer = options.adapter().layer_numbers(&geometry.config) as u64;
     let adapters = layer.saturating_mul(s.layers as u64);
     let whole = Arms { elimination: None, ..options.arms };
-    let layers = s.layers as u64;
+    let (layers, held) = (s.layers as u64, s.held as u64);
+    let back = options.back();
     match region {
         TuneRegion::Adapters => adapters.saturating_mul(real as u64),
         TuneRegion::Moments => {
@@ -217,28 +162,31 @@ const fn region_bytes(
         TuneRegion::Gradients => match options.gradients {
             Gradients::Whole => adapters.saturating_mul(real as u64),
             Gradients::Layer => layer.saturating_mul(real as u64),
+            Gradients::Sampled { .. } => 0,
         },
         TuneRegion::Stream => stored(Store::Full, s.tokens, s.dim, real),
         TuneRegion::Inputs => stored(Store::Full, s.tokens, s.wide, real),
+        TuneRegion::Slopes if !back => 0,
         TuneRegion::Slopes => {
-            let columns = if is_scored(options) { s.wide } else { s.dim };
+            let columns = if is_scored(&options.arms) { s.wide } else { s.dim };
             stored(Store::Full, s.tokens, columns, real)
         }
         TuneRegion::LayerInputs => match input {
-            InputTape::Kept(store) => {
-                stored(store, s.tokens, s.dim, real).next_multiple_of(8).saturating_mul(layers)
+            InputTape::Kept(store) if back => {
+                stored(store, s.tokens, s.dim, real).next_multiple_of(8).saturating_mul(held)
             }
-            InputTape::Recovered => 0,
+            InputTape::Kept(_) | InputTape::Recovered => 0,
         },
         TuneRegion::Attention => match attention {
             AttentionTape::Kept { values, .. } => {
                 let (mut sum, mut layer): (u64, usize) = (0, 0);
                 while layer < s.layers {
                     let bytes = attention_bytes(s, &options.arms, values, layer, real);
-                    sum = sum.saturating_add(bytes);
+                    sum = if spill { most(sum, bytes) } else { sum.saturating_add(bytes) };
                     layer += 1;
                 }
-                sum
+                // Without a way back all tokens attend in a layer at a time.
+                most(sum, attention_bytes(s, &whole, values, 0, real))
             }
             AttentionTape::Nothing => 0,
         },
@@ -248,36 +196,48 @@ const fn region_bytes(
         },
         TuneRegion::Middle => match attention {
             AttentionTape::Kept { middle, .. } => {
-                stored(middle, s.tokens, s.dim, real).next_multiple_of(8).saturating_mul(layers)
+                stored(middle, s.tokens, s.dim, real).next_multiple_of(8).saturating_mul(held)
             }
+            AttentionTape::Nothing if !back => 0,
             AttentionTape::Nothing => stored(Store::Full, s.tokens, s.dim, real),
         },
-        TuneRegion::Values => match ffn {
-            FfnTape::Values => product(s.tokens, s.neurons)
-                .saturating_mul((s.values() * real) as u64)
-                .saturating_mul(layers),
-            FfnTape::Mask | FfnTape::Nothing => 0,
-        },
-        TuneRegion::Masks => {
-            let mask = product(s.neurons, s.mask_words()).saturating_mul(4);
+        TuneRegion::Values => {
+            let neuron = product(s.tokens, s.values() * real);
             match ffn {
-                FfnTape::Mask => mask.saturating_mul(layers),
-                // Of a layer: which records are needed.
-                FfnTape::Values | FfnTape::Nothing => mask,
+                FfnTape::Values => neuron.saturating_mul(product(s.neurons, s.held)),
+                // And one that is not yet known to be kept.
+                FfnTape::Columns(columns) if columns.values => {
+                    neuron.saturating_mul(product(columns.kept(s.neurons), s.held) + 1)
+                }
+                FfnTape::Mask | FfnTape::Nothing | FfnTape::Columns(_) => 0,
             }
         }
+        TuneRegion::Masks => {
+            let mask = product(s.neurons, s.mask_bytes());
+            match ffn {
+                FfnTape::Mask => mask.saturating_mul(held),
+                // Of a layer: which records are needed.
+                FfnTape::Values | FfnTape::Nothing | FfnTape::Columns(_) => mask,
+            }
+        }
+        TuneRegion::Columns => match ffn {
+            FfnTape::Columns(columns) => product(columns.kept(s.neurons), real).saturating_add(
+                product(columns.kept(s.neurons), size_of::<[u32; 2]>()).saturating_mul(held),
+            ),
+            FfnTape::Values | FfnTape::Mask | FfnTape::Nothing => 0,
+        },
         TuneRegion::Logits => match loss {
             LossTape::Logits => product(s.tokens, s.vocab).saturating_mul(real as u64),
             LossTape::Online => 0,
         },
         TuneRegion::Scratch => {
             let products = if s.whole { 0 } else { product(s.window, real) };
-            let heads = product(2 * s.head_dim, real);
+            let heads = if back { product(2 * s.head_dim, real) } else { 0 };
             let label = match loss {
-                LossTape::Online => product(head_stride(geometry), 1),
-                LossTape::Logits => 0,
+                LossTape::Online if back => product(head_stride(geometry), 1),
+                LossTape::Online | LossTape::Logits => 0,
             };
-            let keys = if is_scored(options) { product(s.kv, real) } else { 0 };
+            let keys = if is_scored(&options.arms) { product(s.kv, real) } else { 0 };
             most(most(products, heads), most(label, keys)).saturating_mul(s.tokens as u64)
         }
         TuneRegion::Rows => {
@@ -298,14 +258,17 @@ const fn region_bytes(
             Some(_) => product(s.tokens, 2).saturating_mul(layers),
             None => 0,
         },
-    }
-}
-
-/// Whether blocks of tokens are scored: by all queries and keys of a layer.
-const fn is_scored(options: &TuneOptions) -> bool {
-    match options.arms.elimination {
-        Some(e) => matches!(e.choice, Choice::Oracle { .. }),
-        None => false,
+        TuneRegion::Guide => match elimination {
+            Some(e) => product(guide_numbers(s, &e), real).saturating_mul(layers),
+            None => 0,
+        },
+        TuneRegion::Sums => {
+            if spill {
+                product(s.layers, 4)
+            } else {
+                0
+            }
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! In: a model's geometry, the caller's options. Out: sizes, as `const fn`. Knows nothing of regions.
 
-use crate::options::{Arms, Store, TuneOptions};
+use crate::arms::{Arms, Choice, Elimination, FfnTape, Keep, Store};
+use crate::options::TuneOptions;
 use ripple_kernel::Ffn;
 use ripple_kernel::image::{Geometry, SectionKind};
 
@@ -11,6 +12,8 @@ use ripple_kernel::image::{Geometry, SectionKind};
 pub(crate) struct Shape {
     pub tokens: usize,
     pub layers: usize,
+    /// Layers whose tape is in the arena.
+    pub held: usize,
     pub dim: usize,
     pub query: usize,
     pub kv: usize,
@@ -37,6 +40,7 @@ impl Shape {
         Self {
             tokens: tokens as usize,
             layers: c.layers as usize,
+            held: if options.arms.spill { 1 } else { c.layers as usize },
             dim,
             query,
             kv: c.kv_dim() as usize,
@@ -58,9 +62,14 @@ impl Shape {
         2 * self.query + 2 * self.kv + self.heads
     }
 
-    /// Words of the mask of a neuron.
-    pub const fn mask_words(&self) -> usize {
-        self.tokens.div_ceil(32)
+    /// Bytes of the mask of a neuron.
+    pub const fn mask_bytes(&self) -> usize {
+        self.tokens.div_ceil(8)
+    }
+
+    /// Where the tape of a layer is, counted in layers.
+    pub const fn place(&self, layer: usize) -> usize {
+        if self.held < self.layers { 0 } else { layer }
     }
 
     /// Values that are kept of a neuron at a token.
@@ -97,6 +106,45 @@ pub(crate) const fn kept_tokens(arms: &Arms, layer: usize, tokens: usize) -> usi
             if kept < tokens { kept } else { tokens }
         }
         _ => tokens,
+    }
+}
+
+/// Whether blocks of tokens are scored by all queries and keys of a layer.
+pub(crate) const fn is_scored(arms: &Arms) -> bool {
+    match arms.elimination {
+        Some(e) => matches!(e.choice, Choice::Oracle { .. } | Choice::Ahead),
+        None => false,
+    }
+}
+
+/// Numbers that blocks of tokens are judged by, in a layer: see [`Choice::Predicted`] and
+/// [`Keep::Threshold`].
+pub(crate) const fn guide_numbers(s: &Shape, e: &Elimination) -> usize {
+    let threshold = matches!(e.keep, Keep::Threshold) as usize;
+    let block = if e.block == 0 { 1 } else { e.block as usize };
+    match e.choice {
+        Choice::Predicted { rank } => {
+            threshold + s.tokens.div_ceil(block) + rank as usize * (2 + s.dim)
+        }
+        _ => threshold,
+    }
+}
+
+/// Neurons that the tape keeps of a layer, of those that are chosen by a score.
+pub(crate) const fn kept_neurons(s: &Shape, arms: &Arms) -> usize {
+    match arms.ffn {
+        FfnTape::Columns(columns) => columns.kept(s.neurons),
+        _ => 0,
+    }
+}
+
+/// Whether tokens may be left out of attention of `layer`, of a text of `tokens`.
+pub(crate) const fn leaves_out(arms: &Arms, layer: usize, tokens: usize) -> bool {
+    match arms.elimination {
+        Some(e) if (e.first as usize) <= layer && layer < e.end as usize => {
+            matches!(e.keep, Keep::Threshold) || kept_tokens(arms, layer, tokens) < tokens
+        }
+        _ => false,
     }
 }
 

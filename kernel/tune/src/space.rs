@@ -2,11 +2,14 @@
 //!
 //! In: words, a plan. Out: slices. What is used twice says so.
 
+use crate::arms::{AttentionTape, FfnTape, InputTape, Store};
 use crate::attention::Heads;
-use crate::options::{AttentionTape, InputTape, Store, TuneOptions};
-use crate::plan::{Carver, TunePlan, TuneRegion};
+use crate::columns::Entry;
+use crate::options::TuneOptions;
+use crate::plan::{Carver, TunePlan};
 use crate::real::Real;
-use crate::shape::{Shape, attention_bytes, kept_tokens};
+use crate::region::TuneRegion;
+use crate::shape::{Shape, attention_bytes, kept_neurons, leaves_out, product};
 use crate::tape::Tape;
 use crate::vector::{front_mut, row, row_mut};
 use half::f16;
@@ -35,8 +38,9 @@ pub(crate) struct Space<'m, R> {
     pub middle: Tape<'m>,
     /// `(layers, neurons, values, tokens)`, or none.
     pub values: &'m mut [R],
-    /// `(layers, neurons, tokens / 32)`, or of one layer.
-    pub masks: &'m mut [u32],
+    /// `(layers, neurons, tokens / 8)`, or of one layer.
+    pub masks: &'m mut [u8],
+    pub columns: KeptNeurons<'m, R>,
     /// `(tokens, vocab)`, or none.
     pub logits: &'m mut [R],
     /// See [`TuneRegion::Scratch`].
@@ -45,6 +49,18 @@ pub(crate) struct Space<'m, R> {
     pub vectors: Vectors<'m, R>,
     /// `(layers, tokens)`: which tokens attention keeps, or none.
     pub kept: &'m mut [u16],
+    /// What blocks of tokens are judged by, layer by layer, or none.
+    pub guide: &'m mut [R],
+    /// `(layers,)`, of what waits on the card, or none.
+    pub checksums: &'m mut [u32],
+}
+
+/// The neurons that the way back goes through, where it does not go through all.
+pub(crate) struct KeptNeurons<'m, R> {
+    /// `(layers, kept)`.
+    pub entries: &'m mut [Entry],
+    /// `(kept,)`, of the layer that is worked on.
+    pub scores: &'m mut [R],
 }
 
 /// Rows of the image.
@@ -104,16 +120,22 @@ impl<R: Real> AttentionStore<'_, R> {
     fn of_layer(&mut self, layer: usize, store: Store) -> &mut [u64] {
         let (shape, arms, real) = (self.shape, self.options.arms, size_of::<R>());
         let words = |layer| (attention_bytes(&shape, &arms, store, layer, real) / 8) as usize;
-        let start = (0..layer).map(words).sum::<usize>();
+        let start = (0..shape.place(layer)).map(words).sum::<usize>();
         let rest = self.tape.get_mut(start..).unwrap_or_default();
         front_mut(rest, words(layer))
     }
 
-    /// The vectors of `layer`, of `count` tokens.
-    pub fn heads(&mut self, layer: usize, count: usize) -> Heads<'_, R> {
+    /// The vectors of `layer`, of `count` tokens; without a way back, for which `all` attend, of any layer.
+    pub fn heads(&mut self, layer: usize, count: usize, all: bool) -> Heads<'_, R> {
         let Shape { query, kv, heads, .. } = self.shape;
-        let words =
-            if self.in_place() { self.of_layer(layer, Store::Full) } else { &mut *self.work };
+        let words = match (self.in_place(), all) {
+            (true, true) => {
+                let words = count * self.shape.attention_numbers() * size_of::<R>();
+                front_mut(self.tape, words.div_ceil(8))
+            }
+            (true, false) => self.of_layer(layer, Store::Full),
+            (false, _) => &mut *self.work,
+        };
         let numbers = reals(words);
         let (q, rest) = numbers.split_at_mut_checked(count * query).unwrap_or_default();
         let (k, rest) = rest.split_at_mut_checked(count * kv).unwrap_or_default();
@@ -171,6 +193,24 @@ pub(crate) fn reals<R: Real>(words: &mut [u64]) -> &mut [R] {
 }
 
 impl<'m, R: Real> Space<'m, R> {
+    /// The tape, where it has that of one layer: all bytes that the way back needs.
+    pub fn tape(&mut self) -> [&mut [u8]; 6] {
+        let arms = self.attention.options.arms;
+        let middle = match arms.attention {
+            AttentionTape::Kept { .. } => self.middle.bytes(),
+            AttentionTape::Nothing => &mut [],
+        };
+        let masks = if arms.ffn == FfnTape::Mask { &mut *self.masks } else { &mut [] };
+        [
+            self.layer_inputs.bytes(),
+            self.attention.tape.as_mut_bytes(),
+            middle,
+            self.values.as_mut_bytes(),
+            masks,
+            self.columns.entries.as_mut_bytes(),
+        ]
+    }
+
     /// `arena`: as many words as the plan says.
     pub fn carve(
         arena: &'m mut [u64],
@@ -213,6 +253,11 @@ impl<'m, R: Real> Space<'m, R> {
         );
         let values = carver.take(bytes(TuneRegion::Values));
         let masks = carver.take(bytes(TuneRegion::Masks));
+        let entries = product(kept_neurons(&shape, &arms) * shape.held, size_of::<Entry>());
+        let columns = KeptNeurons {
+            entries: carver.take(entries),
+            scores: carver.take(bytes(TuneRegion::Columns).saturating_sub(entries)),
+        };
         let logits = carver.take(bytes(TuneRegion::Logits));
         let scratch = carver.take(bytes(TuneRegion::Scratch));
         let rows = (4 * 3 * shape.wide as u64).next_multiple_of(8);
@@ -245,6 +290,8 @@ impl<'m, R: Real> Space<'m, R> {
             dt: next(shape.rank),
         };
         let kept = carver.take(bytes(TuneRegion::Kept));
+        let guide = carver.take(bytes(TuneRegion::Guide));
+        let checksums = carver.take(bytes(TuneRegion::Sums));
         debug_assert!(carver.rest.is_empty(), "{} words left", carver.rest.len());
         Self {
             adapters,
@@ -258,11 +305,14 @@ impl<'m, R: Real> Space<'m, R> {
             middle,
             values,
             masks,
+            columns,
             logits,
             scratch,
             rows,
             vectors,
             kept,
+            guide,
+            checksums,
         }
     }
 }
@@ -285,7 +335,7 @@ impl<'a> Kept<'a> {
         most: usize,
         count: usize,
     ) -> Self {
-        if kept.is_empty() || kept_tokens(&options.arms, layer, most) == most {
+        if kept.is_empty() || !leaves_out(&options.arms, layer, most) {
             return Self::All(count);
         }
         let row = row(kept, layer, most);

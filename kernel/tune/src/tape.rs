@@ -2,7 +2,7 @@
 //!
 //! In: vectors. Out: the same ones, or what their format left of them.
 
-use crate::options::Store;
+use crate::arms::Store;
 use crate::real::Real;
 use crate::shape::stored;
 use crate::vector::{at, copy, row, row_mut};
@@ -24,6 +24,11 @@ impl<'m> Tape<'m> {
     pub fn new<R>(words: &'m mut [u64], store: Store, rows: usize, columns: usize) -> Self {
         let layer = stored(store, rows, columns, size_of::<R>()).div_ceil(8) as usize;
         Self { words, store, rows, columns, layer }
+    }
+
+    /// All of it.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        self.words.as_mut_bytes()
     }
 
     fn layer(&mut self, layer: usize) -> &mut [u8] {

@@ -1,23 +1,21 @@
-//! The tuner: opens an image, then moves adapters along the gradients of texts.
+//! The tuner: an image, its adapters, and all that their training needs.
 //!
-//! In: a device with an image on it, lent memory, tokens. Out: losses, and adapters. The image itself never
-//! changes.
+//! In: a device with an image on it, lent memory. Out: adapters. The image itself never changes. Steps are
+//! made in a file of their own.
 
 use crate::adapter::Places;
-use crate::attend::Layer;
 use crate::check::check;
-use crate::embed::embed;
 use crate::error::{TuneError, TuneOpenError};
-use crate::loss::loss;
 use crate::model::{Frozen, load_floats};
-use crate::optimise::{Powers, Rate, follow};
-use crate::options::{Gradients, TuneOptions};
+use crate::optimise::Powers;
+use crate::options::TuneOptions;
 use crate::plan::{TuneMemory, TunePlan};
 use crate::real::Real;
-use crate::shape::Shape;
+use crate::shape::{Shape, guide_numbers};
 use crate::space::Space;
-use crate::vector::{copy, front_mut, row, row_mut};
-use ripple_hal::{BLOCK_BYTES, BlockDevice};
+use crate::spill::Spill;
+use crate::vector::{copy, front_mut, row};
+use ripple_hal::{BLOCK_BYTES, BlockDevice, BlockIdx, WriteDevice};
 use ripple_kernel::adapter::{AdapterFile, Target};
 use ripple_kernel::decode::open_image;
 use ripple_kernel::image::{Header, Image, SectionKind};
@@ -26,26 +24,20 @@ use ripple_kernel::text::sample::Pcg32;
 use ripple_kernel::{Probe, Stage};
 
 /// A model whose adapters are trained.
-pub struct Tuner<'m, D, P = (), R = f32> {
-    frozen: Frozen<'m>,
-    reader: Reader<'m, D, P>,
-    space: Space<'m, R>,
-    plan: TunePlan,
+pub struct Tuner<'m, D: BlockDevice, P = (), R = f32> {
+    pub(crate) frozen: Frozen<'m>,
+    pub(crate) reader: Reader<'m, D, P>,
+    pub(crate) space: Space<'m, R>,
+    pub(crate) plan: TunePlan,
     /// Texts whose gradients have been added up.
-    texts: u32,
+    pub(crate) texts: u32,
     /// Steps that the optimiser has made.
-    steps: u32,
-    powers: Powers<R>,
-}
-
-/// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// The mean loss of the text's tokens, before the step.
-    pub loss: f32,
-    /// The length of the gradient, before it was clipped; of the last layer's where layers follow theirs one
-    /// by one.
-    pub length: f32,
+    pub(crate) steps: u32,
+    pub(crate) powers: Powers<R>,
+    /// Of the adapters' beginning, and of what is drawn in each step.
+    pub(crate) seed: u64,
+    /// Where the tape waits, once that is known.
+    pub(crate) spill: Option<Spill<D>>,
 }
 
 impl<D: BlockDevice, P: Probe> Tuner<'_, D, P, f32> {
@@ -62,6 +54,26 @@ impl<D: BlockDevice, P: Probe> Tuner<'_, D, P, f32> {
         let numbers = row(space.adapters, 0, frozen.places.numbers());
         let file = AdapterFile { shape: frozen.options.adapter(), steps: *steps, numbers };
         (file, &frozen.image.header, reader.device_mut())
+    }
+}
+
+impl<D: WriteDevice, P: Probe, R: Real> Tuner<'_, D, P, R> {
+    /// Lets the tape wait in the blocks from `start` on, [`TunePlan::spill_blocks`] of them, which are not the
+    /// image's: for [`Arms::spill`](crate::Arms::spill).
+    ///
+    /// # Errors
+    /// When the device fails or has not as many; then the tape has no place.
+    pub fn spill_to(&mut self, start: BlockIdx) -> Result<(), TuneError<D::Error>> {
+        let needed = self.plan.spill_blocks().0;
+        let count = self.reader.device_mut().block_count();
+        let at = BlockIdx(0);
+        let count = count.map_err(|source| TuneError::from(FetchError::Device { at, source }))?;
+        let given = count.0.saturating_sub(start.0);
+        if start.0 < self.frozen.image.header.blocks.0 || given < needed {
+            return Err(TuneError::NoRoom { needed, given });
+        }
+        self.spill = Some(Spill::new(start, self.plan.layer_blocks()));
+        Ok(())
     }
 }
 
@@ -99,8 +111,8 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
                 given: bytes(staging.len(), BLOCK_BYTES),
             });
         }
-        let shape = Shape::of(&geometry, options);
-        let options = TuneOptions { tokens: shape.tokens as u32, ..*options };
+        let shape = Shape::of(&geometry, &options.settled());
+        let options = TuneOptions { tokens: shape.tokens as u32, ..options.settled() };
         let space = Space::carve(front_mut(arena, plan.arena()), &plan, &geometry, &options);
         let staging = front_mut(staging, plan.staging);
         let mut reader = Reader::new(device, staging, options.collapse_gap, probe);
@@ -108,7 +120,17 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
         load_floats(&mut reader, Stage::Open, &table, space.vectors.last)?;
         let places = Places::new(options.adapter(), geometry.config);
         let frozen = Frozen { image, shape, options, places };
-        Ok(Self { frozen, reader, space, plan, texts: 0, steps: 0, powers: Powers::ONE })
+        Ok(Self {
+            frozen,
+            reader,
+            space,
+            plan,
+            texts: 0,
+            steps: 0,
+            powers: Powers::ONE,
+            seed: 0,
+            spill: None,
+        })
     }
 
     /// Fills the adapters as they begin: `A` evenly between `-1 / sqrt(inputs)` and as much, `B` with zeroes, so
@@ -129,6 +151,7 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
                 }
             }
         }
+        self.seed = seed;
         self.forget();
     }
 
@@ -151,6 +174,26 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
             copy(self.space.adapters, numbers);
         }
         same
+    }
+
+    /// Numbers that blocks of tokens are judged by, of all layers: see [`Choice`](crate::Choice) and
+    /// [`Keep`](crate::Keep). All 0 at first.
+    pub fn guide(&self) -> &[R] {
+        row(self.space.guide, 0, self.guide_numbers())
+    }
+
+    /// Sets all of them; `false`, and nothing changed, where `numbers` are not as many.
+    pub fn set_guide(&mut self, numbers: &[R]) -> bool {
+        let same = numbers.len() == self.guide_numbers();
+        if same {
+            copy(self.space.guide, numbers);
+        }
+        same
+    }
+
+    fn guide_numbers(&self) -> usize {
+        let Frozen { shape, options, .. } = &self.frozen;
+        options.arms.elimination.map_or(0, |e| shape.layers * guide_numbers(shape, &e))
     }
 
     /// Numbers of all adapters.
@@ -203,140 +246,5 @@ impl<'m, D: BlockDevice, P: Probe, R: Real> Tuner<'m, D, P, R> {
     /// in one.
     pub fn count_from(&mut self, steps: u32) {
         self.steps = steps;
-    }
-
-    /// The mean loss of `text`: of each token after the first, from those before it. No adapter changes, and
-    /// no token is left out of attention.
-    ///
-    /// # Errors
-    /// See [`TuneError`].
-    pub fn evaluate(&mut self, text: &[u32]) -> Result<f32, TuneError<D::Error>> {
-        let (tokens, labels) = self.check_text(text)?;
-        self.forward(tokens, false)?;
-        Ok(loss(&self.frozen, &mut self.reader, &mut self.space, labels, false)?.narrow())
-    }
-
-    /// Adds the gradients of the mean loss of `text` to those that have been added up, and returns the loss.
-    ///
-    /// # Errors
-    /// See [`TuneError`]. After an error of the device, no gradients are added up any more: begin with the
-    /// first of the texts again. Adapters are unchanged.
-    pub fn accumulate(&mut self, text: &[u32]) -> Result<R, TuneError<D::Error>> {
-        if self.frozen.options.gradients == Gradients::Layer {
-            return Err(TuneError::Texts { texts: 2 });
-        }
-        let (tokens, labels) = self.check_text(text)?;
-        let result = self.pass(tokens, labels, None);
-        match result {
-            Ok(_) => self.texts += 1,
-            Err(_) => {
-                self.texts = 0;
-                self.space.gradients.iter_mut().for_each(|g| *g = R::ZERO);
-            }
-        }
-        Ok(result?.0)
-    }
-
-    /// Moves the adapters along the mean of the gradients that have been added up, forgets those, and returns
-    /// their length. Does nothing where there are none.
-    pub fn update(&mut self, rate: Rate) -> f32 {
-        if self.texts == 0 {
-            return 0.0;
-        }
-        self.powers = self.powers.next(self.frozen.options.optimiser);
-        self.steps += 1;
-        let Space { adapters, moments, gradients, .. } = &mut self.space;
-        let optimiser = self.frozen.options.optimiser;
-        let length = follow(optimiser, rate, self.texts, self.powers, adapters, gradients, moments);
-        gradients.iter_mut().for_each(|g| *g = R::ZERO);
-        self.texts = 0;
-        length.narrow()
-    }
-
-    /// One text, one step.
-    ///
-    /// # Errors
-    /// See [`TuneError`]. After an error of the device adapters are unchanged; those of the last layers may
-    /// have been moved where [`Gradients::Layer`] are held, and the step can be repeated all the same.
-    pub fn step(&mut self, text: &[u32], rate: Rate) -> Result<Step, TuneError<D::Error>> {
-        match self.frozen.options.gradients {
-            Gradients::Whole => {
-                let loss = self.accumulate(text)?.narrow();
-                Ok(Step { loss, length: self.update(rate) })
-            }
-            Gradients::Layer => {
-                let (tokens, labels) = self.check_text(text)?;
-                self.powers = self.powers.next(self.frozen.options.optimiser);
-                let (loss, length) = self.pass(tokens, labels, Some(rate))?;
-                self.steps += 1;
-                Ok(Step { loss: loss.narrow(), length: length.narrow() })
-            }
-        }
-    }
-
-    /// Forward, the loss, and back; each layer follows its gradients at once, if a rate is given.
-    fn pass(
-        &mut self,
-        tokens: &[u32],
-        labels: &[u32],
-        rate: Option<Rate>,
-    ) -> Result<(R, R), FetchError<D::Error>> {
-        self.forward(tokens, true)?;
-        let Self { frozen, reader, space, powers, steps, .. } = self;
-        let loss = loss(frozen, reader, space, labels, true)?;
-        let mut length = R::ZERO;
-        for layer in (0..frozen.shape.layers).rev() {
-            let this = Layer { frozen, layer, tokens: tokens.len(), step: *steps };
-            if rate.is_some() {
-                space.gradients.iter_mut().for_each(|g| *g = R::ZERO);
-            }
-            this.backward(reader, space)?;
-            if let Some(rate) = rate {
-                let range = frozen.places.layer(layer);
-                let count = frozen.options.optimiser.moments() as usize * range.len();
-                let moments = match count {
-                    0 => &mut [],
-                    _ => row_mut(space.moments, layer, count),
-                };
-                let numbers = space.adapters.get_mut(range).unwrap_or_default();
-                let optimiser = frozen.options.optimiser;
-                length = follow(optimiser, rate, 1, *powers, numbers, space.gradients, moments);
-            }
-        }
-        Ok((loss, length))
-    }
-
-    /// The residual stream behind the last layer.
-    fn forward(&mut self, tokens: &[u32], keep: bool) -> Result<(), FetchError<D::Error>> {
-        let Self { frozen, reader, space, steps, .. } = self;
-        embed(frozen, reader, space, tokens)?;
-        for layer in 0..frozen.shape.layers {
-            let this = Layer { frozen, layer, tokens: tokens.len(), step: *steps };
-            this.forward(reader, space, keep)?;
-        }
-        Ok(())
-    }
-
-    /// The tokens and the labels of a text.
-    #[allow(clippy::type_complexity, reason = "two slices or an error")]
-    fn check_text<'t>(
-        &self,
-        text: &'t [u32],
-    ) -> Result<(&'t [u32], &'t [u32]), TuneError<D::Error>> {
-        let shape = &self.frozen.shape;
-        let tokens = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let most = shape.tokens as u32 + 1;
-        let length = TuneError::Length { tokens, least: 2, most };
-        let (Some((_, labels)), Some((_, inputs))) = (text.split_first(), text.split_last()) else {
-            return Err(length);
-        };
-        if labels.is_empty() || tokens > most {
-            return Err(length);
-        }
-        let vocab = shape.vocab as u32;
-        match text.iter().find(|&&token| token >= vocab) {
-            Some(&token) => Err(TuneError::UnknownToken { token, vocab }),
-            None => Ok((inputs, labels)),
-        }
     }
 }

@@ -13,8 +13,8 @@ use ripple_host_sim::profile::record::record;
 use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use ripple_tune::{
-    Arms, AttentionTape, Choice, Elimination, InputTape, Store, Targets, TuneOptions, TunePlan,
-    Tuner,
+    Arms, AttentionTape, Choice, Elimination, InputTape, Keep, Store, Targets, TuneOptions,
+    TunePlan, Tuner,
 };
 
 /// Counts what is computed and read.
@@ -37,7 +37,7 @@ impl Probe for Meter {
 /// Later layers but the last keep 40 % of their blocks of 8.
 fn eliminated(layers: u32, choice: Choice) -> Option<Elimination> {
     let (first, end) = (layers / 2, layers - 1);
-    Some(Elimination { first, end, block: 8, keep_permille: 400, choice })
+    Some(Elimination { first, end, block: 8, keep_permille: 400, choice, keep: Keep::Share })
 }
 
 fn arms(layers: u32) -> Vec<(&'static str, Arms)> {

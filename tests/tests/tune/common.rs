@@ -142,7 +142,7 @@ impl Golden {
         self.numbers("adapter")
     }
 
-    /// The loss and the gradients: of `"grad"`, or of `"kept"`.
+    /// The loss and the gradients: of `"grad"`, `"kept"`, `"length"` or `"slope"`.
     pub fn expected(&self, which: &str) -> (f64, Vec<f64>) {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         (floats(&file, &format!("{which}.loss"))[0], self.numbers(which))

@@ -1,7 +1,9 @@
 //! Gradients are those of automatic differentiation, and of differences.
 
 use crate::common::{Golden, KINDS, OPTIONS, exact_arms, gradients, with_tuner};
-use ripple_tune::{Arms, Choice, Elimination, InputTape, TuneOptions};
+use ripple_tune::{
+    Arms, Choice, ColumnScore, Columns, Elimination, FfnTape, InputTape, Keep, TuneOptions,
+};
 
 /// `|a - b| / |b|`.
 fn apart(a: &[f64], b: &[f64]) -> f64 {
@@ -26,8 +28,14 @@ fn worst(golden: &Golden, a: &[f64], b: &[f64]) -> f64 {
     most
 }
 
-const KEPT: Elimination =
-    Elimination { first: 1, end: 3, block: 4, keep_permille: 500, choice: Choice::Recency };
+const KEPT: Elimination = Elimination {
+    first: 1,
+    end: 3,
+    block: 4,
+    keep_permille: 500,
+    choice: Choice::Recency,
+    keep: Keep::Share,
+};
 
 /// Arms, and which of the goldens they have.
 fn arms() -> Vec<(&'static str, Arms, &'static str)> {
@@ -36,6 +44,14 @@ fn arms() -> Vec<(&'static str, Arms, &'static str)> {
     for (name, arms) in exact_arms() {
         if arms.input != InputTape::Recovered {
             all.push((name, Arms { elimination: Some(KEPT), ..arms }, "kept"));
+        }
+    }
+    // Through the same 8 of the 20 neurons that automatic differentiation went through.
+    let scores = [("length", ColumnScore::Length), ("slope", ColumnScore::Slope)];
+    for (which, score) in scores {
+        for (name, values) in [("columns kept", true), ("columns again", false)] {
+            let columns = Columns { keep_permille: 400, score, values };
+            all.push((name, Arms { ffn: FfnTape::Columns(columns), ..Arms::TILED }, which));
         }
     }
     all
