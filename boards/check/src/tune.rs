@@ -7,9 +7,9 @@ use ripple_kernel::adapter::{Adapter, AdapterFile, AdapterShape};
 use ripple_kernel::image::Header;
 use ripple_kernel::{Decoder, KvKind, Memory, Options};
 use ripple_tune::{
-    AdapterSlots, Arms, AttentionTape, Choice, Elimination, FfnTape, Gradients, InputTape,
-    LossTape, Optimiser, Rate, Schedule, Store, Targets, TuneMemory, TuneOptions, TuneRegion,
-    Tuner,
+    AdapterSlots, Arms, AttentionTape, Choice, ColumnScore, Columns, Elimination, FfnTape,
+    Gradients, InputTape, Keep, LossTape, Optimiser, Rate, Schedule, Store, Targets, TuneMemory,
+    TuneOptions, TuneRegion, Tuner,
 };
 
 /// Opens a tuner and runs what the word says; then loads adapters and gives them to a decoder.
@@ -50,6 +50,14 @@ fn train(tuner: &mut Tuner<'static, Device>) {
                 let saved = slots().save(device, header, &file, &mut [Block::ZERO; 4]);
                 give(saved.unwrap_or(0));
             }
+            13 => give(tuner.spill_to(BlockIdx(word())).is_ok().into()),
+            14 => give(tuner.set_guide(floats()).into()),
+            15 => give(tuner.evaluate_kept(words()).map_or(0, f32::to_bits)),
+            16 => {
+                let seen = tuner.look(words(), &mut |look| give(look.scores.len() as u32));
+                give(seen.is_ok().into());
+            }
+            17 => give(tuner.guide().len() as u32 + tuner.plan().spill_blocks().0),
             _ => return,
         }
     }
@@ -110,14 +118,22 @@ fn options() -> TuneOptions {
         choice: match word() {
             0 => Choice::Oracle { causal: coin(), once: coin() },
             1 => Choice::Recency,
+            2 => Choice::Ahead,
+            3 => Choice::Predicted { rank: word() },
             _ => Choice::Random(word()),
         },
+        keep: if coin() { Keep::Share } else { Keep::Threshold },
     });
     let arms = Arms {
         loss: if coin() { LossTape::Logits } else { LossTape::Online },
         ffn: match word() {
             0 => FfnTape::Values,
             1 => FfnTape::Mask,
+            2 => FfnTape::Columns(Columns {
+                keep_permille: word(),
+                score: if coin() { ColumnScore::Length } else { ColumnScore::Slope },
+                values: coin(),
+            }),
             _ => FfnTape::Nothing,
         },
         attention: match word() {
@@ -126,6 +142,7 @@ fn options() -> TuneOptions {
         },
         input: if coin() { InputTape::Recovered } else { InputTape::Kept(store()) },
         elimination,
+        spill: coin(),
     };
     let optimiser = match word() {
         0 => Optimiser::Sgd,
@@ -137,7 +154,11 @@ fn options() -> TuneOptions {
         alpha: float(),
         targets: Targets::from_code(word() as u8).unwrap_or(Targets::QV),
         optimiser,
-        gradients: if coin() { Gradients::Whole } else { Gradients::Layer },
+        gradients: match word() {
+            0 => Gradients::Whole,
+            1 => Gradients::Layer,
+            _ => Gradients::Sampled { eps: float() },
+        },
         arms,
         window: word(),
         staging: BlockCount(word()),

@@ -2,6 +2,7 @@
 //!
 //! In: arguments, a model's geometry. Out: [`TuneOptions`] that fit, or what is needed and given.
 
+use super::arm::Arm;
 use crate::machine::adapter::Saved;
 use crate::process::failure::ensure_usage;
 use anyhow::Result;
@@ -9,9 +10,7 @@ use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
 use ripple_kernel::adapter::{Target, Targets};
 use ripple_kernel::image::Geometry;
-use ripple_tune::{
-    Arms, AttentionTape, FfnTape, Gradients, InputTape, Optimiser, Store, TuneOptions, TunePlan,
-};
+use ripple_tune::{Gradients, Optimiser, TuneOptions, TunePlan};
 
 /// What is trained, and how.
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -46,51 +45,6 @@ pub struct Learning {
     pub staging: u32,
 }
 
-/// [`Arms`] on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arm {
-    /// All activations and all logits: to compare with.
-    Plain,
-    /// All activations, one read of the head.
-    Tiled,
-    /// Which neurons were active: the same gradients.
-    Exact,
-    /// The same, and layers' inputs are recovered.
-    Recovered,
-    /// The same, and attention is computed again.
-    Again,
-    /// Layers' inputs in 8 bits, and all the rest is computed again: least memory.
-    Lean,
-    /// The exact arm with all that is kept in 16 bits.
-    Half,
-    /// Layers' inputs alone: what others do.
-    Layer,
-}
-
-impl Arm {
-    /// As it is written.
-    pub fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// What it keeps.
-    pub fn arms(self) -> Arms {
-        let half = AttentionTape::Kept { values: Store::Half, middle: Store::Half };
-        match self {
-            Self::Plain => Arms::PLAIN,
-            Self::Tiled => Arms::TILED,
-            Self::Exact => Arms::EXACT,
-            Self::Recovered => Arms::RECOVERED,
-            Self::Again => Arms { ffn: FfnTape::Mask, ..Arms::LAYER },
-            Self::Lean => Arms::LEAN,
-            Self::Half => {
-                Arms { attention: half, input: InputTape::Kept(Store::Half), ..Arms::EXACT }
-            }
-            Self::Layer => Arms::LAYER,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Follow {
     /// Two moments of each number are kept.
@@ -122,7 +76,7 @@ impl Learning {
         tokens: Option<u32>,
         start: Option<&Saved>,
     ) -> Result<TuneOptions> {
-        let mut options = self.shape(collapse_gap, start);
+        let mut options = self.arm.apply(self.shape(collapse_gap, start), geometry);
         options.tokens = tokens.unwrap_or(128);
         let context = geometry.config.context;
         ensure_usage!(
@@ -157,7 +111,7 @@ impl Learning {
         Ok(options)
     }
 
-    /// All but the tokens.
+    /// All but the tokens and the arm.
     pub fn shape(&self, collapse_gap: BlockCount, start: Option<&Saved>) -> TuneOptions {
         let optimiser = match self.optimiser {
             Follow::Sgd => Optimiser::Sgd,
@@ -171,7 +125,6 @@ impl Learning {
             targets: self.targets,
             optimiser,
             gradients: if self.by_layer { Gradients::Layer } else { Gradients::Whole },
-            arms: self.arm.arms(),
             staging: BlockCount(self.staging),
             collapse_gap,
             ..TuneOptions::DEFAULT

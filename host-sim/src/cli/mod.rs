@@ -2,6 +2,7 @@
 
 mod adapter;
 mod args;
+mod arm;
 mod bench;
 mod board;
 mod card;

@@ -2,7 +2,8 @@
 //!
 //! In: a model's geometry, what is trained. Out: tokens by arm and arena, and, of one arena, memory by region.
 
-use super::learning::{Arm, Learning};
+use super::arm::Arm;
+use super::learning::Learning;
 use super::summary::{bytes, table};
 use crate::process::output;
 use crate::tune::train::{Memory, memory_of};
@@ -50,8 +51,7 @@ struct Fits {
 /// # Errors
 /// When the arena that is given is too small for one token, with what it needs.
 pub fn print(model: &str, geometry: &Geometry, learning: &Learning, json: bool) -> Result<()> {
-    let options =
-        |arm: Arm| TuneOptions { arms: arm.arms(), ..learning.shape(BlockCount(0), None) };
+    let options = |arm: Arm| arm.apply(learning.shape(BlockCount(0), None), geometry);
     let most = |arm, bytes| TunePlan::most_tokens::<f32>(geometry, &options(arm), bytes);
     let arenas = learning.arena.map_or_else(|| ARENAS.to_vec(), |arena| vec![arena]);
     let arena = |bytes: u64| {

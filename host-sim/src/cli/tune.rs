@@ -1,7 +1,8 @@
 //! `ripple tune`: trains adapters of an image on a text, on a simulated card.
 
 use super::args::CARD;
-use super::learning::{Arm, Follow, Learning};
+use super::arm::{Arm, PREDICTOR_RANK};
+use super::learning::{Follow, Learning};
 use super::report::command;
 use super::source::open_image;
 use super::summary::{bytes, table};
@@ -10,9 +11,11 @@ use crate::html::learning::{self, Learnt};
 use crate::machine::adapter::Saved;
 use crate::machine::{Core, ImageBytes, Mapped, collapse_gap, header};
 use crate::model::text::encode;
-use crate::process::failure::{Interrupted, bad_input, check_there};
+use crate::process::failure::{Interrupted, bad_input, bad_usage, check_there};
 use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress, write_whole};
+use crate::tune::gate;
+use crate::tune::guide::{Recall, Sight};
 use crate::tune::train::{Event, Outcome, Training, windows};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -20,7 +23,7 @@ use clap::{Args, value_parser};
 use ripple_hal::BlockCount;
 use ripple_kernel::image::{Header, Image};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
-use ripple_tune::{Schedule, TuneOptions};
+use ripple_tune::{Choice, Gradients, Keep, Schedule};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -90,6 +93,10 @@ pub struct Tune {
     /// Train with this arm too, for the page; may be given several times.
     #[arg(long, value_enum, value_name = "ARM", requires = "report")]
     beside: Vec<Arm>,
+    /// Train the predictor of blocks of tokens on the text, judge it and what costs less on the held-out windows,
+    /// and learn nothing else; takes an arm that leaves blocks out.
+    #[arg(long, conflicts_with_all = ["report", "adapter"])]
+    train_predictor: bool,
     /// Card, for the simulated time of reads.
     #[arg(long, default_value = CARD, value_parser = PossibleValuesParser::new(Preset::names()).try_map(|name| Preset::by_name(&name)))]
     card: &'static Preset,
@@ -122,6 +129,7 @@ impl Tune {
             let learning = Learning { arm: *arm, ..self.learning.clone() };
             learning.options(&header.geometry, gap, Some(options.tokens), start.as_ref())?;
         }
+        let arm = self.learning.arm;
         let (train, held_out) = self.texts(&header, &image, &self.text, options.tokens)?;
         let as_windows = |tokens| windows(tokens, options.tokens);
         let all = as_windows(&train);
@@ -134,12 +142,14 @@ impl Tune {
             }
         };
         let held_out = &held_out[..held_out.len().min(self.windows as usize)];
+        let sampled = matches!(options.gradients, Gradients::Sampled { .. });
         let rate = self.rate.unwrap_or(match self.learning.optimiser {
+            _ if sampled => 1e-4,
             Follow::Adamw => 0.002,
             Follow::Sgd => 0.3,
         });
         let schedule = Schedule { rate, warm_up: self.warm_up, steps: self.steps, clip: self.clip };
-        let training = Training {
+        let mut training = Training {
             image: &image,
             preset: self.card,
             core: self.core,
@@ -151,22 +161,77 @@ impl Tune {
             seed: self.seed,
             in_order: self.in_order,
             start,
+            guide: Vec::new(),
             every: self.every,
         };
+        if self.train_predictor {
+            return self.judge_predictor(&training, &all, held_out);
+        }
+        training.guide = guide(&training, &all)?;
+        if arm.approximate() {
+            self.print_gate(arm, &training, &all)?;
+        }
         let outcome = self.train(&training, &all, held_out, name.to_string())?;
         let mut beside = Vec::new();
         for arm in &self.beside {
             if outcome.interrupted {
                 break;
             }
-            let options = TuneOptions { arms: arm.arms(), ..options };
-            let training = Training { options, start: training.start.clone(), ..training };
+            let options =
+                arm.apply(self.learning.shape(gap, training.start.as_ref()), &header.geometry);
+            let options = ripple_tune::TuneOptions { tokens: training.options.tokens, ..options };
+            let start = training.start.clone();
+            let mut training = Training { options, start, guide: Vec::new(), ..training };
+            training.guide = guide(&training, &all)?;
             beside.push((arm.name(), self.train(&training, &all, held_out, arm.name())?));
         }
         if let Some(page) = &self.report {
             self.write_report(page, &outcome, &beside)?;
         }
         self.finish(&header, &outcome)
+    }
+
+    /// Says whether an arm that loses something is worth trying.
+    fn print_gate(&self, arm: Arm, training: &Training<'_>, windows: &[&[u32]]) -> Result<()> {
+        let cosine = gate::cosine(training, &windows[..windows.len().min(4)])?;
+        note(&format!(
+            "{}: the cosine of its gradient to the exact one is {cosine:.3} ({} is worth trying: {})",
+            arm.name(),
+            gate::WORTH,
+            if cosine >= gate::WORTH { "yes" } else { "no" }
+        ));
+        Ok(())
+    }
+
+    /// How well blocks of tokens are guessed, and by what.
+    fn judge_predictor(
+        &self,
+        training: &Training<'_>,
+        windows: &[&[u32]],
+        held_out: &[&[u32]],
+    ) -> Result<()> {
+        let Some(e) = training.options.arms.elimination else {
+            return Err(bad_usage(anyhow!(
+                "--train-predictor: --arm {} leaves no blocks out; expected scored, predicted, position",
+                self.learning.arm.name()
+            )));
+        };
+        let known = Sight::of(training, &windows[..windows.len().min(LOOKS)], &e)?;
+        let recalls = Sight::of(training, held_out, &e)?.recalls(&known, PREDICTOR_RANK, self.seed);
+        if self.json {
+            return output::print_json(&recalls);
+        }
+        let row = |recall: &Recall| {
+            vec![
+                recall.by.to_owned(),
+                format!("{:.3}", recall.of_70),
+                format!("{:.3}", recall.of_50),
+            ]
+        };
+        output::print(&table(
+            &["blocks guessed by", "found of 70 %", "of 50 %"],
+            recalls.iter().map(row).collect(),
+        ))
     }
 
     /// Makes the steps, with a bar that is named `name`.
@@ -269,6 +334,20 @@ impl Tune {
         let train = read(text)?;
         let held_out = self.held_out.as_deref().map(read).transpose()?;
         Ok((train, held_out))
+    }
+}
+
+/// Windows that a guide is made from.
+const LOOKS: usize = 48;
+
+/// What the arm of a training judges blocks of tokens by, from the text; empty where it asks for nothing.
+fn guide(training: &Training<'_>, windows: &[&[u32]]) -> Result<Vec<f32>> {
+    match training.options.arms.elimination {
+        Some(e) if e.keep == Keep::Threshold || matches!(e.choice, Choice::Predicted { .. }) => {
+            let windows = &windows[..windows.len().min(LOOKS)];
+            Ok(Sight::of(training, windows, &e)?.guide(&e, training.seed))
+        }
+        _ => Ok(Vec::new()),
     }
 }
 

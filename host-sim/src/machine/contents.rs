@@ -33,7 +33,7 @@ impl<B: Contents> WithSpare<B> {
     }
 
     /// Where the spare blocks begin.
-    pub(super) fn spare_at(&self) -> BlockIdx {
+    pub fn spare_at(&self) -> BlockIdx {
         BlockIdx(self.image.blocks().0)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! In: an image, texts. Out: losses, adapters, and what a step took.
 
+pub mod gate;
+pub mod guide;
 pub mod merge;
 pub mod peft;
 pub mod train;

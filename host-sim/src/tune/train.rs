@@ -6,12 +6,12 @@
 use crate::cost::Preset;
 use crate::machine::adapter::Saved;
 use crate::machine::meter::Meter;
-use crate::machine::{Core, ImageBytes, Mapped, SimCard, VirtualClock, damaged, header};
+use crate::machine::{Core, ImageBytes, Mapped, SimCard, VirtualClock, WithSpare, damaged, header};
 use crate::process::interrupt;
 use anyhow::{Result, anyhow, ensure};
 use ripple_hal::Block;
 use ripple_kernel::text::sample::Pcg32;
-use ripple_kernel::{Stage, StepError};
+use ripple_kernel::{Probe, Stage, StepError};
 use ripple_tune::{Schedule, TuneError, TuneMemory, TuneOptions, TunePlan, TuneRegion, Tuner};
 use serde::Serialize;
 
@@ -39,6 +39,8 @@ pub struct Training<'a> {
     pub in_order: bool,
     /// Go on from these.
     pub start: Option<Saved>,
+    /// What blocks of tokens are judged by, where an arm asks for it; else empty.
+    pub guide: Vec<f32>,
     /// Look at the held-out windows after as many steps, and before the first and after the last.
     pub every: u32,
 }
@@ -145,23 +147,12 @@ impl Training<'_> {
         let (mut arena, mut staging) = (vec![0; plan.arena()], vec![Block::ZERO; plan.staging]);
         let memory = TuneMemory { arena: &mut arena, staging: &mut staging };
         let clock = VirtualClock::new();
-        let card = SimCard::new(self.image.clone(), self.preset.timing(), clock.clone());
+        let card = self.card(&plan, &clock);
         let meter = Meter::new(clock.clone(), self.core).with_timing(self.preset.timing());
         let mapped = self.mapped.of(&head, self.image);
         let mut tuner = Tuner::open(card, mapped, memory, &self.options, meter)
             .map_err(|error| anyhow!("{error}"))?;
-        match &self.start {
-            None => tuner.begin(self.seed),
-            Some(saved) => {
-                ensure!(
-                    tuner.set_adapters(&saved.numbers),
-                    "the adapter to go on from has {} numbers, expected {}",
-                    saved.numbers.len(),
-                    tuner.numbers()
-                );
-                tuner.count_from(saved.steps);
-            }
-        }
+        self.begin(&mut tuner)?;
         let failed = |error| match error {
             TuneError::Read(StepError::Corrupt { table, slot }) => damaged(&head, table, slot),
             error => anyhow!("{error}"),
@@ -238,6 +229,71 @@ impl Training<'_> {
             adapters: Some(saved),
         })
     }
+}
+
+impl Training<'_> {
+    /// The card, with room for what an arm keeps there.
+    fn card(&self, plan: &TunePlan, clock: &VirtualClock) -> Card {
+        let contents = WithSpare::new(self.image.clone(), plan.spill_blocks());
+        SimCard::new(contents, self.preset.timing(), clock.clone())
+    }
+
+    /// The adapters as they begin, and what a step is guided by.
+    ///
+    /// # Errors
+    /// When those to go on from, or the guide, are not as many numbers as there must be.
+    pub fn begin<P: Probe>(&self, tuner: &mut Tuner<'_, Card, P>) -> Result<()> {
+        tuner.begin(self.seed);
+        if let Some(saved) = &self.start {
+            ensure!(
+                tuner.set_adapters(&saved.numbers),
+                "the adapter to go on from has {} numbers, expected {}",
+                saved.numbers.len(),
+                tuner.numbers()
+            );
+            tuner.count_from(saved.steps);
+        }
+        let (found, expected) = (self.guide.len(), tuner.guide().len());
+        ensure!(
+            expected == 0 || tuner.set_guide(&self.guide),
+            "the guide to blocks of tokens has {found} numbers, expected {expected}"
+        );
+        if tuner.options().arms.spill {
+            let start = tuner.device_mut().image().spare_at();
+            tuner.spill_to(start).map_err(|error| anyhow!("{error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Numbers of a vector of the model.
+    ///
+    /// # Errors
+    /// When the image's header cannot be read.
+    pub fn dim(&self) -> Result<usize> {
+        Ok(header(self.image)?.geometry.config.dim as usize)
+    }
+}
+
+/// The card of a training.
+pub type Card = SimCard<WithSpare<ImageBytes>>;
+
+/// Hands a tuner with `options` over the image of a training to `run`.
+///
+/// # Errors
+/// When it cannot be opened, or `run` fails.
+pub fn open(
+    training: &Training<'_>,
+    options: &TuneOptions,
+    run: &mut dyn FnMut(&mut Tuner<'_, Card>) -> Result<()>,
+) -> Result<()> {
+    let head = header(training.image)?;
+    let plan = TunePlan::for_model::<f32>(&head.geometry, options);
+    let (mut arena, mut staging) = (vec![0; plan.arena()], vec![Block::ZERO; plan.staging]);
+    let memory = TuneMemory { arena: &mut arena, staging: &mut staging };
+    let card = training.card(&plan, &VirtualClock::new());
+    let mapped = training.mapped.of(&head, training.image);
+    let tuner = Tuner::open(card, mapped, memory, options, ());
+    run(&mut tuner.map_err(|error| anyhow!("{error}"))?)
 }
 
 /// Memory by region; what arrives from the card is the last.

@@ -49,7 +49,23 @@ impl<'a, R: Real> Heap<'a, R> {
 
     /// Puts those that are kept in ascending order; their scores are used up.
     pub fn sort(self) {
-        self.entries.sort_unstable();
+        // Nearly in order already where few were replaced; nothing in it can panic, which core's sort can.
+        let entries = &mut *self.entries;
+        let at = |entries: &[Entry], i: usize| entries.get(i).copied().unwrap_or(NONE);
+        for end in 1..entries.len() {
+            let entry = at(entries, end);
+            let mut i = end;
+            while i > 0 && at(entries, i - 1) > entry {
+                let before = at(entries, i - 1);
+                if let Some(place) = entries.get_mut(i) {
+                    *place = before;
+                }
+                i -= 1;
+            }
+            if let Some(place) = entries.get_mut(i) {
+                *place = entry;
+            }
+        }
     }
 
     fn get(&self, i: usize) -> Option<(R, Entry)> {
@@ -71,8 +87,10 @@ impl<'a, R: Real> Heap<'a, R> {
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        self.scores.swap(a, b);
-        self.entries.swap(a, b);
+        if let (Some((score, entry)), Some((other, second))) = (self.get(a), self.get(b)) {
+            self.set(a, other, second);
+            self.set(b, score, entry);
+        }
     }
 
     fn rise(&mut self, mut i: usize) {

@@ -128,6 +128,8 @@ impl<E: DeviceError> TuneError<E> {
             Self::Length { tokens, least, most } => TuneError::Length { tokens, least, most },
             Self::UnknownToken { token, vocab } => TuneError::UnknownToken { token, vocab },
             Self::Texts { texts } => TuneError::Texts { texts },
+            Self::NoRoom { needed, given } => TuneError::NoRoom { needed, given },
+            Self::NoScores => TuneError::NoScores,
         }
     }
 }

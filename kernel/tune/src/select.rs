@@ -92,7 +92,7 @@ pub(crate) fn predict<R: Real>(
     let (factors, rows) = rest.split_at_checked(rank).unwrap_or((&[], &[]));
     let each = bias.iter().zip(factors).zip(rows.chunks_exact(dim.max(1)));
     for ((bias, factor), u) in each {
-        for (score, inputs) in scores.iter_mut().zip(inputs.chunks(block * dim.max(1))) {
+        for (score, inputs) in scores.iter_mut().zip(inputs.chunks((block * dim).max(1))) {
             let most = inputs.chunks_exact(dim.max(1)).map(|x| dot(u, x));
             let most = most.fold(R::LOWEST, |most, z| if z > most { z } else { most }) + *bias;
             if most > R::ZERO {

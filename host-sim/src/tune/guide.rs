@@ -1,0 +1,245 @@
+//! What blocks of tokens are judged by: thresholds, tables by place, and a small predictor, from a text.
+//!
+//! In: what there is to see of each layer on windows of a text. Out: a guide for the tuner, and how many of
+//! the blocks that are kept each way of guessing finds.
+
+use super::train::{Training, open};
+use anyhow::{Result, anyhow, ensure};
+use ripple_kernel::text::sample::Pcg32;
+use ripple_tune::{Choice, Elimination, Keep, Look};
+use serde::Serialize;
+
+/// A layer on a window.
+struct Seen {
+    /// `(blocks,)`.
+    scores: Vec<f32>,
+    /// `(tokens, dim)`.
+    inputs: Vec<f32>,
+    /// `(blocks,)`: the longest key of each.
+    keys: Vec<f32>,
+}
+
+/// All layers on some windows.
+pub struct Sight {
+    /// By window, by layer.
+    seen: Vec<Vec<Seen>>,
+    block: usize,
+    tokens: usize,
+}
+
+/// How many of the blocks with the largest scores a way of guessing finds, keeping as many; mean of layers and
+/// windows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recall {
+    /// How they are guessed.
+    pub by: &'static str,
+    /// Of 70 %.
+    pub of_70: f64,
+    /// Of half.
+    pub of_50: f64,
+}
+
+impl Sight {
+    /// Looks at windows, as the model is before it learns.
+    ///
+    /// # Errors
+    /// When the image cannot be read.
+    pub fn of(training: &Training<'_>, windows: &[&[u32]], e: &Elimination) -> Result<Self> {
+        ensure!(!windows.is_empty(), "no window of the text to look at; give a longer text");
+        let (choice, keep) = match e.choice {
+            Choice::Ahead => (Choice::Ahead, Keep::Threshold),
+            _ => (Choice::Oracle { causal: true, once: false }, Keep::Share),
+        };
+        let mut options = training.options;
+        options.arms.elimination = Some(Elimination { choice, keep, ..*e });
+        options.arms.spill = false;
+        let (block, dim) = (e.block.max(1) as usize, training.dim()?);
+        let mut seen = Vec::new();
+        open(training, &options, &mut |tuner| {
+            tuner.begin(training.seed);
+            for window in windows {
+                let mut layers = Vec::new();
+                let see = &mut |look: &Look<'_, f32>| {
+                    let kv = look.keys.len() / (look.inputs.len() / dim);
+                    let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
+                    let longest = |keys: &[f32]| keys.chunks(kv).map(length).fold(0.0, f32::max);
+                    layers.push(Seen {
+                        scores: look.scores.to_vec(),
+                        inputs: look.inputs.to_vec(),
+                        keys: look.keys.chunks(block * kv).map(longest).collect(),
+                    });
+                };
+                tuner.look(window, see).map_err(|error| anyhow!("{error}"))?;
+                seen.push(layers);
+            }
+            Ok(())
+        })?;
+        Ok(Self { seen, block, tokens: training.options.tokens as usize })
+    }
+
+    fn layers(&self) -> usize {
+        self.seen[0].len()
+    }
+
+    /// The mean score of each block by its place.
+    fn table(&self, layer: usize) -> Vec<f32> {
+        let blocks = self.tokens.div_ceil(self.block);
+        let mut sums = vec![0.0; blocks];
+        for window in &self.seen {
+            let scores = &window[layer].scores;
+            sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score);
+        }
+        sums.iter().map(|sum| sum / self.seen.len() as f32).collect()
+    }
+
+    /// The guide that `e` asks for: thresholds are mean scores, tables mean scores by place, predictors trained.
+    pub fn guide(&self, e: &Elimination, seed: u64) -> Vec<f32> {
+        let mut guide = Vec::new();
+        for layer in 0..self.layers() {
+            let table = self.table(layer);
+            if e.keep == Keep::Threshold {
+                guide.push(table.iter().sum::<f32>() / table.len().max(1) as f32);
+            }
+            if let Choice::Predicted { rank } = e.choice {
+                let hidden = Hidden::train(self, layer, rank as usize, seed);
+                guide.extend(&table);
+                guide.extend(&hidden.bias);
+                guide.extend(&hidden.factors);
+                guide.extend(hidden.rows.concat());
+            }
+        }
+        guide
+    }
+
+    /// How well blocks of these windows are guessed by what is known from `known`.
+    pub fn recalls(&self, known: &Self, rank: u32, seed: u64) -> Vec<Recall> {
+        let names =
+            ["chance", "the latest", "key length", "the layer before", "position", "predictor"];
+        let mut sums = names.map(|by| Recall { by, of_70: 0.0, of_50: 0.0 });
+        let mut random = Pcg32::new(seed, 9);
+        let mut count = 0.0;
+        for layer in 0..self.layers() {
+            let table = known.table(layer);
+            let hidden = Hidden::train(known, layer, rank as usize, seed);
+            for window in &self.seen {
+                let seen = &window[layer];
+                let before = &window[layer.saturating_sub(1)].scores;
+                let chance: Vec<f32> =
+                    seen.scores.iter().map(|_| (random.next_u32() >> 8) as f32).collect();
+                let latest: Vec<f32> = (0..seen.scores.len()).map(|n| n as f32).collect();
+                let predicted = hidden.scores(&table, &seen.inputs, known.block);
+                let ways = [&chance, &latest, &seen.keys, before, &table, &predicted];
+                for (sum, way) in sums.iter_mut().zip(ways) {
+                    sum.of_70 += found(&seen.scores, way, 0.7);
+                    sum.of_50 += found(&seen.scores, way, 0.5);
+                }
+                count += 1.0;
+            }
+        }
+        sums.iter_mut()
+            .for_each(|sum| (sum.of_70, sum.of_50) = (sum.of_70 / count, sum.of_50 / count));
+        sums.to_vec()
+    }
+}
+
+/// The share of the best blocks by `scores` that are among the best by `guess`.
+fn found(scores: &[f32], guess: &[f32], share: f64) -> f64 {
+    let count = ((scores.len() as f64 * share).round() as usize).max(1);
+    let best = |by: &[f32]| {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| by[*b].total_cmp(&by[*a]).then(a.cmp(b)));
+        order.truncate(count);
+        order
+    };
+    let (real, guessed) = (best(scores), best(guess));
+    real.iter().filter(|n| guessed.contains(n)).count() as f64 / count as f64
+}
+
+/// Hidden numbers of a layer's predictor: see [`Choice::Predicted`].
+struct Hidden {
+    bias: Vec<f32>,
+    factors: Vec<f32>,
+    /// `(rank, dim)`.
+    rows: Vec<Vec<f32>>,
+}
+
+impl Hidden {
+    /// Trains them on what the table leaves: smooth L1, plain descent with momentum, all windows each time round.
+    fn train(sight: &Sight, layer: usize, rank: usize, seed: u64) -> Self {
+        const ROUNDS: usize = 24;
+        const MOMENTUM: f32 = 0.9;
+        let table = sight.table(layer);
+        let first = &sight.seen[0][layer];
+        let dim = first.inputs.len() / sight.tokens.max(1);
+        let mut random = Pcg32::new(seed, 100 + layer as u64);
+        let mut even = || (random.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0;
+        let bound = 1.0 / (dim as f32).sqrt();
+        let mut rows: Vec<Vec<f32>> =
+            (0..rank).map(|_| (0..dim).map(|_| bound * even()).collect()).collect();
+        let (mut bias, mut factors) = (vec![0.0f32; rank], vec![0.0f32; rank]);
+        let rest = |seen: &Seen, n: usize| seen.scores[n] - table[n];
+        let squares = sight.seen.iter().flat_map(|window| {
+            let seen = &window[layer];
+            (0..seen.scores.len()).map(move |n| rest(seen, n).powi(2))
+        });
+        let (sum, count) = squares.fold((0.0, 0.0), |(sum, count), x| (sum + x, count + 1.0));
+        let scale = (sum / f32::max(count, 1.0)).sqrt().max(f32::MIN_POSITIVE);
+        let mut speed = vec![vec![0.0f32; dim + 2]; rank];
+        for round in 0..ROUNDS {
+            let rate = 0.1 * (1.0 - round as f32 / ROUNDS as f32);
+            for window in &sight.seen {
+                let seen = &window[layer];
+                let mut slopes = vec![vec![0.0f32; dim + 2]; rank];
+                for (n, tokens) in seen.inputs.chunks(sight.block * dim).enumerate() {
+                    let hidden: Vec<(f32, usize)> =
+                        rows.iter().map(|u| largest(u, tokens)).collect();
+                    let on = |k: usize| (hidden[k].0 + bias[k]).max(0.0);
+                    let guess: f32 = (0..rank).map(|k| factors[k] * on(k)).sum();
+                    let slope = (guess - rest(seen, n) / scale).clamp(-1.0, 1.0);
+                    let slope = slope / seen.scores.len() as f32;
+                    for k in 0..rank {
+                        if on(k) > 0.0 {
+                            let through = slope * factors[k];
+                            let x = &tokens[hidden[k].1 * dim..][..dim];
+                            slopes[k][dim + 1] += slope * on(k);
+                            slopes[k][dim] += through;
+                            slopes[k].iter_mut().zip(x).for_each(|(s, x)| *s += through * x);
+                        }
+                    }
+                }
+                for k in 0..rank {
+                    for (v, s) in speed[k].iter_mut().zip(&slopes[k]) {
+                        *v = MOMENTUM * *v - rate * s;
+                    }
+                    rows[k].iter_mut().zip(&speed[k]).for_each(|(u, v)| *u += v);
+                    bias[k] += speed[k][dim];
+                    factors[k] += speed[k][dim + 1];
+                }
+            }
+            if round == 0 {
+                // Factors of 0 have no slope behind them: a first round moves them alone.
+                speed.iter_mut().flatten().for_each(|v| *v = 0.0);
+            }
+        }
+        factors.iter_mut().for_each(|factor| *factor *= scale);
+        Self { bias, factors, rows }
+    }
+
+    /// As the kernel's.
+    fn scores(&self, table: &[f32], inputs: &[f32], block: usize) -> Vec<f32> {
+        let dim = self.rows.first().map_or(1, Vec::len);
+        let blocks = inputs.chunks(block * dim).zip(table);
+        let hidden = |tokens: &[f32]| {
+            let each = self.rows.iter().zip(self.bias.iter().zip(&self.factors));
+            each.map(|(u, (b, v))| v * (largest(u, tokens).0 + b).max(0.0)).sum::<f32>()
+        };
+        blocks.map(|(tokens, mean)| mean + hidden(tokens)).collect()
+    }
+}
+
+/// The largest product of `u` with a token, and which.
+fn largest(u: &[f32], tokens: &[f32]) -> (f32, usize) {
+    let products = tokens.chunks(u.len()).map(|x| u.iter().zip(x).map(|(u, x)| u * x).sum::<f32>());
+    let enumerated = products.enumerate();
+    enumerated.fold((f32::MIN, 0), |(most, at), (i, z)| if z > most { (z, i) } else { (most, at) })
+}
