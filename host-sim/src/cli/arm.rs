@@ -65,8 +65,8 @@ pub enum Arm {
     /// The exact arm with the tape of all layers but one on the card, behind the image: less memory, more
     /// time, and the card is written in each step.
     Spill,
-    /// No way back at all: two losses along random signs a step. Least memory that there is, learns very slowly;
-    /// takes --optimiser sgd.
+    /// No way back at all: two losses along random signs a step, then plain descent. Least memory that there
+    /// is, and learns very slowly.
     Mezo,
 }
 

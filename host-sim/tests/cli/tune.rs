@@ -115,6 +115,65 @@ fn peft_has_the_same_numbers() {
 }
 
 #[test]
+fn every_arm_learns_and_those_that_lose_something_say_how_much() {
+    let line = "tune story-nano --text notes.txt --tokens 32 --targets qkvo -n 2 --windows 1";
+    let notes = |more: &str| {
+        let output = ripple(&format!("{line} {more}")).assert().success().get_output().clone();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!notes("-o exact.lora").contains("cosine"));
+    for arm in ["tiled", "again", "layer", "spill"] {
+        assert!(!notes(&format!("--arm {arm} -o {arm}.lora")).contains("cosine"), "{arm}");
+        assert_eq!(read(&format!("{arm}.lora")), read("exact.lora"), "{arm}");
+    }
+    let cosine = |arm: &str, more: &str| {
+        let notes = notes(&format!("--arm {arm} {more} -o {arm}.lora"));
+        let (_, rest) =
+            notes.split_once("the cosine of its gradient to the exact one is ").unwrap();
+        assert_ne!(read(&format!("{arm}.lora")), read("exact.lora"), "{arm}");
+        let (cosine, rest) = rest.split_once(' ').unwrap();
+        let cosine: f64 = cosine.parse().unwrap();
+        let worth = if cosine >= 0.9 { "yes)" } else { "no)" };
+        assert!(rest.starts_with(&format!("(0.9 is worth trying: {worth}")), "{arm}: {rest}");
+        cosine
+    };
+    for arm in ["lean", "half", "eights"] {
+        assert!(cosine(arm, "") > 0.98, "{arm}");
+    }
+    let some = [
+        "columns",
+        "columns-again",
+        "released",
+        "scored",
+        "position",
+        "predicted",
+        "threshold",
+        "ahead",
+        "recency",
+        "random",
+    ];
+    for arm in some {
+        let cosine = cosine(arm, "");
+        assert!(cosine > 0.1 && cosine < 0.999, "{arm}: {cosine}");
+    }
+    assert!(cosine("mezo", "").abs() < 0.3);
+}
+
+#[test]
+fn a_predictor_of_blocks_is_judged_beside_what_costs_less() {
+    let line = "tune story-nano --text notes.txt --tokens 128 --train-predictor --windows 4 -o x";
+    let found: Value = serde_json::from_str(&ok(&format!("{line} --arm scored --json"))).unwrap();
+    let of_50 = |by: &str| {
+        let row = found.as_array().unwrap().iter().find(|row| row["by"] == by);
+        row.unwrap_or_else(|| panic!("{by}"))["of_50"].as_f64().unwrap()
+    };
+    assert!(of_50("position") > of_50("chance"), "{found}");
+    assert!(of_50("predictor") > of_50("chance"), "{found}");
+    assert!(error(line, 2).contains("--arm exact leaves no blocks out"));
+    assert!(!folder().join("x").exists());
+}
+
+#[test]
 fn what_cannot_be_is_said_with_what_is_needed() {
     let short = error("tune story-nano --text short.txt --tokens 64 -o x.lora", 3);
     assert!(short.starts_with("error: short.txt: "), "{short}");
