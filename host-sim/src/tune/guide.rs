@@ -164,13 +164,11 @@ struct Hidden {
 }
 
 impl Hidden {
-    /// Trains them on what the table leaves: smooth L1, plain descent with momentum, all windows each time round.
+    /// Trains them on what the table leaves: smooth L1, Adam, a window at a time.
     fn train(sight: &Sight, layer: usize, rank: usize, seed: u64) -> Self {
-        const ROUNDS: usize = 24;
-        const MOMENTUM: f32 = 0.9;
+        const ROUNDS: usize = 10;
         let table = sight.table(layer);
-        let first = &sight.seen[0][layer];
-        let dim = first.inputs.len() / sight.tokens.max(1);
+        let dim = sight.seen[0][layer].inputs.len() / sight.tokens.max(1);
         let mut random = Pcg32::new(seed, 100 + layer as u64);
         let mut even = || (random.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0;
         let bound = 1.0 / (dim as f32).sqrt();
@@ -184,9 +182,11 @@ impl Hidden {
         });
         let (sum, count) = squares.fold((0.0, 0.0), |(sum, count), x| (sum + x, count + 1.0));
         let scale = (sum / f32::max(count, 1.0)).sqrt().max(f32::MIN_POSITIVE);
-        let mut speed = vec![vec![0.0f32; dim + 2]; rank];
+        // Mean and mean square of each slope: of a row, then of its bias and factor.
+        let mut moments = vec![vec![[0.0f32; 2]; dim + 2]; rank];
+        let mut powers = [1.0f32; 2];
         for round in 0..ROUNDS {
-            let rate = 0.1 * (1.0 - round as f32 / ROUNDS as f32);
+            let rate = 0.003 * (1.0 - round as f32 / ROUNDS as f32);
             for window in &sight.seen {
                 let seen = &window[layer];
                 let mut slopes = vec![vec![0.0f32; dim + 2]; rank];
@@ -197,28 +197,24 @@ impl Hidden {
                     let guess: f32 = (0..rank).map(|k| factors[k] * on(k)).sum();
                     let slope = (guess - rest(seen, n) / scale).clamp(-1.0, 1.0);
                     let slope = slope / seen.scores.len() as f32;
-                    for k in 0..rank {
-                        if on(k) > 0.0 {
-                            let through = slope * factors[k];
-                            let x = &tokens[hidden[k].1 * dim..][..dim];
-                            slopes[k][dim + 1] += slope * on(k);
-                            slopes[k][dim] += through;
-                            slopes[k].iter_mut().zip(x).for_each(|(s, x)| *s += through * x);
-                        }
+                    for k in (0..rank).filter(|k| on(*k) > 0.0) {
+                        let through = slope * factors[k];
+                        let x = &tokens[hidden[k].1 * dim..][..dim];
+                        slopes[k].iter_mut().zip(x).for_each(|(s, x)| *s += through * x);
+                        slopes[k][dim] += through;
+                        slopes[k][dim + 1] += slope * on(k);
                     }
                 }
+                powers = [0.9 * powers[0], 0.999 * powers[1]];
                 for k in 0..rank {
-                    for (v, s) in speed[k].iter_mut().zip(&slopes[k]) {
-                        *v = MOMENTUM * *v - rate * s;
+                    let numbers = rows[k].iter_mut().chain([&mut bias[k], &mut factors[k]]);
+                    for ((x, g), [mean, square]) in numbers.zip(&slopes[k]).zip(&mut moments[k]) {
+                        *mean = 0.9 * *mean + 0.1 * g;
+                        *square = 0.999 * *square + 0.001 * g * g;
+                        let root = (*square / (1.0 - powers[1])).sqrt() + 1e-8;
+                        *x -= rate * (*mean / (1.0 - powers[0])) / root;
                     }
-                    rows[k].iter_mut().zip(&speed[k]).for_each(|(u, v)| *u += v);
-                    bias[k] += speed[k][dim];
-                    factors[k] += speed[k][dim + 1];
                 }
-            }
-            if round == 0 {
-                // Factors of 0 have no slope behind them: a first round moves them alone.
-                speed.iter_mut().flatten().for_each(|v| *v = 0.0);
             }
         }
         factors.iter_mut().for_each(|factor| *factor *= scale);
