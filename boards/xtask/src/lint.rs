@@ -22,7 +22,7 @@ pub fn lint(folders: &[&str]) -> Result<()> {
         let target = match folder {
             // A library for one kind of core is checked with the boards that use it.
             "cortex-m" | "bare-a" | "marks" => continue,
-            "check" | "kernels" | "../kernel/c" => "--target thumbv7em-none-eabihf",
+            "check" | "kernels" | "programs" | "../kernel/c" => "--target thumbv7em-none-eabihf",
             _ => "",
         };
         let manifest = std::fs::read_to_string(path.join("Cargo.toml"))?;

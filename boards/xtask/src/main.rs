@@ -12,6 +12,7 @@ mod firmware;
 mod kernels;
 mod learn;
 mod lint;
+mod programs;
 mod setup;
 mod shell;
 mod size;
@@ -40,6 +41,8 @@ All that is done with boards on this machine: boards/x COMMAND
   learn [--count] [BOARD[-MODEL]:LESSON[:TOKENS]...]
                                  learn from a text in QEMU: every line as on this machine, and the adapters
                                  on the card those of `ripple tune`; --count: instructions of a step
+  programs                       run derived programs on two cores: what they give, and what they take
+                                 against the model
   check [panics|sizes|c [LEVEL]] link all of kernel, hal and the C library: nothing in it can panic,
                                  and how large it is, at an opt-level or at `s` and `3`
   check --self-test              `check panics` and `check c` fail where they must
@@ -78,6 +81,7 @@ fn command(words: &[&str]) -> Option<Result<()>> {
         ["faults", boards @ ..] => faults::faults(boards),
         ["kernels"] => kernels::kernels(),
         ["learn", more @ ..] => learn::learn(more),
+        ["programs"] => programs::programs(),
         ["check"] => check::all(),
         ["check", "--self-test"] => check::self_test(),
         ["check", what] => check::check(what, &check::LEVELS)?,

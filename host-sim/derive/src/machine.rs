@@ -35,20 +35,51 @@ pub struct Core {
     /// Loading, scaling and adding a row: taken for every number that a generated operator moves or adds,
     /// which no loop was counted for.
     pub moved: Line,
+    /// Instructions of the executor for each of what [`Work`](crate::emit::Work) counts. What goes through the
+    /// kernel's loops is as counted by itself; the rest is fitted to whole programs on M4 and M55 in QEMU
+    /// (`boards/programs/measured.csv`), all of which it is held to. No program was counted on M3, which has its
+    /// own loops' figures and M4's for the rest.
+    pub program: [f64; 14],
 }
 
 impl Core {
     /// Cortex-M3.
-    pub const M3: Self =
-        Self { name: "M3", dot: Line::through(2.142, 1.651), moved: Line::through(2.877, 2.582) };
+    pub const M3: Self = Self {
+        name: "M3",
+        dot: Line::through(2.142, 1.651),
+        moved: Line::through(2.877, 2.582),
+        program: [
+            60.0, 6.0, 33.52, 1.618, 391.2, 5.0, 60.0, 3.187, 54.47, 2.562, 638.8, 11.22, 304.3,
+            7.348,
+        ],
+    };
     /// Cortex-M4; its loop is that of all cores with the DSP instructions.
-    pub const M4: Self =
-        Self { name: "M4", dot: Line::through(1.486, 1.222), moved: Line::through(2.376, 2.111) };
+    pub const M4: Self = Self {
+        name: "M4",
+        dot: Line::through(1.486, 1.222),
+        moved: Line::through(2.376, 2.111),
+        program: [
+            60.0, 6.0, 18.02, 1.204, 391.2, 3.998, 60.0, 3.218, 54.47, 2.093, 638.8, 11.22, 304.3,
+            7.348,
+        ],
+    };
     /// Cortex-M55.
-    pub const M55: Self =
-        Self { name: "M55", dot: Line::through(0.299, 0.121), moved: Line::through(0.836, 0.697) };
+    pub const M55: Self = Self {
+        name: "M55",
+        dot: Line::through(0.299, 0.121),
+        moved: Line::through(0.836, 0.697),
+        program: [
+            60.0, 6.0, 12.15, 0.1091, 72.51, 1.06, 271.8, 0.2504, 40.0, 0.6877, 521.0, 12.59,
+            304.0, 2.859,
+        ],
+    };
     /// Every core.
     pub const ALL: [Self; 3] = [Self::M3, Self::M4, Self::M55];
+
+    /// Instructions of a program that does so much of each kind of work.
+    pub fn executed(&self, work: &[f64; 14]) -> f64 {
+        work.iter().zip(self.program).map(|(count, each)| count * each).sum()
+    }
 }
 
 /// A board with its card.

@@ -216,3 +216,87 @@ fn a_network_is_derived_and_runs() {
     // The product is stored once, with its bias and what follows: nothing but the call is a step.
     assert_eq!(emitted.steps.len(), 1, "{:?}", emitted.steps);
 }
+
+/// A program of every kind of step, with its inputs.
+fn programs() -> Vec<Emitted> {
+    let machine = machine(4 << 20);
+    let window = (window_scores(2, 12, 2, 8, 4), window_sum(2, 12, 2, 8, 4));
+    let cases = [conv(CONV), window.0, window.1];
+    let mut all = Vec::new();
+    for of in &cases {
+        let mut seen = Vec::new();
+        for (what, found) in plans(of, &machine, 2) {
+            if !seen.contains(&found.bound.operator) {
+                seen.push(found.bound.operator.clone());
+                all.push(gives_the_numbers(&what, of, found, &machine));
+            }
+        }
+    }
+    all
+}
+
+/// Opens and runs whatever it is; whether it opened.
+fn runs(image: &[u8]) -> bool {
+    let Ok(program) = Runs::open(image) else { return false };
+    if program.arena > 1 << 20 || program.staging > 1 << 10 {
+        return true;
+    }
+    let mut arena = vec![0u32; program.arena];
+    let mut staging = vec![Block::ZERO; program.staging];
+    let _ = program.run(Slice::new(image), &mut arena, &mut staging);
+    true
+}
+
+#[test]
+fn a_damaged_front_does_not_open_and_a_damaged_row_is_named() {
+    for emitted in programs() {
+        let (image, front) = (emitted.image.clone(), emitted.front as usize);
+        for bit in (0..front * 8).step_by(13) {
+            let mut image = image.clone();
+            image[bit / 8] ^= 1 << (bit % 8);
+            // Two bytes of the start are not looked at.
+            assert!(Runs::open(&image).is_err() || (10..12).contains(&(bit / 8)), "bit {bit}");
+        }
+        assert!((0..front).step_by(5).all(|length| Runs::open(&image[..length]).is_err()));
+        let first = front.div_ceil(512) * 512;
+        let Some(byte) = (first..image.len()).find(|&byte| image[byte] != 0) else { continue };
+        let mut image = image.clone();
+        image[byte + 4] ^= 4;
+        let program = Runs::open(&image).unwrap();
+        let mut arena = vec![0u32; program.arena];
+        let mut staging = vec![Block::ZERO; program.staging];
+        let error = program.run(Slice::new(&image), &mut arena, &mut staging).unwrap_err();
+        assert!(matches!(error, RunError::Corrupt { row: 0, .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn no_words_make_it_panic() {
+    let (mut opened, mut seed) = (0, 1u64);
+    let mut next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        seed >> 33
+    };
+    for emitted in programs() {
+        let front = emitted.front as usize;
+        for _ in 0..1500 {
+            let mut image = emitted.image.clone();
+            for _ in 0..=next() % 3 {
+                let word = 20 + 4 * (next() as usize % ((front - 20) / 4));
+                let value = match next() % 4 {
+                    0 => (next() % 300) as i32,
+                    1 => -1,
+                    2 => i32::MAX - (next() % 3) as i32,
+                    _ => (next() % 40) as i32 - 8,
+                };
+                image[word..word + 4].copy_from_slice(&value.to_le_bytes());
+            }
+            let mut crc = ripple_kernel::image::Crc32::new();
+            crc.update(&image[20..front]);
+            image[16..20].copy_from_slice(&crc.finish().to_le_bytes());
+            opened += u32::from(runs(&image));
+        }
+    }
+    // Most of what is changed is noticed; what is not runs to an end.
+    assert!(opened > 100, "{opened}");
+}

@@ -1,6 +1,7 @@
 //! `ripple derive`: how a network is computed on a board, derived from its equations.
 
 use super::board::board_parser;
+use super::npy;
 use super::summary::{bytes, table};
 use crate::cost::Preset;
 use crate::html::derivation;
@@ -12,6 +13,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_app::Board;
 use ripple_derive::derive::{Part, Program, derive};
+use ripple_derive::emit::{Emitted, Numbers, Shape, emit};
 use ripple_derive::library::Operator;
 use ripple_derive::machine::{Core as Loops, Cost, Machine};
 use ripple_derive::network::Network;
@@ -20,7 +22,7 @@ use ripple_derive::onnx;
 use ripple_derive::search::walk::Settings;
 use ripple_hal::BLOCK_BYTES;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The notation, for `--help`; the test of the command derives this network.
@@ -62,9 +64,17 @@ pub struct Derive {
     /// for one of the expression, such as `3x3=0.45`.
     #[arg(long, value_name = "HEIGHTxWIDTH=WORK")]
     kernel: Vec<Kernel>,
-    /// Plan to write: the network as the board computes it.
+    /// What to write: a program that `ripple program` and boards run, if it ends in `.plan`; else the network
+    /// as the board computes it, as a text.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Inputs that the network is computed with to see what its tensors range over, for a `.plan` of an ONNX
+    /// file: NumPy arrays (`.npy`) of its input's shape, or of several in front of one another.
+    #[arg(long, value_name = "NPY")]
+    calibrate: Vec<PathBuf>,
+    /// Random weights in 8 bits, for a `.plan` of a text, which has none: to measure it.
+    #[arg(long, value_name = "SEED")]
+    random: Option<u32>,
     /// Page to write, which shows every step.
     #[arg(long, value_name = "HTML")]
     explain: Option<PathBuf>,
@@ -103,6 +113,7 @@ impl Derive {
             check_path(path)?;
         }
         check_there(&self.network)?;
+        self.calibrate.iter().try_for_each(|path| check_there(path))?;
         let network = self.network().map_err(bad_input);
         let network = network.with_context(|| self.network.display().to_string())?;
         let machine = self.machine()?;
@@ -126,7 +137,21 @@ impl Derive {
                 .with_context(|| path.display().to_string())
         };
         if let Some(path) = &self.output {
-            write(path, self.plan(&program, &machine))?;
+            if is(path, "plan") {
+                let emitted = self.program(&program, &machine)?;
+                print(&format!(
+                    "{}: {} reads, {}, {} of RAM, front {}\n",
+                    path.display(),
+                    emitted.commands,
+                    bytes(emitted.bytes as f64),
+                    bytes(emitted.ram as f64),
+                    bytes(emitted.front as f64)
+                ))?;
+                write_whole(path, |file| Ok(file.write_all(&emitted.image)?))
+                    .with_context(|| path.display().to_string())?;
+            } else {
+                write(path, self.plan(&program, &machine))?;
+            }
         }
         if let Some(path) = &self.explain {
             let title = format!("{} on {}", self.network.display(), machine.name);
@@ -135,9 +160,93 @@ impl Derive {
         Ok(())
     }
 
+    /// The program with its numbers.
+    fn program(&self, program: &Program, machine: &Machine) -> Result<Emitted> {
+        let network = &program.network;
+        let named =
+            |error: anyhow::Error| bad_input(error).context(self.network.display().to_string());
+        let numbers = if is(&self.network, "onnx") {
+            self.of_onnx(network)
+        } else {
+            let seed = self.random.context(
+                "a text has no weights; --random SEED takes random ones, an ONNX file has its own",
+            );
+            seed.and_then(|seed| {
+                let random = |id: usize| {
+                    let mut state = seed ^ (id as u32).wrapping_mul(0x9E37_79B9);
+                    let next = |_| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        f64::from(((state >> 24) as i8).max(-127))
+                    };
+                    (0..network.tensors[id].len()).map(next).collect::<Vec<f64>>()
+                };
+                let weights = (0..network.tensors.len()).map(random).collect();
+                let inputs: Vec<Vec<f64>> = network.inputs().map(random).collect();
+                Ok(Numbers::of(network, weights, &[inputs], false)?)
+            })
+        };
+        Ok(emit(program, &numbers.map_err(named)?, machine)?)
+    }
+
+    /// The numbers of an ONNX file's weights, and what its tensors range over.
+    fn of_onnx(&self, network: &Network) -> Result<Numbers> {
+        let mut given = onnx::given(&std::fs::read(&self.network)?)?;
+        let ids: Vec<usize> = network.inputs().collect();
+        let &[id] = ids.as_slice() else {
+            bail!("expected a network of one input for a .plan, found {}", ids.len());
+        };
+        let name = &network.tensors[id].name;
+        let found = given.inputs.iter().find(|(known, _)| known == name);
+        let shape = found.context("the input is none of the file's")?.1.clone();
+        let extents: Vec<usize> = shape.iter().map(|&extent| extent.max(0) as usize).collect();
+        let numbers: usize = extents.iter().product();
+        if self.calibrate.is_empty() {
+            bail!(
+                "a .plan of real numbers needs inputs to look at: --calibrate X.npy, of shape {shape:?}"
+            );
+        }
+        let mut sets = Vec::new();
+        for path in &self.calibrate {
+            let array =
+                npy::read(&std::fs::read(path)?).with_context(|| path.display().to_string())?;
+            if numbers == 0
+                || !array.numbers.len().is_multiple_of(numbers)
+                || !array.shape.ends_with(&extents[1..])
+            {
+                bail!(
+                    "{}: expected an array of {shape:?}, or of several, found {:?}",
+                    path.display(),
+                    array.shape
+                );
+            }
+            let image = extents.len() == 4;
+            let set = |part: &[f64]| match image {
+                true => npy::images(&extents, part, false),
+                false => part.to_vec(),
+            };
+            sets.extend(array.numbers.chunks(numbers).map(|part| vec![set(part)]));
+        }
+        let named = |tensor: &ripple_derive::expr::Tensor| given.weights.remove(&tensor.name);
+        let weights = network.tensors.iter().map(named).map(Option::unwrap_or_default).collect();
+        let mut numbers = Numbers::of(network, weights, &sets, true)?;
+        numbers.shapes.insert(id, Shape::of(&shape, shape.len() == 4));
+        let last = network.definitions.last().context("no result")?.tensor as usize;
+        let result = &network.tensors[last].shape;
+        if given.output == 4 {
+            // In the file channels come before rows, behind how many images there are.
+            let file = match *result.as_slice() {
+                [h, w, c] => vec![1, c, h, w],
+                [n, h, w, c] => vec![n, c, h, w],
+                _ => result.clone(),
+            };
+            numbers.shapes.insert(last, Shape::of(&file, file.len() == 4));
+        }
+        Ok(numbers)
+    }
+
     /// Reads the network: an ONNX file, or a text in the notation.
     fn network(&self) -> Result<Network> {
-        if self.network.extension().is_some_and(|extension| extension == "onnx") {
+        if is(&self.network, "onnx") {
             return Ok(onnx::read(&std::fs::read(&self.network)?)?);
         }
         Ok(parse(&std::fs::read_to_string(&self.network)?)?)
@@ -241,6 +350,11 @@ impl Derive {
             program.text()
         )
     }
+}
+
+/// Whether a file is called so.
+fn is(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|own| own == extension)
 }
 
 fn milliseconds(cost: &Cost) -> String {

@@ -16,11 +16,13 @@ mod learning;
 mod lines;
 mod made;
 mod make;
+mod npy;
 mod perplexity;
 mod place;
 mod plan;
 mod plan_tune;
 mod prepare;
+mod program;
 mod report;
 mod run;
 mod shell;
@@ -92,6 +94,7 @@ enum Command {
     Console(board::ConsoleArgs),
     Plan(plan::Plan),
     Derive(derive::Derive),
+    Program(program::Program),
     Doctor(doctor::Doctor),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -127,6 +130,7 @@ pub fn main() -> Result<()> {
         Some(Command::Console(c)) => c.run(),
         Some(Command::Plan(c)) => c.run(),
         Some(Command::Derive(c)) => c.run(),
+        Some(Command::Program(c)) => c.run(),
         Some(Command::Doctor(c)) => c.run(),
         Some(Command::Completions(c)) => c.run(Cli::command()),
         Some(Command::Man(c)) => c.run(Cli::command()),

@@ -97,3 +97,43 @@ fn what_is_not_understood_or_does_not_fit_is_refused() {
         "{error}"
     );
 }
+
+/// The bytes of a NumPy array of 8-bit numbers.
+fn array(shape: &str, numbers: &[i8]) -> Vec<u8> {
+    let header = format!("{{'descr': '|i1', 'fortran_order': False, 'shape': ({shape}), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(numbers.iter().map(|&x| x as u8));
+    bytes
+}
+
+#[test]
+fn a_program_is_written_and_runs() {
+    let folder = fresh("derive-program");
+    let network = "input A[4, 4]\nweight K[3, 4]\n\
+        O[h: 4, f: 3] = sum c: 4 . A[h, c] * K[f, c]\n";
+    fs::write(folder.join("network.txt"), network).unwrap();
+    let line = ["derive", "network.txt", "--board", "mps2-an386", "-o", "network.plan"];
+    let error = refused(&folder, &line);
+    assert!(error.contains("a text has no weights; --random SEED takes random ones"), "{error}");
+    let out = ok(&folder, &[&line[..], &["--random", "1"]].concat());
+    assert!(out.contains("network.plan: 1 reads, "), "{out}");
+
+    let numbers: Vec<i8> = (0..16).map(|x| x - 8).collect();
+    fs::write(folder.join("x.npy"), array("4, 4", &numbers)).unwrap();
+    fs::write(folder.join("wide.npy"), array("2, 8", &numbers)).unwrap();
+    let run = ["program", "network.plan", "--input"];
+    let out = ok(&folder, &[&run[..], &["x.npy", "-o", "y.npy"]].concat());
+    for part in ["[4, 3]", "reads", "of it staging", "ms, simulated", "ms, measured"] {
+        assert!(out.contains(part), "{part}:\n{out}");
+    }
+    let y = fs::read(folder.join("y.npy")).unwrap();
+    assert!(y.starts_with(b"\x93NUMPY") && y.len() == 128 + 4 * 12, "{}", y.len());
+    let error = refused(&folder, &[&run[..], &["wide.npy"]].concat());
+    assert!(error.contains("wide.npy: expected an array of [4, 4], found [2, 8]"), "{error}");
+    let error = refused(&folder, &[&run[..], &["network.txt"]].concat());
+    assert!(error.contains("expected a NumPy array (.npy), found other bytes"), "{error}");
+    let error = refused(&folder, &["program", "x.npy", "--input", "x.npy"]);
+    assert!(error.contains("not a program: it begins with"), "{error}");
+}

@@ -148,7 +148,7 @@ impl<'m> Checked<'_, 'm> {
                     1
                 }
                 other => {
-                    field(self.step, "an operation", other, op::LOAD, op::SQUARE)?;
+                    field(self.step, "an operation", other, op::LOAD, op::INVERSE_ROOT)?;
                     1
                 }
             };

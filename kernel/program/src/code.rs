@@ -10,8 +10,11 @@ pub const VERSION: u16 = 1;
 pub const START_BYTES: usize = 20;
 /// Words before the ports.
 pub const HEADER_WORDS: usize = 8;
-/// Words of a port: byte in the arena, numbers, what they are, and the bits of what one of them stands for.
-pub const PORT_WORDS: usize = 4;
+/// Words of a port: byte in the arena, numbers, what they are, the bits of what one of them stands for,
+/// whether they are images, and the extents of the tensor in its file, 0 behind the last.
+pub const PORT_WORDS: usize = 5 + DIMENSIONS;
+/// Most dimensions of an input or output.
+pub const DIMENSIONS: usize = 6;
 
 /// Loops of a nest.
 pub const MOST_LOOPS: usize = 8;
@@ -87,6 +90,14 @@ pub mod op {
     pub const TANH: i32 = 5;
     /// The square of the last one.
     pub const SQUARE: i32 = 6;
+    /// `1 / (1 + exp(-x))` of the last one, of floats; integers stay as they are, here and below.
+    pub const SIGMOID: i32 = 7;
+    /// The exponential of the last one.
+    pub const EXP: i32 = 8;
+    /// One over the last one.
+    pub const RECIPROCAL: i32 = 9;
+    /// One over the square root of the last one.
+    pub const INVERSE_ROOT: i32 = 10;
 }
 
 /// What a variable is that is no iterator.

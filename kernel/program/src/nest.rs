@@ -270,6 +270,10 @@ impl<'a> Nest<'a> {
                     match other {
                         op::RELU => all.for_each(|x| *x = x.relu()),
                         op::TANH => all.for_each(|x| *x = x.tanh()),
+                        op::SIGMOID => all.for_each(|x| *x = x.sigmoid()),
+                        op::EXP => all.for_each(|x| *x = x.exp()),
+                        op::RECIPROCAL => all.for_each(|x| *x = x.reciprocal()),
+                        op::INVERSE_ROOT => all.for_each(|x| *x = x.inverse_root()),
                         _ => all.for_each(|x| *x = x.times(*x)),
                     }
                 }

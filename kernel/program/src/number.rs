@@ -25,6 +25,14 @@ pub trait Number: Copy {
     fn relu(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// `1 / (1 + exp(-x))`.
+    fn sigmoid(self) -> Self;
+    /// The exponential.
+    fn exp(self) -> Self;
+    /// One over it.
+    fn reciprocal(self) -> Self;
+    /// One over its square root.
+    fn inverse_root(self) -> Self;
     /// In 8 bits, after the factor and the shift of [`store::SMALL`](crate::code::store::SMALL).
     fn to_small(self, factor: i32, shift: i32) -> i8;
 }
@@ -75,6 +83,26 @@ impl Number for i32 {
     #[inline]
     fn tanh(self) -> Self {
         self.signum()
+    }
+
+    #[inline]
+    fn sigmoid(self) -> Self {
+        self
+    }
+
+    #[inline]
+    fn exp(self) -> Self {
+        self
+    }
+
+    #[inline]
+    fn reciprocal(self) -> Self {
+        self
+    }
+
+    #[inline]
+    fn inverse_root(self) -> Self {
+        self
     }
 
     #[inline]
@@ -133,6 +161,26 @@ impl Number for f32 {
     #[inline]
     fn tanh(self) -> Self {
         libm::tanhf(self)
+    }
+
+    #[inline]
+    fn sigmoid(self) -> Self {
+        1.0 / (1.0 + libm::expf(-self))
+    }
+
+    #[inline]
+    fn exp(self) -> Self {
+        libm::expf(self)
+    }
+
+    #[inline]
+    fn reciprocal(self) -> Self {
+        1.0 / self
+    }
+
+    #[inline]
+    fn inverse_root(self) -> Self {
+        1.0 / libm::sqrtf(self)
     }
 
     #[inline]

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::check::step_is_known;
-use crate::code::{HEADER_WORDS, MAGIC, PORT_WORDS, START_BYTES, VERSION, kind};
+use crate::code::{DIMENSIONS, HEADER_WORDS, MAGIC, PORT_WORDS, START_BYTES, VERSION, kind};
 use crate::error::{ProgramError, Text};
 use crate::sizes::{MOST_WORDS, Sizes, field};
 use crate::words::Words;
@@ -30,6 +30,11 @@ pub struct Port {
     pub form: Form,
     /// What a 1 stands for.
     pub scale: f32,
+    /// Whether they are images: in the arena rows of pixels, each with its channels, whatever the order in the
+    /// file, where channels come before rows.
+    pub image: bool,
+    /// Extents of the tensor in its file, 0 behind the last.
+    pub shape: [u32; DIMENSIONS],
 }
 
 /// What the numbers of a port are.
@@ -141,7 +146,8 @@ impl<'m> Program<'m> {
             Sizes { arena: program.arena, blocks: program.blocks, constants: constants.0.len() };
         let mut ports = ports;
         while !ports.is_empty() {
-            let (at, numbers, kind, _) = (ports.next(), ports.next(), ports.next(), ports.next());
+            let (at, numbers, kind) = (ports.next(), ports.next(), ports.next());
+            ports.take(PORT_WORDS - 3);
             field(steps, "kind of a port", kind, kind::SMALL, kind::REAL)?;
             sizes.has(steps, "bytes of a port", at, numbers, kind)?;
         }
@@ -168,7 +174,9 @@ impl<'m> Program<'m> {
             _ => Form::Real,
         };
         let scale = f32::from_bits(words.next() as u32);
-        (numbers > 0).then_some(Port { at, numbers, form, scale })
+        let image = words.next() != 0;
+        let shape = [(); DIMENSIONS].map(|()| words.count() as u32);
+        (numbers > 0).then_some(Port { at, numbers, form, scale, image, shape })
     }
 
     /// How many steps.

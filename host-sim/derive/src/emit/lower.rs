@@ -6,7 +6,7 @@ use super::EmitError;
 use super::nest::{Bind, Iterators, To, Unit, View, nest};
 use super::numbers::Numbers;
 use super::steps::{Buffer, Nest, Place, Room, Step, Store};
-use super::write::Port;
+use super::write::{Port, Shape};
 use crate::expr::{Access, Expr, Kind, Scope, Target};
 use crate::index::{Index, Range};
 use crate::network::Network;
@@ -294,7 +294,10 @@ impl<'a> Lower<'a> {
                 Unit::Shift(shift) => f64::from(shift).exp2() as f32,
                 Unit::Scales(..) => return None,
             };
-            Some(Port { buffer, numbers: self.network.tensors[id].len(), kind, scale })
+            let tensor = &self.network.tensors[id];
+            let own = || Shape::of(&tensor.shape, false);
+            let shape = self.numbers.shapes.get(&id).copied().unwrap_or_else(own);
+            Some(Port { buffer, numbers: tensor.len(), kind, scale, shape })
         };
         let last = self.network.definitions.last().map(|d| d.tensor as usize);
         let inputs = self.inputs.iter().filter_map(|&id| port(id)).collect();

@@ -9,11 +9,15 @@ mod call;
 mod lower;
 mod nest;
 mod numbers;
+mod rows;
 mod steps;
+mod work;
 mod write;
 
 pub use numbers::{Numbers, NumbersError};
 pub use steps::Step;
+pub use work::{KINDS, NAMES, Work};
+pub use write::Shape;
 
 use crate::derive::{Part, Program};
 use crate::machine::Machine;
@@ -34,7 +38,9 @@ pub struct Emitted {
     pub commands: i64,
     /// Bytes read in a run.
     pub bytes: i64,
-    /// Modelled instructions of a run.
+    /// What its loops do in a run.
+    pub work: Work,
+    /// Modelled instructions of a run, but for what the card's driver takes.
     pub instructions: f64,
     /// The steps.
     pub steps: Vec<Step>,
@@ -56,7 +62,7 @@ pub enum EmitError {
         most: usize,
     },
     /// A function that the executor does not have.
-    #[error("{name}: the executor has no {function}; it has relu, tanh and square")]
+    #[error("{name}: the executor has no {function} of integers; it has relu, tanh and square")]
     Function {
         /// The definition.
         name: String,
@@ -137,6 +143,7 @@ pub fn emit(program: &Program, numbers: &Numbers, machine: &Machine) -> Result<E
     };
     let image = image(&whole);
     let front = u32::from_le_bytes([image[12], image[13], image[14], image[15]]);
-    let instructions = 0.0;
-    Ok(Emitted { image, front: front.into(), ram, commands, bytes, instructions, steps })
+    let work = Work::of(&steps);
+    let instructions = machine.core.executed(&work.0);
+    Ok(Emitted { image, front: front.into(), ram, commands, bytes, work, instructions, steps })
 }

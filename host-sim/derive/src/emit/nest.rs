@@ -238,14 +238,15 @@ impl Builder<'_> {
     }
 
     fn function(&self, function: Function) -> Result<Op, EmitError> {
-        #[allow(unreachable_patterns)]
-        match function {
-            Function::Relu => Ok(Op::Relu),
-            Function::Tanh => Ok(Op::Tanh),
-            Function::Square => Ok(Op::Square),
-            other => {
-                Err(EmitError::Function { name: self.name.to_owned(), function: other.name() })
-            }
+        match function.name() {
+            "relu" => Ok(Op::Relu),
+            "tanh" => Ok(Op::Tanh),
+            "square" => Ok(Op::Square),
+            "sigmoid" if self.real => Ok(Op::Sigmoid),
+            "exp" if self.real => Ok(Op::Exp),
+            "reciprocal" if self.real => Ok(Op::Reciprocal),
+            "rsqrt" if self.real => Ok(Op::InverseRoot),
+            function => Err(EmitError::Function { name: self.name.to_owned(), function }),
         }
     }
 
@@ -351,6 +352,7 @@ impl Builder<'_> {
     }
 }
 
+/// Whether `body` may be another number than 0 where all that it reads is 0.
 fn has_constant(body: &Expr, found: &mut bool) {
     match body {
         Expr::Constant(_) => *found = true,
@@ -358,7 +360,10 @@ fn has_constant(body: &Expr, found: &mut bool) {
         Expr::Product(parts) | Expr::Sum(parts) => {
             parts.iter().for_each(|part| has_constant(part, found));
         }
-        Expr::Apply(_, inner) => has_constant(inner, found),
+        Expr::Apply(function, inner) => {
+            *found |= !matches!(function.name(), "relu" | "tanh" | "square");
+            has_constant(inner, found);
+        }
     }
 }
 

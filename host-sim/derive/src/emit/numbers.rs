@@ -4,9 +4,11 @@
 //! for. Integer networks keep their numbers: only what is between layers is shifted. Real ones have a scale
 //! for each tensor, and one for each channel of a weight.
 
+use super::write::Shape;
 use crate::expr::{Function, Kind};
 use crate::interpret::{Number, interpret};
 use crate::network::Network;
+use rustc_hash::FxHashMap;
 
 /// Why numbers do not fit their network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -56,10 +58,15 @@ impl Number for f64 {
     }
 
     fn apply(self, function: Function) -> Option<Self> {
-        Some(match function {
-            Function::Relu => self.max(0.0),
-            Function::Tanh => self.tanh(),
-            Function::Square => self * self,
+        Some(match function.name() {
+            "relu" => self.max(0.0),
+            "tanh" => self.tanh(),
+            "square" => self * self,
+            "sigmoid" => 1.0 / (1.0 + (-self).exp()),
+            "exp" => self.exp(),
+            "reciprocal" => 1.0 / self,
+            "rsqrt" => 1.0 / self.sqrt(),
+            _ => return None,
         })
     }
 }
@@ -73,6 +80,8 @@ pub struct Numbers {
     pub weights: Vec<Vec<f64>>,
     /// The largest magnitude of every tensor that is no weight.
     pub most: Vec<f64>,
+    /// Inputs and outputs that are otherwise in their file than in the network.
+    pub shapes: FxHashMap<usize, Shape>,
 }
 
 /// The largest magnitude of 8 bits.
@@ -137,7 +146,7 @@ impl Numbers {
                 *most = values.iter().fold(*most, |most: f64, x| most.max(x.abs()));
             }
         }
-        Ok(Self { real, weights, most })
+        Ok(Self { real, weights, most, shapes: FxHashMap::default() })
     }
 
     /// What the integer 1 of tensor `id` stands for, as a power of two, in an integer network: inputs are as

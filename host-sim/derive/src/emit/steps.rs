@@ -118,6 +118,14 @@ pub enum Op {
     Tanh,
     /// Of the last one.
     Square,
+    /// Of the last one, as are those below.
+    Sigmoid,
+    /// See above.
+    Exp,
+    /// See above.
+    Reciprocal,
+    /// See above.
+    InverseRoot,
 }
 
 /// How a nest stores.

@@ -6,7 +6,7 @@ use super::arena::Arena;
 use super::steps::{Affine, Buffer, Nest, Op, Place, Rows, Step, Store};
 use ripple_kernel::image::Crc32;
 use ripple_program::code::{
-    HEADER_WORDS, MAGIC, START_BYTES, VERSION, kind, op, part, step, store,
+    DIMENSIONS, HEADER_WORDS, MAGIC, START_BYTES, VERSION, kind, op, part, step, store,
 };
 use ripple_program::{row_identity, row_layout};
 
@@ -24,6 +24,30 @@ pub struct Port {
     pub kind: i32,
     /// What a 1 stands for.
     pub scale: f32,
+    /// What it is in its file.
+    pub shape: Shape,
+}
+
+/// A tensor as its file has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Whether the file has channels before rows and columns, and the network behind them.
+    pub image: bool,
+    /// Extents, 0 behind the last.
+    pub extents: [i64; DIMENSIONS],
+}
+
+impl Shape {
+    /// Of these extents; more than there is room for are one.
+    pub fn of(extents: &[i64], image: bool) -> Self {
+        let mut shape = Self { image, extents: [0; DIMENSIONS] };
+        if extents.len() > DIMENSIONS {
+            shape.extents[0] = extents.iter().product();
+        } else {
+            shape.extents[..extents.len()].copy_from_slice(extents);
+        }
+        shape
+    }
 }
 
 /// What is written.
@@ -97,6 +121,8 @@ impl Writer<'_> {
             let scale = port.scale.to_bits() as i32;
             let all = [arena.places[port.buffer], port.numbers, port.kind.into(), scale.into()];
             all.iter().for_each(|&word| self.put(word));
+            self.put(port.shape.image.into());
+            port.shape.extents.iter().for_each(|&extent| self.put(extent));
         }
         let first = self.words.len();
         for (number, step) in steps.iter().enumerate() {
@@ -279,6 +305,10 @@ impl Writer<'_> {
                     Op::Relu => op::RELU,
                     Op::Tanh => op::TANH,
                     Op::Square => op::SQUARE,
+                    Op::Sigmoid => op::SIGMOID,
+                    Op::Exp => op::EXP,
+                    Op::Reciprocal => op::RECIPROCAL,
+                    Op::InverseRoot => op::INVERSE_ROOT,
                 };
                 writer.put(word.into());
                 if let Op::Constant(bits) = operation {

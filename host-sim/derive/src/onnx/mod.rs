@@ -7,11 +7,14 @@
 mod convolution;
 mod message;
 mod node;
+mod numbers;
 mod operators;
 
 pub use message::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type, Value,
 };
+
+pub use numbers::{Given, given};
 
 use crate::check::ExprError;
 use crate::expr::{Kind, Tensor as Declared};
