@@ -37,11 +37,7 @@ pub fn table(focus: &Scope, a: &Access, b: &Access) -> Option<Vec<Occurs>> {
         .map(|v| {
             let bit = |set: u64| (set >> v & 1) as u8;
             let out = u8::from(v < focus.loops.len());
-            let occurs = match Occurs(bit(in_a) << 2 | bit(in_b) << 1 | out) {
-                // A dimension of one value, which nothing is read by: a row of one.
-                Occurs(0b001) if focus.loops[v].len() == 1 => Occurs::A_OUT,
-                occurs => occurs,
-            };
+            let occurs = Occurs(bit(in_a) << 2 | bit(in_b) << 1 | out);
             [Occurs::ALL, Occurs::A_OUT, Occurs::B_OUT, Occurs::A_B]
                 .contains(&occurs)
                 .then_some(occurs)
