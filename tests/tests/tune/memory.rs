@@ -119,7 +119,8 @@ fn smollm2_learns_in_eight_mebibytes() {
     };
     let whole = [Store::Half, Store::Bytes].map(|input| most(input, Gradients::Whole));
     let by_layer = [Store::Half, Store::Bytes].map(|input| most(input, Gradients::Layer));
-    assert_eq!((whole, by_layer), ([0, 0], [0, 0]));
+    assert!(whole[0] >= 80 && whole[1] >= 120, "{whole:?}");
+    assert!(by_layer[0] >= 100 && by_layer[1] >= 150, "{by_layer:?}");
 }
 
 fn open_error(image: &[u8], options: &TuneOptions) -> String {
