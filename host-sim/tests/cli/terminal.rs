@@ -250,12 +250,12 @@ fn ctrl_c_keeps_the_last_whole_step_of_what_is_learnt() {
     let line = "tune story --text notes.txt --tokens 64 --windows 1 --warm-up 0 --in-order -n 100000 -o c.lora";
     let mut terminal = Terminal::start(&line.split(' ').collect::<Vec<_>>());
     // Some steps are made.
-    terminal.waits("steps", |new| new.contains(" 3/100000"));
+    terminal.says("step    25");
     terminal.types("\x03");
     assert_eq!(terminal.ends().code(), Some(130));
     let about = ok(folder(), &["adapter", "story", "c.lora"]);
     let steps: u32 = about.rsplit(' ').nth(1).unwrap().parse().unwrap();
-    assert!((3..100_000).contains(&steps), "{about}");
+    assert!((25..100_000).contains(&steps), "{about}");
     assert!(about.ends_with(" steps\n"), "{about}");
 }
 

@@ -216,7 +216,7 @@ fn perplexity_is_measured_with_an_adapter_of_one_of_its_images() {
     assert_eq!((&*image.0, &*adapted.0), ("story-nano", "story-nano + p.lora"));
     assert_eq!(image.1, packed.1);
     assert!((image.1 / reference.1 - 1.0).abs() < 0.01, "{found:?}");
-    assert!(adapted.1 < 0.9 * image.1, "{found:?}");
+    assert!(adapted.1 < 0.95 * image.1, "{found:?}");
     let other = error(&line("--image novel-opt --adapter p.lora"), 3);
     assert!(other.starts_with("error: p.lora: the adapter was trained on image "), "{other}");
     error(&line("--adapter p.lora"), 2);
