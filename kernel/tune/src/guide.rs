@@ -115,12 +115,10 @@ impl Layer<'_, '_> {
         let inputs = &*space.inputs;
         let queries = front_mut(space.slopes, tokens * query);
         let keys = front_mut(reals::<R>(space.scratch), tokens * kv);
-        let mut more = 0;
         let [of_query, of_key] = [Target::Query, Target::Key].map(|target| {
             let adapter = self.adapter(space.adapters, target);
             let inner = inner_of(space.vectors.inner, target, most, shape.rank);
             adapter.inner(inner, front(inputs, tokens * dim));
-            more += adapter.work() * tokens as u64;
             adapter
         });
         let inner = &*space.vectors.inner;
@@ -152,8 +150,8 @@ impl Layer<'_, '_> {
             _ => Sight::All,
         };
         let scores = front_mut(space.vectors.scores, blocks(e, tokens));
-        more += select::score(e, shape, sight, queries, keys, tokens, scores);
-        count(reader.probe(), Stage::Attention, more);
+        let work = select::score(e, shape, sight, queries, keys, tokens, scores);
+        count(reader.probe(), Stage::Attention, work);
         Ok(())
     }
 }
