@@ -5,11 +5,13 @@
 //! shape or a case: what they look at are ranges, factors and what lies outside of a target.
 
 pub mod boundary;
+pub mod bundle;
 pub mod program;
 pub mod relayout;
 pub mod sums;
 pub mod traversal;
 pub mod variables;
+pub mod weights;
 
 use crate::expr::{Access, Expr, Scope, Target};
 use crate::index::{Index, Range};

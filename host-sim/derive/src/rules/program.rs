@@ -169,7 +169,7 @@ pub fn split(network: &Network, at: usize) -> Option<Network> {
 }
 
 /// `name`, or `name` with something behind, that no tensor has.
-fn free(network: &Network, name: &str) -> String {
+pub(super) fn free(network: &Network, name: &str) -> String {
     let mut name = name.to_owned();
     while network.tensors.iter().any(|tensor| tensor.name == name) {
         name.push('_');
