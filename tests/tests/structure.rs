@@ -61,6 +61,7 @@ const ORDERS: [(&str, &[&str]); 6] = [
             "guide",
             "layer",
             "tuner",
+            "steps",
         ],
     ),
     (
