@@ -176,7 +176,9 @@ fn lines_are_kept_for_later_sessions() {
         terminal.says("> ");
         for line in lines {
             terminal.types(&format!("{line}\r"));
-            terminal.says(if line.contains("save") { "there is no folder" } else { "help" });
+            let save = line.contains("save");
+            terminal.says(if save { "there is no folder" } else { "Ctrl-C ends the turn" });
+            terminal.says("> ");
         }
         terminal.types("\x04");
         assert!(terminal.ends().success());
@@ -194,8 +196,10 @@ fn lines_are_kept_for_later_sessions() {
     std::fs::write(folder().join("no-folder"), "").unwrap();
     let mut terminal = Terminal::start_with(&session, "no-folder");
     terminal.says("/help says more");
+    terminal.says("> ");
     terminal.types("/help\r");
     terminal.says("Ctrl-C ends the turn");
+    terminal.says("> ");
     terminal.types("/quit\r");
     assert!(terminal.ends().success());
 }
