@@ -59,6 +59,7 @@ impl Conversation<'_> {
     /// When output fails, or, where nobody is there to try again, any turn.
     pub fn run(&mut self) -> Result<()> {
         let mut lines = Lines::of_input(self.keeps_lines)?;
+        interrupt::between_turns();
         if lines.typed() {
             output::note(
                 "a line is gone on with; /help says more, Ctrl-C ends a turn, /quit the session",

@@ -41,9 +41,14 @@ pub fn turn<T>(work: impl FnOnce() -> T) -> T {
     REQUESTED.store(false, Ordering::Relaxed);
     MODE.store(TURN, Ordering::Relaxed);
     let done = work();
+    between_turns();
+    done
+}
+
+/// From now on, until the next turn, an interrupt ends the process.
+pub fn between_turns() {
     MODE.store(ENDS, Ordering::Relaxed);
     REQUESTED.store(false, Ordering::Relaxed);
-    done
 }
 
 /// Whether the command or the turn is to stop at its next step.
