@@ -4,17 +4,20 @@
 //! for the packer. A matrix row, a neuron bundle and a norm vector are all records.
 //!
 //! ```text
-//! check: u32 or u16 | scales: f16 | bias: f16 if any | row 0 | row 1 | ..
+//! check: u32 or u16 | scales: f16 | bias: f16 if any | zeroes to whole words | row 0 | row 1 | ..
 //! ```
 //!
-//! A row has one scale, or, in 4 bits, one for each 32 numbers. The header is whole words long: the check
-//! has 4 bytes where they cost nothing, else 2.
+//! A row has one scale, or, in 4 bits, one for each 32 numbers. The check has 4 bytes where they cost nothing,
+//! and where the rows have [`LONG`] bytes or more; else 2.
 
 use super::quant::Quant;
 use super::remainder::Remainder;
 use crate::math;
 use half::f16;
 use zerocopy::FromBytes;
+
+/// Bytes of rows from which on 4 bytes of check are too few to be saved.
+pub const LONG: u32 = 1024;
 
 /// Where things are in a record; the same for all records of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +46,15 @@ impl RecordLayout {
     /// Bytes before the first row.
     #[inline]
     pub const fn header_bytes(&self) -> u32 {
-        (2 + self.numbers_bytes()).next_multiple_of(4)
+        let long = self.rows * self.quant.row_bytes(self.cols) >= LONG;
+        let check = if long { 4 } else { 2 };
+        (check + self.numbers_bytes()).next_multiple_of(4)
     }
 
-    /// Bytes of the check: 4, or 2 where 4 would make the header longer.
+    /// Bytes of the check: 4, or 2 where 4 would make the header of a short record longer.
     #[inline]
     pub const fn check_bytes(&self) -> u32 {
-        self.header_bytes() - self.numbers_bytes()
+        if self.header_bytes() - self.numbers_bytes() >= 4 { 4 } else { 2 }
     }
 
     /// Bytes of scales and bias.
@@ -200,7 +205,7 @@ impl<'a> Record<'a> {
     /// Whether the record is whole and is the one it should be.
     ///
     /// Up to three flipped bits are always noticed, and a record of another place or image where the check has
-    /// 4 bytes; of other damage one in 2^32 passes, or one in 2^16.
+    /// 4 bytes; of other damage one in 2^32 passes, or one in 2^16; of an even number of flips, twice that.
     pub fn is(&self, identity: u32) -> bool {
         let (words, _) = self.header.as_chunks();
         let found = words.first().map_or(0, |word| u32::from_le_bytes(*word));
@@ -217,11 +222,12 @@ impl<'a> Record<'a> {
         let (header, _) = self.header.as_chunks();
         let (rows, _) = self.rows.as_chunks();
         let mut masked = !self.check_mask();
-        let rest = header.iter().chain(rows).fold(Remainder::new(identity), |rest, &word| {
-            let word = u32::from_le_bytes(word) & masked;
+        let mut rest = Remainder::new(identity);
+        for &word in header {
+            rest = rest.after(u32::from_le_bytes(word) & masked);
             masked = u32::MAX;
-            rest.after(word)
-        });
+        }
+        let rest = rows.iter().fold(rest, |rest, &word| rest.after(u32::from_le_bytes(word)));
         if self.check_bytes == 4 { rest.wide() } else { rest.narrow() }
     }
 
