@@ -168,7 +168,7 @@ fn lines_are_kept_for_later_sessions() {
     let session = ["run", "story", "-i", "-n", "1"];
     let kept = folder().join("kept-lines/ripple/history");
     for (lines, options) in [
-        (&["/save nowhere/first", " /help"][..], &[][..]),
+        (&["/save nowhere/first", " Once"][..], &[][..]),
         (&["/save nowhere/third"], &["--no-history"]),
     ] {
         let mut terminal = Terminal::start_with(&[&session[..], options].concat(), "kept-lines");
@@ -176,8 +176,7 @@ fn lines_are_kept_for_later_sessions() {
         terminal.says("> ");
         for line in lines {
             terminal.types(&format!("{line}\r"));
-            let save = line.contains("save");
-            terminal.says(if save { "there is no folder" } else { "Ctrl-C ends the turn" });
+            terminal.says(if line.contains("save") { "there is no folder" } else { "\r\n" });
             terminal.says("> ");
         }
         terminal.types("\x04");
