@@ -102,7 +102,7 @@ pub const MPS2_AN386: Board = Board {
     flash: 4 * MIB,
     ram: 512 * KIB,
     stack: 16 * KIB,
-    firmware: Firmware { code: 121_776, drivers: 188, stack: 8_444 },
+    firmware: Firmware { code: 123_192, drivers: 188, stack: 8_664 },
     line: 256,
     options: HALF_MIB,
 };
@@ -112,7 +112,7 @@ pub const MPS3_AN547: Board = Board {
     name: "mps3-an547",
     about: "Cortex-M55 with Helium, a file over semihosting",
     core: "cortex-m55",
-    firmware: Firmware { code: 109_676, drivers: 188, stack: 8_756 },
+    firmware: Firmware { code: 111_260, drivers: 188, stack: 8_756 },
     ..MPS2_AN386
 };
 
@@ -126,7 +126,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware { code: 219_848, drivers: 332, stack: 15_440 },
+    firmware: Firmware { code: 227_056, drivers: 332, stack: 17_104 },
     line: 1024,
     options: LARGE,
 };
@@ -138,7 +138,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
-    firmware: Firmware { code: 188_904, drivers: 264, stack: 9_184 },
+    firmware: Firmware { code: 191_556, drivers: 264, stack: 9_408 },
     ..RASPI3B
 };
 
@@ -149,7 +149,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
-    firmware: Firmware { code: 137_768, drivers: 216, stack: 0 },
+    firmware: Firmware { code: 139_936, drivers: 216, stack: 0 },
     options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -157,7 +157,7 @@ pub const PICO2: Board = Board {
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board {
     name: "pico2-embassy",
-    firmware: Firmware { code: 138_336, drivers: 4_192, stack: 0 },
+    firmware: Firmware { code: 141_200, drivers: 4_192, stack: 0 },
     ..PICO2
 };
 
@@ -170,7 +170,7 @@ pub const STM32H743: Board = Board {
     card: "sdio-hs",
     flash: 2 * MIB,
     ram: 640 * KIB,
-    firmware: Firmware { code: 143_696, drivers: 1_088, stack: 0 },
+    firmware: Firmware { code: 145_304, drivers: 1_088, stack: 0 },
     options: Options { cache_bytes: 112 * KIB, batch: 16, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -185,7 +185,7 @@ pub const NRF52840: Board = Board {
     flash: MIB,
     ram: 256 * KIB,
     stack: 12 * KIB,
-    firmware: Firmware { code: 117_260, drivers: 1_224, stack: 0 },
+    firmware: Firmware { code: 118_904, drivers: 1_224, stack: 0 },
     line: 256,
     options: Options {
         context: 128,

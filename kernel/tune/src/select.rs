@@ -53,7 +53,9 @@ pub(crate) fn keep<R: Real>(
     }
     let mut places = kept.iter_mut();
     for token in 0..count {
-        let marked = scores.get(token / block).is_some_and(|score| *score <= R::LOWEST);
+        let marked = scores
+            .get(token.checked_div(block).unwrap_or(0))
+            .is_some_and(|score| *score <= R::LOWEST);
         if marked && let Some(place) = places.next() {
             *place = token as u16;
         }
