@@ -145,7 +145,14 @@ pub(crate) fn score<R: Real>(
                 let mut sum = R::ZERO;
                 for h in 0..shape.heads {
                     let q = row(row(query, i, shape.query), h, shape.head_dim);
-                    let z = dot(q, row(row(key, j, shape.kv), h / group, shape.head_dim));
+                    let z = dot(
+                        q,
+                        row(
+                            row(key, j, shape.kv),
+                            h.checked_div(group).unwrap_or(0),
+                            shape.head_dim,
+                        ),
+                    );
                     if z > R::ZERO {
                         sum += z;
                     }
