@@ -140,6 +140,7 @@ mod tests {
         };
         let lowest = (2..powers.len()).find(|&c| (1..c).any(|b| found(b, c)));
         assert_eq!(lowest, Some(2_821));
-        const { assert!(8 * 348 + 32 <= 2_821) };
+        // A record of 348 bytes and its check are no longer than that.
+        assert!(lowest >= Some(8 * 348 + 32));
     }
 }
