@@ -250,7 +250,7 @@ impl Index {
             // A remainder by a multiple of `k` is a remainder by `k`.
             let atom = match atom {
                 Atom::Mod(of, inner) if inner % k == 0 => {
-                    reduced.add_scaled(&of.modulo(k, ranges), factor.rem_euclid(k));
+                    reduced.add_scaled(of, factor.rem_euclid(k));
                     continue;
                 }
                 other => other.clone(),

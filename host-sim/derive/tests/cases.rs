@@ -185,7 +185,7 @@ fn campaign_of_a_million_states_with_a_million_fingerprints() {
     let shape =
         Conv { input: (2, 2), channels: 256, filters: 448, kernel: (4, 4), stride: 2, ..CONV };
     let settings =
-        Settings { verify: true, bound: false, most_states: 1_000_000, ..Settings::of_depth(7) };
+        Settings { verify: true, bound: false, most_states: 1_000_000, ..Settings::of_depth(8) };
     let outcome = searched("a million states", &conv_transpose(shape), &[], settings);
     assert_eq!((outcome.states, outcome.collisions), (1_000_000, 0));
 }

@@ -61,6 +61,15 @@ fn substitution_by_quotient_and_remainder_of_any_divisor() {
 }
 
 #[test]
+fn substitution_of_a_sum_by_a_remainder_with_others() {
+    holds("rotate", 300, |random, _, scope| {
+        let (v, k) = (iterator(random, scope), random.within(2, 4));
+        let rest = random.index(&scope.loops);
+        variables::rotate(scope, v, k, &rest, random.chance(50))
+    });
+}
+
+#[test]
 fn a_sum_is_divided_with_a_remainder_only_where_nothing_is_added() {
     // sum over r in 0..5 . A[h + r] K[r]: a sixth place of the kernel is 0.
     let tensor = |name: &str, n| Tensor::new(name, ripple_derive::expr::Kind::Input, &[n]);

@@ -71,6 +71,33 @@ pub fn divide(scope: &Scope, tensors: &Tensors, v: usize, k: i64, offset: i64) -
     Some(Derived { inner, sums: Vec::new(), map })
 }
 
+/// Replaces sum `v`, whose length is a multiple of `k`, by its quotient by `k` and the remainder by `k` of
+/// `rest + v`, or of `rest - v` if `negative`: for whatever value of `rest`, which does not have `v` in it, each
+/// value of `v` is one pair of both. What is 0 unless such a remainder has one value is added up over that value
+/// alone then.
+pub fn rotate(scope: &Scope, v: usize, k: i64, rest: &Index, negative: bool) -> Option<Derived> {
+    let (loops, all) = (scope.loops.len(), scope.ranges());
+    let range = *all.get(v)?;
+    let known = rest.vars() >> v & 1 == 0 && rest.vars() >> all.len() == 0;
+    if v < loops || k < 2 || range.len() % k != 0 || !known {
+        return None;
+    }
+    let mut ranges = all.clone();
+    ranges[v] = Range::to(range.len() / k);
+    ranges.insert(v + 1, Range::to(k));
+    let moved = |old: usize| old + usize::from(old > v);
+    let number: Vec<u8> = (0..all.len()).map(|old| moved(old) as u8).collect();
+    let apart = Index::var(v + 1).minus(&rest.renamed(&number));
+    let apart = if negative { apart.times(-1) } else { apart };
+    let remainder = apart.offset(-range.lo).modulo(k, &ranges);
+    let whole = Index::var(v).times(k).plus(&remainder).offset(range.lo);
+    let with: Vec<Index> = (0..all.len())
+        .map(|old| if old == v { whole.clone() } else { Index::var(moved(old)) })
+        .collect();
+    let sums = ranges.split_off(loops);
+    Some(Derived::in_place(replaced(scope, ranges, sums, &with)))
+}
+
 /// Replaces iterators `i` and `j`, both loops or both sums, by one that counts through them, `j` fastest.
 /// It takes the place of `i`.
 pub fn join(scope: &Scope, i: usize, j: usize) -> Option<Derived> {

@@ -19,6 +19,9 @@ pub enum Move {
     Substitute(usize, Index),
     /// Variable substitution by quotient and remainder of the iterator and an offset.
     Divide(usize, i64, i64),
+    /// Variable substitution of a sum by its quotient, and the remainder of it and others, which may be taken away
+    /// from.
+    Rotate(usize, i64, Index, bool),
     /// Variable substitution of two iterators by one.
     Join(usize, usize),
     /// Boundary tightening.
@@ -34,7 +37,9 @@ impl Move {
     pub const fn rule(&self) -> &'static str {
         match self {
             Self::Split(_) => "summation splitting",
-            Self::Substitute(..) | Self::Divide(..) | Self::Join(..) => "variable substitution",
+            Self::Substitute(..) | Self::Divide(..) | Self::Rotate(..) | Self::Join(..) => {
+                "variable substitution"
+            }
             Self::Tighten => "boundary tightening",
             Self::Relax(..) => "boundary relaxing",
             Self::SplitDimension(..) => "dimension splitting",
@@ -53,6 +58,7 @@ impl Move {
             Self::Split(outer) => sums::split(scope, *outer),
             Self::Substitute(x, t) => variables::substitute(scope, *x, t),
             Self::Divide(v, k, offset) => variables::divide(scope, tensors, *v, *k, *offset),
+            Self::Rotate(v, k, rest, negative) => variables::rotate(scope, *v, *k, rest, *negative),
             Self::Join(i, j) => variables::join(scope, *i, *j),
             Self::Tighten => boundary::tighten(scope, tensors),
             Self::Relax(v, to) => boundary::relax(scope, tensors, *v, *to),
@@ -91,7 +97,12 @@ impl Budget {
             Move::Split(_) => left.splits = left.splits.checked_sub(1)?,
             Move::Divide(..) => left.divisions = left.divisions.checked_sub(1)?,
             Move::Relax(..) => left.relaxings = left.relaxings.checked_sub(1)?,
-            Move::Substitute(..) | Move::Join(..) | Move::Tighten | Move::SplitDimension(..) => {}
+            // A remainder that is a value of its own is one no more: there are only so many.
+            Move::Substitute(..)
+            | Move::Rotate(..)
+            | Move::Join(..)
+            | Move::Tighten
+            | Move::SplitDimension(..) => {}
         }
         Some(left)
     }
@@ -147,8 +158,32 @@ pub fn moves(state: &State, budget: Budget) -> Vec<Move> {
             }
         }
     }
+    rotations(&indices, &ranges, loops, &mut all);
     joins(&indices, &ranges, loops, &mut all);
     all
+}
+
+/// A sum whose remainder together with loops is all that an index has of it: that remainder can be a sum.
+fn rotations(indices: &[&Index], ranges: &[Range], loops: usize, all: &mut Vec<Move>) {
+    for index in indices {
+        for (atom, _) in index.parts().1 {
+            let Atom::Mod(of, k) = atom else { continue };
+            for v in loops..ranges.len() {
+                let factor = of.factor(v).rem_euclid(*k);
+                let negative = factor != 1;
+                let rest = of.minus(&Index::var(v).times(of.factor(v)));
+                let unit = factor == 1 || factor == k - 1;
+                let others = rest.vars();
+                if !unit || ranges[v].len() % k != 0 || others == 0 || others >> loops != 0 {
+                    continue;
+                }
+                let step = Move::Rotate(v, *k, rest, negative);
+                if !all.contains(&step) {
+                    all.push(step);
+                }
+            }
+        }
+    }
 }
 
 /// What is added to `v` where it is divided by `k` already, below `k`; 0 where it is not.
