@@ -55,20 +55,37 @@ impl Tensor {
 /// The tensors of an expression; accesses name them by their place.
 pub type Tensors = [Tensor];
 
-/// A function of one number.
+/// A function of one number. Of those whose values are no integers the exact interpreter has others in their
+/// place: fixed maps that keep 0 where the function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Function {
     /// `max(x, 0)`.
     Relu,
-    /// The hyperbolic tangent, of integers in the exact interpreter its sign.
+    /// The hyperbolic tangent.
     Tanh,
     /// The square.
     Square,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// The exponential.
+    Exp,
+    /// `1 / x`.
+    Reciprocal,
+    /// `1 / sqrt(x)`.
+    InverseRoot,
 }
 
 impl Function {
     /// Every function.
-    pub const ALL: [Self; 3] = [Self::Relu, Self::Tanh, Self::Square];
+    pub const ALL: [Self; 7] = [
+        Self::Relu,
+        Self::Tanh,
+        Self::Square,
+        Self::Sigmoid,
+        Self::Exp,
+        Self::Reciprocal,
+        Self::InverseRoot,
+    ];
 
     /// What it is called in the notation.
     pub const fn name(self) -> &'static str {
@@ -76,7 +93,16 @@ impl Function {
             Self::Relu => "relu",
             Self::Tanh => "tanh",
             Self::Square => "square",
+            Self::Sigmoid => "sigmoid",
+            Self::Exp => "exp",
+            Self::Reciprocal => "reciprocal",
+            Self::InverseRoot => "rsqrt",
         }
+    }
+
+    /// Whether its value at 0 is 0.
+    pub const fn keeps_zero(self) -> bool {
+        matches!(self, Self::Relu | Self::Tanh | Self::Square)
     }
 }
 

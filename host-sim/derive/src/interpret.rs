@@ -38,12 +38,15 @@ impl Number for i64 {
             Function::Relu => Some(self.max(0)),
             Function::Tanh => Some(self.signum()),
             Function::Square => self.checked_mul(self),
+            Function::Sigmoid => Some(i64::from(self >= 0)),
+            Function::Exp => Some(self.max(1)),
+            Function::Reciprocal | Function::InverseRoot => Some(if self < 0 { -1 } else { 1 }),
         }
     }
 }
 
-/// An integer modulo `2^61 - 1`, a prime. Functions are arbitrary but fixed maps that keep 0, so two
-/// expressions agree only where they apply the same function to the same number.
+/// An integer modulo `2^61 - 1`, a prime. Functions are arbitrary but fixed maps that keep 0 where they do, so
+/// two expressions agree only where they apply the same function to the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modular(u64);
 
@@ -64,13 +67,14 @@ impl Number for Modular {
     }
 
     fn apply(self, function: Function) -> Option<Self> {
-        // x^(2k+1) + x^2: no ring map, and 0 stays 0.
+        // x^(2k+1) + x^2: no ring map, and 0 stays 0 where it should.
         let square = self.times(self)?;
         let mut power = self;
         for _ in 0..=function as u32 {
             power = power.times(square)?;
         }
-        power.plus(square)
+        let zero = if function.keeps_zero() { Self(0) } else { Self(1) };
+        power.plus(square)?.plus(zero)
     }
 }
 

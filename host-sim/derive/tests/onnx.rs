@@ -260,9 +260,11 @@ fn what_is_not_supported_is_refused_with_its_node() {
         let initializer = vec![weight("k", &[4, 2, 3, 3])];
         read(&file(value("x", &[1, 2, 6, 6]), initializer, vec![node])).unwrap_err().to_string()
     };
-    let expected = "node the Softmax: operator Softmax is not supported; there are Add, Constant, Conv, \
-        ConvTranspose, Flatten, Gemm, Identity, MatMul, Mul, Relu, Reshape, Tanh";
-    assert_eq!(refused(node("Softmax", &["x"], "y", vec![])), expected);
+    let expected = "node the Einsum: operator Einsum is not supported; there are Add, AveragePool, \
+        BatchNormalization, Concat, Constant, Conv, ConvTranspose, DepthToSpace, Exp, Flatten, Gemm, \
+        GlobalAveragePool, Identity, LeakyRelu, MatMul, MaxPool, Mul, PRelu, Relu, Reshape, Sigmoid, Softmax, \
+        Sub, Tanh, Transpose";
+    assert_eq!(refused(node("Einsum", &["x"], "y", vec![])), expected);
     let same = Attribute {
         name: "auto_pad".to_owned(),
         s: b"SAME_UPPER".to_vec(),

@@ -9,7 +9,7 @@
 use prost::Message;
 use ripple_derive::expr::Function;
 use ripple_derive::interpret::Number;
-use ripple_derive::onnx::{Model, OnnxError, read};
+use ripple_derive::onnx::{File, Model, OnnxError, read_file};
 use std::fs;
 use std::path::Path;
 
@@ -35,6 +35,10 @@ impl Number for Real {
             Function::Relu => self.0.max(0.0),
             Function::Tanh => self.0.tanh(),
             Function::Square => self.0 * self.0,
+            Function::Sigmoid => 1.0 / (1.0 + (-self.0).exp()),
+            Function::Exp => self.0.exp(),
+            Function::Reciprocal => 1.0 / self.0,
+            Function::InverseRoot => 1.0 / self.0.sqrt(),
         }))
     }
 }
@@ -79,7 +83,7 @@ fn file(path: &Path) -> Option<Numbers> {
 /// Whether a model gave what it should; `None` where its data are none that can be compared.
 fn gives_what_is_expected(folder: &Path) -> Result<Option<bool>, OnnxError> {
     let bytes = fs::read(folder.join("model.onnx")).unwrap();
-    let network = read(&bytes)?;
+    let File { network, filled } = read_file(&bytes)?;
     let graph = Model::decode(bytes.as_slice()).unwrap().graph.unwrap();
     let data = folder.join("test_data_set_0");
     let plain = |name: &str| {
@@ -112,6 +116,9 @@ fn gives_what_is_expected(folder: &Path) -> Result<Option<bool>, OnnxError> {
         if let Some(values) = numbers.values() {
             given[at] = values;
         }
+    }
+    for (id, value) in filled {
+        given[id as usize] = vec![Real(value)];
     }
     if network.tensors.iter().enumerate().any(|(id, tensor)| {
         let needed =

@@ -4,6 +4,7 @@
 //! at, since no plan depends on them. What is not understood is refused, with its node. Images are rows of
 //! pixels, each with its channels together, whatever the order in the file.
 
+mod compound;
 mod convolution;
 mod message;
 mod node;
@@ -114,14 +115,32 @@ impl Known {
     }
 }
 
+/// A file as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    /// The network.
+    pub network: Network,
+    /// Weights that no tensor of the file is, each of one number, by their place in the network.
+    pub filled: Vec<(u32, f64)>,
+}
+
 /// Reads a file.
 ///
 /// # Errors
 /// Names the node, what is supported and what was found.
 pub fn read(bytes: &[u8]) -> Result<Network, OnnxError> {
+    Ok(read_file(bytes)?.network)
+}
+
+/// The same, with the numbers that are settings of nodes: an epsilon, a slope, the share of one in a mean.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_file(bytes: &[u8]) -> Result<File, OnnxError> {
     let model = Model::decode(bytes).map_err(|error| OnnxError::Format(error.to_string()))?;
     let graph = model.graph.filter(|graph| !graph.node.is_empty()).ok_or(OnnxError::Empty)?;
-    let mut reader = Reader { network: Network::default(), known: FxHashMap::default() };
+    let mut reader =
+        Reader { network: Network::default(), known: FxHashMap::default(), filled: Vec::new() };
     for tensor in &graph.initializer {
         reader.weight(tensor)?;
     }
@@ -134,7 +153,8 @@ pub fn read(bytes: &[u8]) -> Result<Network, OnnxError> {
         reader.node(node)?;
     }
     let wanted = graph.output.first().map(|value| value.name.as_str());
-    reader.finish(wanted)
+    let filled = std::mem::take(&mut reader.filled);
+    Ok(File { network: reader.finish(wanted)?, filled })
 }
 
 /// Numbers of a tensor: so many, and products of them with strides, are far from what 64 bits hold.
@@ -144,6 +164,7 @@ const MOST_NUMBERS: i64 = 1 << 40;
 struct Reader {
     network: Network,
     known: FxHashMap<String, Known>,
+    filled: Vec<(u32, f64)>,
 }
 
 /// A name as the notation has them.

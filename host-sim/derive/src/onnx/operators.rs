@@ -1,5 +1,6 @@
 //! The operators: what each computes, as an expression.
 
+use super::compound::{concat, depth_to_space, difference, transpose};
 use super::convolution::{conv, conv_transpose};
 use super::node::{At, Made, access, places};
 use super::{Known, Node, OnnxError, Reader, Tensor};
@@ -7,19 +8,32 @@ use crate::expr::{Access, Expr, Function, Scope, Target};
 use crate::index::{Index, Range};
 
 /// Every operator that is read.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 25] = [
     "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Concat",
     "Constant",
     "Conv",
     "ConvTranspose",
+    "DepthToSpace",
+    "Exp",
     "Flatten",
     "Gemm",
+    "GlobalAveragePool",
     "Identity",
+    "LeakyRelu",
     "MatMul",
+    "MaxPool",
     "Mul",
+    "PRelu",
     "Relu",
     "Reshape",
+    "Sigmoid",
+    "Softmax",
+    "Sub",
     "Tanh",
+    "Transpose",
 ];
 
 impl Reader {
@@ -51,11 +65,22 @@ impl Reader {
             };
             return self.weight(&Tensor { name: result.clone(), ..tensor });
         }
+        let owned: Vec<Known> = operands.iter().map(|&known| known.clone()).collect();
+        if self.compound(&at, &owned)? {
+            return Ok(());
+        }
+        let operands: Vec<&Known> = owned.iter().collect();
         let mut biased = None;
         let made = match (node.op_type.as_str(), operands.as_slice()) {
             ("Relu", &[x]) => map(&at, x, Some(Function::Relu))?,
             ("Tanh", &[x]) => map(&at, x, Some(Function::Tanh))?,
+            ("Sigmoid", &[x]) => map(&at, x, Some(Function::Sigmoid))?,
+            ("Exp", &[x]) => map(&at, x, Some(Function::Exp))?,
             ("Identity", &[x]) => map(&at, x, None)?,
+            ("Transpose", &[x]) => transpose(&at, x)?,
+            ("Concat", all) => concat(&at, all)?,
+            ("DepthToSpace", &[x]) => depth_to_space(&at, x)?,
+            ("Sub", &[a, b]) => both(&at, a, b, difference)?,
             ("Add", &[a, b]) => both(&at, a, b, Expr::sum)?,
             ("Mul", &[a, b]) => both(&at, a, b, Expr::product)?,
             ("MatMul", &[a, b]) => matmul(&at, a, b, false)?,
@@ -88,7 +113,8 @@ impl Reader {
                 reshape(&at, x, shape)?
             }
             (
-                "Relu" | "Tanh" | "Identity" | "Add" | "Mul" | "MatMul" | "Flatten" | "Reshape",
+                "Relu" | "Tanh" | "Sigmoid" | "Exp" | "Identity" | "Transpose" | "DepthToSpace"
+                | "Add" | "Sub" | "Mul" | "MatMul" | "Flatten" | "Reshape",
                 other,
             ) => {
                 return at.wrong("another number of operands", other.len());
@@ -122,7 +148,7 @@ impl Reader {
         }
     }
 
-    fn define(&mut self, at: &At<'_>, name: &str, made: Made) -> Result<(), OnnxError> {
+    pub(super) fn define(&mut self, at: &At<'_>, name: &str, made: Made) -> Result<(), OnnxError> {
         let Made { shape, image, scope } = made;
         // Zeroes are read as far outside as the operator says: tensors are padded in the end.
         let free = self.free(name);

@@ -68,8 +68,7 @@ fn is_zero(body: &Expr, tensors: &Tensors, ranges: &[Range]) -> bool {
         Expr::Access(access) => access.stays_outside(tensors, ranges),
         Expr::Product(parts) => parts.iter().any(|part| is_zero(part, tensors, ranges)),
         Expr::Sum(parts) => parts.iter().all(|part| is_zero(part, tensors, ranges)),
-        // Every function keeps 0.
-        Expr::Apply(_, inner) => is_zero(inner, tensors, ranges),
+        Expr::Apply(function, inner) => function.keeps_zero() && is_zero(inner, tensors, ranges),
     }
 }
 
@@ -90,7 +89,8 @@ fn support(body: &Expr, tensors: &Tensors, ranges: &[Range]) -> Option<Vec<Range
                 a.iter().zip(&b).map(hull).collect()
             })
         }
-        Expr::Apply(_, inner) => support(inner, tensors, ranges),
+        Expr::Apply(function, inner) if function.keeps_zero() => support(inner, tensors, ranges),
+        Expr::Apply(..) => Some(ranges.to_vec()),
     }
 }
 

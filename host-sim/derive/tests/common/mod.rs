@@ -91,7 +91,7 @@ impl Random {
     fn body(&mut self, tensors: &[Tensor], ranges: &[Range], depth: u32) -> Expr {
         match self.within(0, 10) {
             0 => Expr::Apply(
-                Function::ALL[self.within(0, 3) as usize],
+                Function::ALL[self.within(0, Function::ALL.len() as i64) as usize],
                 Box::new(Expr::Access(self.access(tensors, ranges, depth))),
             ),
             1 => Expr::sum(vec![
