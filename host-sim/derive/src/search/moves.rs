@@ -168,13 +168,13 @@ fn rotations(indices: &[&Index], ranges: &[Range], loops: usize, all: &mut Vec<M
     for index in indices {
         for (atom, _) in index.parts().1 {
             let Atom::Mod(of, k) = atom else { continue };
-            for v in loops..ranges.len() {
+            for (v, range) in ranges.iter().enumerate().skip(loops) {
                 let factor = of.factor(v).rem_euclid(*k);
                 let negative = factor != 1;
                 let rest = of.minus(&Index::var(v).times(of.factor(v)));
                 let unit = factor == 1 || factor == k - 1;
                 let others = rest.vars();
-                if !unit || ranges[v].len() % k != 0 || others == 0 || others >> loops != 0 {
+                if !unit || range.len() % k != 0 || others == 0 || others >> loops != 0 {
                     continue;
                 }
                 let step = Move::Rotate(v, *k, rest, negative);
