@@ -14,9 +14,7 @@
 //! guard is 0. Along the last loop all indices are linear, so that a row of it costs one look at each; where a
 //! part depends on it, every point is looked at.
 
-use crate::code::{
-    DIGITS, LANES, MOST_ACCESSES, MOST_KEPT, MOST_LOOPS, MOST_VARS, kind, op, part, store,
-};
+use crate::code::{DIGITS, LANES, MOST_ACCESSES, MOST_KEPT, MOST_VARS, kind, op, part, store};
 use crate::number::Number;
 use crate::words::Words;
 use zerocopy::little_endian::I32;
@@ -139,10 +137,13 @@ impl<'a> Nest<'a> {
                 self.row::<N>(&mut at, along, last, arena, constants);
             }
             // The next point of the outer loops.
-            let counters = at.get_mut(DIGITS..).unwrap_or_default();
             let mut more = false;
-            for (counter, extent) in counters.iter_mut().zip(outer).take(MOST_LOOPS).rev() {
-                *counter += 1;
+            for place in (0..outer.len()).rev() {
+                let (Some(counter), Some(extent)) = (at.get_mut(DIGITS + place), outer.get(place))
+                else {
+                    continue;
+                };
+                *counter = counter.wrapping_add(1);
                 if *counter < extent.get() {
                     more = true;
                     break;

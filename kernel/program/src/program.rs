@@ -108,10 +108,8 @@ impl<'m> Program<'m> {
         if found != expected {
             return Err(ProgramError::Crc { found, expected });
         }
-        let mut words = Words(
-            <[I32]>::ref_from_prefix_with_elems(bytes, bytes.len() / 4)
-                .map_or(&[], |(words, _)| words),
-        );
+        let whole = bytes.get(..bytes.len() / 4 * 4).unwrap_or(&[]);
+        let mut words = Words(<[I32]>::ref_from_bytes(whole).unwrap_or(&[]));
         let [blocks, arena, staging, inputs, outputs, count, step_words, constants] =
             [(); HEADER_WORDS].map(|()| words.next());
         let steps = u32::try_from(count).unwrap_or(0);
@@ -126,9 +124,9 @@ impl<'m> Program<'m> {
         let ports = words.take((inputs + outputs) as usize * PORT_WORDS);
         let all = words.take(step_words as usize);
         let constants = words.take(constants as usize);
-        let whole = constants.0.len() + all.0.len() + ports.0.len();
+        let taken = constants.0.len() + all.0.len() + ports.0.len();
         let said = (inputs + outputs) as usize * PORT_WORDS + step_words as usize;
-        if whole < said || !words.is_empty() {
+        if taken < said || !words.is_empty() {
             return Err(ProgramError::Short { step: steps });
         }
         let program = Self {

@@ -52,12 +52,14 @@ impl Memory<'_, '_> {
 /// The digits of row `number`, the last one fastest.
 fn digits_of(number: u32, extents: [u32; DIGITS]) -> [i32; DIGITS] {
     let mut rest = number;
-    let mut digits = [0; DIGITS];
-    for (digit, extent) in digits.iter_mut().zip(extents).rev() {
-        *digit = rest.checked_rem(extent).unwrap_or(0) as i32;
+    let [.., a, b, c] = extents;
+    let mut next = |extent: u32| {
+        let digit = rest.checked_rem(extent).unwrap_or(0) as i32;
         rest = rest.checked_div(extent).unwrap_or(0);
-    }
-    digits
+        digit
+    };
+    let (fourth, third, second) = (next(c), next(b), next(a));
+    [rest as i32, second, third, fourth]
 }
 
 /// What is done with the products of each row.
