@@ -20,6 +20,8 @@ mod decoder;
 mod files;
 #[allow(dead_code, unused_imports, reason = "each feature uses its part")]
 mod io;
+#[cfg(feature = "program")]
+mod program;
 #[cfg(feature = "rest")]
 mod rest;
 #[cfg(feature = "sdhci")]
@@ -72,6 +74,8 @@ pub extern "C" fn _start() -> ! {
             11 => spi::run(),
             #[cfg(feature = "tune")]
             12 => tune::run(),
+            #[cfg(feature = "program")]
+            13 => program::run(),
             #[cfg(feature = "board")]
             8 => io::give(board::run().is_none().into()),
             #[cfg(feature = "self-test")]

@@ -37,7 +37,11 @@ pub fn table(focus: &Scope, a: &Access, b: &Access) -> Option<Vec<Occurs>> {
         .map(|v| {
             let bit = |set: u64| (set >> v & 1) as u8;
             let out = u8::from(v < focus.loops.len());
-            let occurs = Occurs(bit(in_a) << 2 | bit(in_b) << 1 | out);
+            let occurs = match Occurs(bit(in_a) << 2 | bit(in_b) << 1 | out) {
+                // A dimension of one value, which nothing is read by: a row of one.
+                Occurs(0b001) if focus.loops[v].len() == 1 => Occurs::A_OUT,
+                occurs => occurs,
+            };
             [Occurs::ALL, Occurs::A_OUT, Occurs::B_OUT, Occurs::A_B]
                 .contains(&occurs)
                 .then_some(occurs)
