@@ -13,6 +13,7 @@
 //! | [`machine`] | the simulated card and core that the kernel runs on |
 //! | [`placement`] | the order of the neurons, what is held in RAM, the pages |
 //! | [`pack`] | the image |
+//! | [`layout`] | what goes where in an image, derived from a model's equations for a board |
 //! | [`run`] | text from an image, and what the run cost |
 //! | [`tune`] | adapters, trained on the simulated card |
 //! | `plot` | numbers, axes, bars and curves, as SVG |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod cost;
 pub mod html;
 pub mod import;
+pub mod layout;
 pub mod machine;
 pub mod medium;
 pub mod model;

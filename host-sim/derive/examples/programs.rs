@@ -119,6 +119,7 @@ fn write_all(
             parts: vec![Part::Derived(Box::new(derivation))],
             rules: Vec::new(),
             given: Cost::default(),
+            fixed: Cost::default(),
             cost: plan.cost,
         };
         let emitted = emit(&program, &numbers, machine)?;

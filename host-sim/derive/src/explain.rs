@@ -85,7 +85,8 @@ impl Program {
         let (network, done) = self.carried_out();
         let mut lines = Vec::new();
         for (id, tensor) in network.tensors.iter().enumerate() {
-            if network.definition_of(id as u32).is_none() {
+            let read = !network.readers(id as u32).is_empty();
+            if read && network.definition_of(id as u32).is_none() {
                 lines.push(declaration(tensor));
             }
         }

@@ -63,6 +63,7 @@
 //! "OLLIE: Derivation-based Tensor Program Optimizer" (Zheng et al., arXiv 2208.02025), for what rules,
 //! matching and hybrid search are; costs, the library and the bound are of this project.
 
+pub mod cache;
 pub mod check;
 pub mod derive;
 pub mod emit;

@@ -110,6 +110,7 @@ fn gives_the_numbers(what: &str, of: &Expression, found: Found, machine: &Machin
         parts: vec![Part::Derived(Box::new(derivation))],
         rules: Vec::new(),
         given: Cost::default(),
+        fixed: Cost::default(),
         cost: plan.cost,
     };
     let emitted = emit(&program, &numbers, machine).unwrap_or_else(|e| panic!("{what}: {e}"));

@@ -130,6 +130,57 @@ fn scales_of_channels_are_multiplied_into_the_weights() {
 }
 
 #[test]
+fn a_factor_that_is_computed_later_is_computed_before_its_product() {
+    let text = "input X[4]\nweight W[3, 4]\nweight y[3]\nT[i: 3] = sum c: 4 . X[c] * W[i, c]\n\
+        s[i: 3] = y[i] * y[i]\nO[i: 3] = T[i] * s[i]\n";
+    let network = parse(text).unwrap();
+    let moved = absorb(&network, 2).unwrap();
+    assert_eq!(result(&network, 1), result(&moved, 1));
+    let folded = combine(&moved, at(&moved, "T")).unwrap();
+    assert_eq!(result(&network, 1), result(&folded, 1));
+}
+
+/// Factors of factors, computed before or behind the sum that they scale: a definition reads only what is before it.
+#[test]
+fn factors_are_computed_before_what_reads_them_wherever_they_were() {
+    let (mut behind, mut folds) = (0, 0);
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let chain = random.within(1, 4);
+        let mut lines: Vec<String> = (1..=chain)
+            .map(|n| match random.within(0, 3) {
+                0 => format!("s{n}[i: 3] = s{}[i] * y[i]", n - 1),
+                1 => format!("s{n}[i: 3] = square(s{}[i]) + y[2 - i]", n - 1),
+                _ => format!("s{n}[i: 3] = sum j: 3 . s{}[j] * M[i, j]", n - 1),
+            })
+            .collect();
+        let place = random.within(0, chain + 1) as usize;
+        behind += u32::from(place < lines.len());
+        lines.insert(place, "T[i: 3] = sum c: 4 . X[c] * W[i, c]".to_owned());
+        let text = format!(
+            "input X[4]\nweight W[3, 4]\nweight y[3]\nweight M[3, 3]\nweight s0[3]\n{}\n\
+             O[i: 3] = T[i] * s{chain}[i]\n",
+            lines.join("\n")
+        );
+        let network = parse(&text).unwrap();
+        let ordered = |network: &Network| {
+            network.definitions.iter().enumerate().all(|(at, definition)| {
+                network.readers(definition.tensor).iter().all(|&reader| reader > at)
+            })
+        };
+        let last = network.definitions.len() - 1;
+        let moved = absorb(&network, last).unwrap_or_else(|| panic!("{text}"));
+        assert!(ordered(&moved), "{text}");
+        assert_eq!(result(&network, seed), result(&moved, seed), "{text}");
+        let Some(folded) = combine(&moved, at(&moved, "T")) else { continue };
+        folds += 1;
+        assert!(ordered(&folded), "{text}");
+        assert_eq!(result(&network, seed), result(&folded, seed), "{text}");
+    }
+    assert!(behind > 100 && folds > 250, "{behind} behind, {folds} folds");
+}
+
+#[test]
 fn a_norms_weight_and_a_heads_scale_are_multiplied_into_the_projections() {
     let network = parse(
         "input X[4, 6]\nweight y[6]\nweight Q[8, 6]\nweight K[8, 6]\nweight scale[1]\n\

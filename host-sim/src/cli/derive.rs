@@ -1,19 +1,20 @@
 //! `ripple derive`: how a network is computed on a board, derived from its equations.
 
 use super::board::board_parser;
-use super::npy;
+use super::emitted::{Weights, is};
+use super::layout;
 use super::summary::{bytes, table};
 use crate::cost::Preset;
 use crate::html::derivation;
 use crate::machine::Core;
 use crate::process::failure::{bad_input, check_there};
-use crate::process::output::{check_path, print, progress, write_whole};
+use crate::process::output::{check_path, note, print, progress, write_whole};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
 use ripple_app::Board;
-use ripple_derive::derive::{Part, Program, derive};
-use ripple_derive::emit::{Emitted, Numbers, Shape, emit};
+use ripple_derive::cache::Cache;
+use ripple_derive::derive::{Part, Program, derive_with};
 use ripple_derive::library::Operator;
 use ripple_derive::machine::{Core as Loops, Cost, Machine};
 use ripple_derive::network::Network;
@@ -35,11 +36,15 @@ A network that is no ONNX file is a text, one tensor a line:
   O[h: 7, w: 7, f: 8] = relu(T[h, w, f])
 
 A definition names its dimensions with their extents (`h: 7` or `h: -1..6`), what it adds up, and a body of
-+, -, *, numbers, relu(..), tanh(..), square(..) and tensors. Indices add iterators, with factors, and their
-quotients and remainders by numbers: (h + r - 1) / 2, m % 4. The last line is the result.
++, -, *, numbers, relu(..), tanh(..), square(..), sigmoid(..), exp(..), reciprocal(..), rsqrt(..) and tensors.
+Indices add iterators, with factors, and their quotients and remainders by numbers: (h + r - 1) / 2, m % 4. The
+last line is the result.
 
-Example:
-  ripple derive network.txt --board mps2-an386 --explain network.html";
+A language model's own layout is derived from the equations of its layers: --model in the place of a network.
+
+Examples:
+  ripple derive network.txt --board mps2-an386 --explain network.html
+  ripple derive --model story-nano --board lm3s6965evb -o my.layout    what `ripple pack --plan` takes";
 
 /// Derive how a network is computed on a board: by rules, from its equations.
 ///
@@ -50,7 +55,14 @@ Example:
 #[command(after_help = NOTATION)]
 pub struct Derive {
     /// Network: an ONNX file (`.onnx`) with fixed shapes, or a text in the notation below.
-    network: PathBuf,
+    #[arg(required_unless_present = "model")]
+    network: Option<PathBuf>,
+    /// Language model whose image's layout is derived: a model file, a checkpoint, or the name of a demo model.
+    #[arg(long, conflicts_with_all = ["network", "depth", "kernel", "explain", "cache", "calibrate", "random"])]
+    model: Option<PathBuf>,
+    /// Share of a model's neurons that a token reads.
+    #[arg(long, requires = "model", default_value_t = 0.1)]
+    active: f64,
     /// Board.
     #[arg(long, value_parser = board_parser())]
     board: &'static Board,
@@ -75,6 +87,9 @@ pub struct Derive {
     /// Random weights in 8 bits, for a `.plan` of a text, which has none: to measure it.
     #[arg(long, value_name = "SEED")]
     random: Option<u32>,
+    /// Folder of what was found before, which is not searched for again; what is found is added.
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
     /// Page to write, which shows every step.
     #[arg(long, value_name = "HTML")]
     explain: Option<PathBuf>,
@@ -112,10 +127,15 @@ impl Derive {
         for path in self.output.iter().chain(&self.explain) {
             check_path(path)?;
         }
-        check_there(&self.network)?;
+        if let Some(model) = &self.model {
+            let card = self.card.map_or_else(|| Preset::by_name(self.board.card), Ok)?;
+            return layout::run(model, self.board, card, self.active, self.output.as_deref());
+        }
+        let path = self.network.as_deref().context("expected a network")?;
+        check_there(path)?;
         self.calibrate.iter().try_for_each(|path| check_there(path))?;
-        let network = self.network().map_err(bad_input);
-        let network = network.with_context(|| self.network.display().to_string())?;
+        let network = read(path).map_err(bad_input);
+        let network = network.with_context(|| path.display().to_string())?;
         let machine = self.machine()?;
         let mut operators = Operator::standard();
         let own = self.kernel.iter().map(|k| Operator::conv(k.height, k.width, k.work));
@@ -123,22 +143,27 @@ impl Derive {
 
         let bar = progress(network.definitions.len() as u64, "deriving");
         let settings = Settings::of_depth(self.depth);
-        let program =
-            derive(&network, &machine, &operators, settings, &mut |name, at, count, states| {
-                bar.set_length(count as u64);
-                bar.set_position(at as u64);
-                bar.set_message(format!("{name}: {states} states"));
-            });
+        let warn = |line: &str| note(line);
+        let cache = self.cache.as_ref().map(|folder| Cache::at(folder, &warn));
+        let cache = cache.as_ref();
+        let seen = &mut |name: &str, at: usize, count: usize, states: u64| {
+            bar.set_length(count as u64);
+            bar.set_position(at as u64);
+            bar.set_message(format!("{name}: {states} states"));
+        };
+        let program = derive_with(&network, &machine, &operators, settings, cache, seen);
         bar.finish_and_clear();
-        let program = program.with_context(|| self.network.display().to_string())?;
-        print(&self.report(&program, &machine, &operators)?)?;
+        let program = program.with_context(|| path.display().to_string())?;
+        print(&report(path, &program, &machine, &operators)?)?;
+        let name = path.display().to_string();
+        let weights = Weights { network: path, calibrate: &self.calibrate, random: self.random };
         let write = |path: &PathBuf, text: String| {
             write_whole(path, |file| Ok(file.write_all(text.as_bytes())?))
                 .with_context(|| path.display().to_string())
         };
         if let Some(path) = &self.output {
             if is(path, "plan") {
-                let emitted = self.program(&program, &machine)?;
+                let emitted = weights.program(&program, &machine)?;
                 print(&format!(
                     "{}: {} reads, {}, {} of RAM, front {}\n",
                     path.display(),
@@ -150,106 +175,14 @@ impl Derive {
                 write_whole(path, |file| Ok(file.write_all(&emitted.image)?))
                     .with_context(|| path.display().to_string())?;
             } else {
-                write(path, self.plan(&program, &machine))?;
+                write(path, plan(&name, &program, &machine))?;
             }
         }
         if let Some(path) = &self.explain {
-            let title = format!("{} on {}", self.network.display(), machine.name);
+            let title = format!("{name} on {}", machine.name);
             write(path, derivation::page(&title, &program, &machine, &operators))?;
         }
         Ok(())
-    }
-
-    /// The program with its numbers.
-    fn program(&self, program: &Program, machine: &Machine) -> Result<Emitted> {
-        let network = &program.network;
-        let named =
-            |error: anyhow::Error| bad_input(error).context(self.network.display().to_string());
-        let numbers = if is(&self.network, "onnx") {
-            self.of_onnx(network)
-        } else {
-            let seed = self.random.context(
-                "a text has no weights; --random SEED takes random ones, an ONNX file has its own",
-            );
-            seed.and_then(|seed| {
-                let random = |id: usize| {
-                    let mut state = seed ^ (id as u32).wrapping_mul(0x9E37_79B9);
-                    let next = |_| {
-                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                        f64::from(((state >> 24) as i8).max(-127))
-                    };
-                    (0..network.tensors[id].len()).map(next).collect::<Vec<f64>>()
-                };
-                let weights = (0..network.tensors.len()).map(random).collect();
-                let inputs: Vec<Vec<f64>> = network.inputs().map(random).collect();
-                Ok(Numbers::of(network, weights, &[inputs], false)?)
-            })
-        };
-        Ok(emit(program, &numbers.map_err(named)?, machine)?)
-    }
-
-    /// The numbers of an ONNX file's weights, and what its tensors range over.
-    fn of_onnx(&self, network: &Network) -> Result<Numbers> {
-        let mut given = onnx::given(&std::fs::read(&self.network)?)?;
-        let ids: Vec<usize> = network.inputs().collect();
-        let &[id] = ids.as_slice() else {
-            bail!("expected a network of one input for a .plan, found {}", ids.len());
-        };
-        let name = &network.tensors[id].name;
-        let found = given.inputs.iter().find(|(known, _)| known == name);
-        let shape = found.context("the input is none of the file's")?.1.clone();
-        let extents: Vec<usize> = shape.iter().map(|&extent| extent.max(0) as usize).collect();
-        let numbers: usize = extents.iter().product();
-        if self.calibrate.is_empty() {
-            bail!(
-                "a .plan of real numbers needs inputs to look at: --calibrate X.npy, of shape {shape:?}"
-            );
-        }
-        let mut sets = Vec::new();
-        for path in &self.calibrate {
-            let array =
-                npy::read(&std::fs::read(path)?).with_context(|| path.display().to_string())?;
-            if numbers == 0
-                || !array.numbers.len().is_multiple_of(numbers)
-                || !array.shape.ends_with(&extents[1..])
-            {
-                bail!(
-                    "{}: expected an array of {shape:?}, or of several, found {:?}",
-                    path.display(),
-                    array.shape
-                );
-            }
-            let image = extents.len() == 4;
-            let set = |part: &[f64]| match image {
-                true => npy::images(&extents, part, false),
-                false => part.to_vec(),
-            };
-            sets.extend(array.numbers.chunks(numbers).map(|part| vec![set(part)]));
-        }
-        let named = |tensor: &ripple_derive::expr::Tensor| given.weights.remove(&tensor.name);
-        let weights = network.tensors.iter().map(named).map(Option::unwrap_or_default).collect();
-        let mut numbers = Numbers::of(network, weights, &sets, true)?;
-        numbers.shapes.insert(id, Shape::of(&shape, shape.len() == 4));
-        let last = network.definitions.last().context("no result")?.tensor as usize;
-        let result = &network.tensors[last].shape;
-        if given.output == 4 {
-            // In the file channels come before rows, behind how many images there are.
-            let file = match *result.as_slice() {
-                [h, w, c] => vec![1, c, h, w],
-                [n, h, w, c] => vec![n, c, h, w],
-                _ => result.clone(),
-            };
-            numbers.shapes.insert(last, Shape::of(&file, file.len() == 4));
-        }
-        Ok(numbers)
-    }
-
-    /// Reads the network: an ONNX file, or a text in the notation.
-    fn network(&self) -> Result<Network> {
-        if is(&self.network, "onnx") {
-            return Ok(onnx::read(&std::fs::read(&self.network)?)?);
-        }
-        Ok(parse(&std::fs::read_to_string(&self.network)?)?)
     }
 
     /// The board as far as costs are concerned.
@@ -287,74 +220,78 @@ impl Derive {
             staging: i64::from(board.options.staging.0) * BLOCK_BYTES as i64,
         })
     }
+}
 
-    fn report(
-        &self,
-        program: &Program,
-        machine: &Machine,
-        operators: &[Operator],
-    ) -> Result<String> {
-        let mut out = format!("{} on {}\n", self.network.display(), machine.name);
-        for rule in &program.rules {
-            writeln!(out, "  {rule}")?;
-        }
-        for (definition, part) in program.network.definitions.iter().zip(&program.parts) {
-            let name = &program.network.tensors[definition.tensor as usize].name;
-            match part {
-                Part::Folded => writeln!(out, "\n{name}: computed beforehand")?,
-                Part::Generated(cost) => {
-                    writeln!(out, "\n{name}: generated operator, {}", milliseconds(cost))?;
-                }
-                Part::Derived(derivation) => {
-                    let (call, states) = (&derivation.found.bound.call, derivation.states);
-                    writeln!(out, "\n{name}: {call} ({states} states searched)")?;
-                    for (at, stage) in
-                        derivation.stages(name, machine, operators).iter().enumerate()
-                    {
-                        let rule = if at == 0 { "as given" } else { stage.rule };
-                        let cost =
-                            stage.cost.as_ref().map_or("no operator".to_owned(), milliseconds);
-                        writeln!(out, "  {at}. {rule}: {cost}")?;
-                        for line in stage.text.lines() {
-                            writeln!(out, "       {line}")?;
-                        }
+/// Reads a network: an ONNX file, or a text in the notation.
+fn read(path: &Path) -> Result<Network> {
+    if is(path, "onnx") {
+        return Ok(onnx::read(&std::fs::read(path)?)?);
+    }
+    Ok(parse(&std::fs::read_to_string(path)?)?)
+}
+
+fn report(
+    path: &Path,
+    program: &Program,
+    machine: &Machine,
+    operators: &[Operator],
+) -> Result<String> {
+    let mut out = format!("{} on {}\n", path.display(), machine.name);
+    for rule in &program.rules {
+        writeln!(out, "  {rule}")?;
+    }
+    for (definition, part) in program.network.definitions.iter().zip(&program.parts) {
+        let name = &program.network.tensors[definition.tensor as usize].name;
+        match part {
+            Part::Folded => writeln!(out, "\n{name}: computed beforehand")?,
+            Part::Generated(cost) => {
+                writeln!(out, "\n{name}: generated operator, {}", milliseconds(cost))?;
+            }
+            Part::Derived(derivation) => {
+                let (call, states) = (&derivation.found.bound.call, derivation.states);
+                writeln!(out, "\n{name}: {call} ({states} states searched)")?;
+                for (at, stage) in derivation.stages(name, machine, operators).iter().enumerate() {
+                    let rule = if at == 0 { "as given" } else { stage.rule };
+                    let cost = stage.cost.as_ref().map_or("no operator".to_owned(), milliseconds);
+                    writeln!(out, "  {at}. {rule}: {cost}")?;
+                    for line in stage.text.lines() {
+                        writeln!(out, "       {line}")?;
                     }
                 }
             }
         }
-        let row = |what: &str, cost: &Cost| {
-            vec![
-                what.to_owned(),
-                cost.commands.to_string(),
-                bytes(cost.bytes as f64),
-                bytes(cost.ram as f64),
-                format!("{:.0}", cost.instructions),
-                format!("{:.3}", cost.nanoseconds / 1e6),
-            ]
-        };
-        let header = ["", "commands", "read", "RAM", "instructions", "ms, modelled"];
-        let rows = vec![row("as given", &program.given), row("derived", &program.cost)];
-        write!(out, "\n{}", table(&header, rows))?;
-        Ok(out)
     }
-
-    /// The plan as a file: a network in the notation, with what does each part.
-    fn plan(&self, program: &Program, machine: &Machine) -> String {
-        let Cost { commands, bytes, ram, instructions, nanoseconds } = program.cost;
-        format!(
-            "# {} for {}\n# {commands} commands, {bytes} bytes, {ram} bytes of RAM, {instructions:.0} \
-             instructions, {:.3} ms modelled\n{}",
-            self.network.display(),
-            machine.name,
-            nanoseconds / 1e6,
-            program.text()
-        )
-    }
+    let row = |what: &str, cost: &Cost| {
+        vec![
+            what.to_owned(),
+            cost.commands.to_string(),
+            bytes(cost.bytes as f64),
+            bytes(cost.ram as f64),
+            format!("{:.0}", cost.instructions),
+            format!("{:.3}", cost.nanoseconds / 1e6),
+        ]
+    };
+    let header = ["", "commands", "read", "RAM", "instructions", "ms, modelled"];
+    let rows = vec![
+        row("as given", &program.given),
+        row("fixed operators", &program.fixed),
+        row("derived", &program.cost),
+    ];
+    write!(out, "\n{}", table(&header, rows))?;
+    Ok(out)
 }
 
-/// Whether a file is called so.
-fn is(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|own| own == extension)
+/// The plan as a file: a network in the notation, with what does each part.
+fn plan(name: &str, program: &Program, machine: &Machine) -> String {
+    let Cost { commands, bytes, ram, instructions, nanoseconds } = program.cost;
+    format!(
+        "# {} for {}\n# {commands} commands, {bytes} bytes, {ram} bytes of RAM, {instructions:.0} \
+         instructions, {:.3} ms modelled\n{}",
+        name,
+        machine.name,
+        nanoseconds / 1e6,
+        program.text()
+    )
 }
 
 fn milliseconds(cost: &Cost) -> String {

@@ -3,6 +3,7 @@
 use super::args::{RowArgs, quants};
 use super::source::open_model;
 use super::summary::bytes;
+use crate::layout::LayoutFile;
 use crate::machine::header;
 use crate::model::Model;
 use crate::model::text::read_tokens;
@@ -189,6 +190,9 @@ pub struct Pack {
     /// Adapter to merge into the matrices of attention: a folder as `ripple adapter --export` or PEFT writes it.
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
+    /// Plan of its layout, as `ripple derive --model` writes it; without it, the standard one.
+    #[arg(long, conflicts_with_all = ["predictor", "trained"])]
+    plan: Option<PathBuf>,
     #[command(flatten)]
     predictor: PredictorArgs,
     #[command(flatten)]
@@ -222,8 +226,14 @@ impl Pack {
             );
             active.extend((0..layers).map(|l| trace.density(l) * neurons as f64));
         }
-        let predictor = self.predictor.choice(&model)?;
-        let format = Format::new(&predictor, self.rows.quants());
+        let plan = self.plan.as_ref().map(|path| LayoutFile::read(path, &model.name));
+        let plan = plan.transpose().map_err(bad_input)?;
+        let predictor = match &plan {
+            Some(plan) => plan.predictor(),
+            None => self.predictor.choice(&model)?,
+        };
+        let order = plan.as_ref().map_or(Ok(SectionKind::ALL.to_vec()), LayoutFile::order)?;
+        let format = Format { order: &order, ..Format::new(&predictor, self.rows.quants()) };
         let image = pack_as(format, &model, &placement, &active)
             .with_context(|| self.placement.display().to_string())
             .map_err(bad_input)?;

@@ -12,6 +12,7 @@ mod dense;
 mod derive;
 mod gguf;
 mod json;
+mod layout;
 mod make;
 #[cfg(unix)]
 mod outputs;

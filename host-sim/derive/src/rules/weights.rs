@@ -60,8 +60,17 @@ pub fn combine(network: &Network, at: usize) -> Option<Network> {
     parts.push(Expr::Access(product));
     out.definitions[at].scope.body = Expr::product(parts);
     let scope = Scope { loops, sums: Vec::new(), body };
-    out.definitions.insert(at, Definition { tensor, scope });
+    let known = known_first(&mut out);
+    out.definitions.insert(known, Definition { tensor, scope });
     Some(out)
+}
+
+/// Puts what is computed beforehand before all else, in the order in which it is; how many these are.
+fn known_first(network: &mut Network) -> usize {
+    let tensors = &network.tensors;
+    let known = |definition: &Definition| tensors[definition.tensor as usize].kind == Kind::Weight;
+    network.definitions.sort_by_key(|definition| !known(definition));
+    network.definitions.iter().take_while(|definition| known(definition)).count()
 }
 
 /// A weight that multiplies a sum is multiplied into what is added up: `O[f] = s[f] T[f]` with
@@ -101,6 +110,7 @@ pub fn absorb(network: &Network, at: usize) -> Option<Network> {
     });
     inner.body = Expr::product(std::iter::once(inner.body.clone()).chain(moved).collect());
     out.definitions[at].scope.body = body;
+    known_first(&mut out);
     Some(out)
 }
 
@@ -174,6 +184,7 @@ pub fn push(network: &Network, at: usize) -> Option<Network> {
     out.definitions[at].scope.body = Expr::product(rest);
     let inner = &mut out.definitions[from].scope;
     inner.body = Expr::product(vec![inner.body.clone(), Expr::Access(constant)]);
+    known_first(&mut out);
     Some(out)
 }
 

@@ -3,14 +3,20 @@
 //! In: a network, a machine, a library. Out: the program with every derivation in it, its cost, and the cost
 //! of the network as it was given, computed with the same operators. Knows nothing of files.
 
+mod costs;
+
+use crate::cache::{Cache, Kept, Key};
 use crate::expr::{Expr, Kind, Scope, Tensor};
+use crate::fixed;
 use crate::library::Operator;
 use crate::machine::{Cost, Machine};
 use crate::network::{Definition, Network};
-use crate::plan::{MOST_LOOPS, OnMachine, Plan, as_given, moved, plan};
+use crate::plan::{MOST_LOOPS, OnMachine, Plan, as_given, plan};
 use crate::rules::program::{fuse, merge, split};
-use crate::search::state::{Fingerprint, State};
+use crate::rules::weights::{absorb, combine};
+use crate::search::state::State;
 use crate::search::walk::{Found, Settings, search};
+use costs::{alive, costs_of, generated, given_costs, is_product, total};
 use rustc_hash::FxHashMap;
 
 /// What becomes of a definition.
@@ -52,6 +58,9 @@ pub struct Program {
     pub rules: Vec<String>,
     /// What the network costs as it is given; RAM whether or not there is so much.
     pub given: Cost,
+    /// What it costs with the best of the [fixed operators](crate::fixed) for each expression, after the rules
+    /// between expressions but merging; RAM whether or not there is so much.
+    pub fixed: Cost,
     /// What the program costs.
     pub cost: Cost,
 }
@@ -104,13 +113,30 @@ pub fn derive(
     settings: Settings,
     progress: &mut Progress<'_>,
 ) -> Result<Program, DeriveError> {
+    derive_with(network, machine, operators, settings, None, progress)
+}
+
+/// The same, with what was found before kept in a folder.
+///
+/// # Errors
+/// As [`derive`].
+pub fn derive_with(
+    network: &Network,
+    machine: &Machine,
+    operators: &[Operator],
+    settings: Settings,
+    cache: Option<&Cache<'_>>,
+    progress: &mut Progress<'_>,
+) -> Result<Program, DeriveError> {
     let mut rules = Vec::new();
     let given = with_rule(network, "expression splitting", &mut Vec::new(), split);
     let mut deriver =
-        Deriver { machine, operators, settings, known: FxHashMap::default(), progress };
+        Deriver { machine, operators, settings, cache, known: FxHashMap::default(), progress };
     let as_given = total(&given, &given_costs(&given, machine, operators), machine);
 
     let mut best = with_rule(&given, "expression fusing", &mut rules, fuse_maps);
+    best = with_rule(&best, "factor folding", &mut rules, fold);
+    let fixed = total(&best, &deriver.fixed_costs(&best), machine);
     if given.definitions.len() != network.definitions.len() {
         rules.insert(0, "expression splitting".to_owned());
     }
@@ -140,7 +166,7 @@ pub fn derive(
         };
     }
     fits(&best, &parts, machine)?;
-    Ok(Program { network: best, parts, rules, given: as_given, cost })
+    Ok(Program { network: best, parts, rules, given: as_given, fixed, cost })
 }
 
 /// Applies `rule` wherever it holds, until it holds nowhere.
@@ -169,24 +195,65 @@ fn fuse_views(network: &Network, at: usize) -> Option<Network> {
 
 /// Fuses what adds nothing up into what adds nothing up either, and views into anything.
 fn fuse_maps(network: &Network, at: usize) -> Option<Network> {
-    let readers = network.readers(network.definitions[at].tensor);
+    let tensor = network.definitions[at].tensor;
+    let readers = network.readers(tensor);
     let maps = readers.iter().all(|&reader| network.definitions[reader].scope.sums.is_empty());
-    // One reader only: else it would be computed more than once.
-    if maps && readers.len() == 1 { fuse(network, at) } else { fuse_views(network, at) }
+    // Read once only, else it would be computed more than once; and what is known beforehand, not at all.
+    let mut reads = 0;
+    for &reader in &readers {
+        let body = &network.definitions[reader].scope.body;
+        body.accesses(&mut |access| reads += u32::from(access.reads(tensor)));
+    }
+    let known = network.tensors[tensor as usize].kind == Kind::Weight;
+    if maps && reads == 1 && !known { fuse(network, at) } else { fuse_views(network, at) }
 }
 
-/// An expression that was derived before: its fingerprint, and the kinds and shapes of its tensors.
-type Key = (Fingerprint, Vec<(Kind, Vec<i64>)>, u8);
+/// Multiplies factors that are known into the weights of the sum that they scale, where that leaves a product of
+/// two.
+fn fold(network: &Network, at: usize) -> Option<Network> {
+    let moved = absorb(network, at)?;
+    // The sum that has a factor more.
+    let grown = |definition: &&Definition| {
+        let before = network.definition_of(definition.tensor);
+        let count = |scope: &Scope| scope.body.factors().map_or(0, |factors| factors.len());
+        before.is_some_and(|at| {
+            count(&network.definitions[at].scope) < count(&definition.scope)
+                && !definition.scope.sums.is_empty()
+        })
+    };
+    let tensor = moved.definitions.iter().find(grown)?.tensor;
+    let combined = combine(&moved, moved.definition_of(tensor)?)?;
+    let sum = &combined.definitions[combined.definition_of(tensor)?].scope;
+    let factors = sum.body.factors()?;
+    (factors.len() == 2).then_some(combined)
+}
 
 struct Deriver<'a, 'p> {
     machine: &'a Machine,
     operators: &'a [Operator],
     settings: Settings,
+    cache: Option<&'a Cache<'a>>,
     known: FxHashMap<Key, Option<Derivation>>,
     progress: &'a mut Progress<'p>,
 }
 
 impl Deriver<'_, '_> {
+    /// What each definition costs with the best fixed operator.
+    fn fixed_costs(&self, network: &Network) -> Vec<Cost> {
+        let cost = |definition: &Definition| {
+            let scope = &definition.scope;
+            if network.tensors[definition.tensor as usize].kind == Kind::Weight {
+                return Cost::default();
+            }
+            let (tensors, machine) = (network.tensors.as_slice(), self.machine);
+            let best = is_product(scope)
+                .then(|| fixed::plans(scope, tensors, machine, self.operators))
+                .and_then(|plans| plans.into_iter().next());
+            best.map_or_else(|| generated(network, scope, machine), |fixed| fixed.cost)
+        };
+        network.definitions.iter().map(cost).collect()
+    }
+
     fn parts(&mut self, network: &Network) -> Result<Vec<Part>, DeriveError> {
         let count = network.definitions.len();
         let mut parts = Vec::with_capacity(count);
@@ -197,9 +264,7 @@ impl Deriver<'_, '_> {
                 parts.push(Part::Folded);
                 continue;
             }
-            let product =
-                !scope.sums.is_empty() && scope.body.factors().is_some_and(|f| f.len() == 2);
-            let derivation = if product {
+            let derivation = if is_product(scope) {
                 self.derived(network, scope, &tensor.name, (at, count))
             } else {
                 None
@@ -243,94 +308,34 @@ impl Deriver<'_, '_> {
         let (machine, operators) = (self.machine, self.operators);
         let least_work = operators.iter().map(|operator| operator.work).fold(1.0, f64::min);
         let judge = OnMachine { machine, tensors: &tensors, least_work };
-        let progress = &mut *self.progress;
-        let outcome = search(&scope, &tensors, operators, &judge, self.settings, &mut |states| {
-            progress(name, at, count, states);
-        });
-        let found = outcome.found.into_iter().next().and_then(|found| {
+        let kept = self.cache.map(|cache| cache.entry(&key, machine, operators, self.settings));
+        let known = kept.as_ref().and_then(|kept| kept.read(&scope, &tensors, operators, &judge));
+        let found = match known {
+            Some(known) => Some(known),
+            None => {
+                let progress = &mut *self.progress;
+                let settings = self.settings;
+                let outcome =
+                    search(&scope, &tensors, operators, &judge, settings, &mut |states| {
+                        progress(name, at, count, states);
+                    });
+                let states = outcome.states;
+                let best = outcome.found.into_iter().next().map(|found| Kept { found, states });
+                if let (Some(kept), Some(best)) = (&kept, &best) {
+                    kept.write(best);
+                }
+                best
+            }
+        };
+        let found = found.and_then(|Kept { found, states }| {
             let taken = plan(&found.state, &found.bound, &tensors, machine)?;
             let given = as_given(&scope, &tensors, machine, operators)?;
             let (tensors, scope) = (tensors.clone(), scope.clone());
-            Some(Derivation { tensors, scope, given, found, plan: taken, states: outcome.states })
+            Some(Derivation { tensors, scope, given, found, plan: taken, states })
         });
         self.known.insert(key, found.clone());
         found.map(|found| Derivation { tensors, ..found })
     }
-}
-
-/// Whether an expression is one that operators compute: a sum of products of two.
-fn is_product(scope: &Scope) -> bool {
-    !scope.sums.is_empty() && scope.body.factors().is_some_and(|factors| factors.len() == 2)
-}
-
-/// What each definition costs when nothing is derived.
-fn given_costs(network: &Network, machine: &Machine, operators: &[Operator]) -> Vec<Cost> {
-    let cost = |definition: &Definition| {
-        let scope = &definition.scope;
-        if network.tensors[definition.tensor as usize].kind == Kind::Weight {
-            return Cost::default();
-        }
-        let operator =
-            is_product(scope).then(|| as_given(scope, &network.tensors, machine, operators));
-        let cost = operator.flatten().map(|plan| plan.cost);
-        cost.unwrap_or_else(|| generated(network, scope, machine))
-    };
-    network.definitions.iter().map(cost).collect()
-}
-
-/// A definition as a generated operator.
-fn generated(network: &Network, scope: &Scope, machine: &Machine) -> Cost {
-    let ranges = scope.ranges();
-    let last = ranges.last().map_or(1, |range| range.len());
-    let mut accesses = 0;
-    scope.body.accesses(&mut |_| accesses += 1);
-    let mut cost = moved(scope.work() * accesses.max(1), last, machine);
-    cost.ram = machine.staging + scope.len() + read_bytes(network, scope);
-    cost
-}
-
-/// Bytes of the inputs that a scope reads, in 8 bits.
-fn read_bytes(network: &Network, scope: &Scope) -> i64 {
-    let ids = 0..network.tensors.len();
-    let read = ids.filter(|&id| {
-        let mut found = network.tensors[id].kind == Kind::Input;
-        let mut reads = false;
-        scope.body.accesses(&mut |access| reads |= access.reads(id as u32));
-        found &= reads;
-        found
-    });
-    read.map(|id| network.tensors[id].len()).sum()
-}
-
-/// What is alive while definition `at` is computed, beside what it reads and writes, in bytes.
-fn alive(network: &Network, at: usize) -> i64 {
-    let others = (0..network.tensors.len() as u32).filter(|&id| {
-        let tensor = &network.tensors[id as usize];
-        let readers = network.readers(id);
-        let born = network.definition_of(id).is_none_or(|defined| defined < at);
-        let needed = readers.iter().any(|&reader| reader > at);
-        tensor.kind == Kind::Input && born && needed && !readers.contains(&at)
-    });
-    others.map(|id| network.tensors[id as usize].len()).sum()
-}
-
-fn costs_of(parts: &[Part]) -> Vec<Cost> {
-    let cost = |part: &Part| match part {
-        Part::Folded => Cost::default(),
-        Part::Generated(cost) => *cost,
-        Part::Derived(derivation) => derivation.plan.cost,
-    };
-    parts.iter().map(cost).collect()
-}
-
-/// What all parts cost, one after the other, with what is alive beside each.
-fn total(network: &Network, costs: &[Cost], machine: &Machine) -> Cost {
-    let mut sum = Cost { ram: machine.staging, ..Cost::default() };
-    for (at, &(mut cost)) in costs.iter().enumerate() {
-        cost.ram += alive(network, at);
-        sum = sum.then(cost);
-    }
-    sum
 }
 
 fn too_large(network: &Network, at: usize, needed: i64, machine: &Machine) -> DeriveError {
