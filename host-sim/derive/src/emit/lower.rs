@@ -3,9 +3,10 @@
 //! In: a network and its numbers. Out: steps over buffers. Knows calls only as what gives sums.
 
 use super::EmitError;
-use super::nest::{Bind, Iterators, To, Unit, View, nest};
+use super::nest::{Bind, Iterators, To, nest};
 use super::numbers::Numbers;
 use super::steps::{Buffer, Nest, Place, Room, Step, Store};
+use super::view::{Unit, View};
 use super::write::{Port, Shape};
 use crate::expr::{Access, Expr, Kind, Scope, Target};
 use crate::index::{Index, Range};

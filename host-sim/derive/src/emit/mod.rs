@@ -5,12 +5,15 @@
 //! product or a sum is done where that is stored.
 
 mod arena;
+mod arrange;
 mod call;
+mod handled;
 mod lower;
 mod nest;
 mod numbers;
 mod rows;
 mod steps;
+mod view;
 mod work;
 mod write;
 

@@ -1,69 +1,15 @@
 //! Expressions as nests: indices become affine forms, quotients and remainders parts of their own, reads that
-//! may be outside get guards; then loops are put in order and joined where they run on.
+//! may be outside get guards.
 //!
 //! In: an expression over iterators, what each tensor is and where. Out: a nest. Knows nothing of calls.
 
 use super::EmitError;
+use super::arrange::arrange;
 use super::steps::{Affine, Buffer, Nest, Op, Part, Place, Read, Store};
+use super::view::{Dimension, Unit, View};
 use crate::expr::{Access, Expr, Function, Target};
 use crate::index::{Atom, Index, Range};
 use ripple_program::code::{DIGITS, MOST_ACCESSES, MOST_KEPT, MOST_LOOPS, MOST_PARTS};
-
-/// A tensor as a nest reads it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct View {
-    /// Where its numbers are.
-    pub place: Place,
-    /// How many are there.
-    pub numbers: i64,
-    /// What each index of an access means.
-    pub dimensions: Vec<Dimension>,
-    /// What a 1 stands for.
-    pub unit: Unit,
-}
-
-/// What an index means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
-    /// Values, and numbers from one to the next; outside of them 0 is read.
-    Read(Range, i64),
-    /// The first value, and numbers from one to the next; never outside.
-    Inside(i64, i64),
-    /// Values outside of which 0 is read.
-    Guard(Range),
-    /// Given elsewhere.
-    Fixed,
-}
-
-/// What the integer 1 of a tensor stands for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Unit {
-    /// A power of two, of integer networks.
-    Shift(i32),
-    /// A number.
-    Scale(f32),
-    /// A number for each value of an iterator of the definition, among the constants from this word on.
-    Scales(usize, i64, Index),
-}
-
-impl Unit {
-    /// Nothing but itself.
-    pub const ONE: Self = Self::Shift(0);
-}
-
-impl View {
-    /// All of `shape`, row after row.
-    pub fn whole(place: Place, shape: &[Range], unit: Unit) -> Self {
-        let mut step = 1;
-        let mut dimensions = Vec::with_capacity(shape.len());
-        for &range in shape.iter().rev() {
-            dimensions.push(Dimension::Read(range, step));
-            step *= range.len();
-        }
-        dimensions.reverse();
-        Self { place, numbers: step, dimensions, unit }
-    }
-}
 
 /// How an iterator is given.
 #[derive(Clone, Debug, PartialEq)]
@@ -364,84 +310,5 @@ fn has_constant(body: &Expr, found: &mut bool) {
             *found |= !matches!(function.name(), "relu" | "tanh" | "square");
             has_constant(inner, found);
         }
-    }
-}
-
-/// Every affine form of a nest.
-fn forms(nest: &mut Nest) -> Vec<&mut Affine> {
-    let reads = nest.reads.iter_mut().flat_map(|read| {
-        [&mut read.at].into_iter().chain(read.guards.iter_mut().map(|(index, _)| index))
-    });
-    let parts = nest.parts.iter_mut().map(|part| &mut part.of);
-    [&mut nest.at].into_iter().chain(reads).chain(parts).collect()
-}
-
-/// Variables by other numbers: `to` for each loop, parts behind so many.
-fn renumbered(nest: &mut Nest, to: &[usize], loops: usize) {
-    let before = to.len();
-    for form in forms(nest) {
-        for (variable, _) in &mut form.terms {
-            if let Some(of) = variable.checked_sub(DIGITS) {
-                *variable = DIGITS + if of < before { to[of] } else { of - before + loops };
-            }
-        }
-        form.terms.sort_unstable();
-    }
-}
-
-/// Joins loops that run on into one another, and puts the one last that is best run along.
-fn arrange(nest: &mut Nest, sums: &mut Vec<bool>) {
-    join(nest, sums);
-    let loops = nest.loops.len();
-    // Loops that parts depend on, of others too.
-    let mut bends: u64 = 0;
-    for part in &nest.parts {
-        part.of.terms.iter().for_each(|&(v, _)| bends |= 1 << v);
-    }
-    let last_sum = sums.iter().rposition(|&sum| sum);
-    let possible = |l: &usize| !nest.real || !sums[*l] || last_sum == Some(*l);
-    let best = (0..loops).filter(possible).max_by_key(|&l| {
-        let variable = DIGITS + l;
-        let straight = bends >> variable & 1 == 0;
-        let steps = nest.reads.iter().map(|read| &read.at).chain([&nest.at]);
-        let near = steps.filter(|at| at.factor(variable).abs() <= 1).count();
-        (straight, nest.loops[l].min(64), near, l)
-    });
-    if let Some(best) = best.filter(|&best| best + 1 < loops) {
-        let to: Vec<usize> = (0..loops)
-            .map(|l| match l.cmp(&best) {
-                std::cmp::Ordering::Less => l,
-                std::cmp::Ordering::Equal => loops - 1,
-                std::cmp::Ordering::Greater => l - 1,
-            })
-            .collect();
-        let (extent, sum) = (nest.loops.remove(best), sums.remove(best));
-        nest.loops.push(extent);
-        sums.push(sum);
-        renumbered(nest, &to, loops);
-        join(nest, sums);
-    }
-}
-
-fn join(nest: &mut Nest, sums: &mut Vec<bool>) {
-    let mut at = 0;
-    while at + 1 < nest.loops.len() {
-        let (outer, inner, extent) = (DIGITS + at, DIGITS + at + 1, nest.loops[at + 1]);
-        let runs_on = sums[at] == sums[at + 1]
-            && forms(nest).iter().all(|form| form.factor(outer) == extent * form.factor(inner));
-        if !runs_on {
-            at += 1;
-            continue;
-        }
-        for form in forms(nest) {
-            form.terms.retain(|(variable, _)| *variable != outer);
-        }
-        let loops = nest.loops.len();
-        nest.loops[at + 1] *= nest.loops[at];
-        nest.loops.remove(at);
-        sums.remove(at);
-        let to: Vec<usize> = (0..loops).map(|l| if l > at { l - 1 } else { l }).collect();
-        renumbered(nest, &to, loops - 1);
-        at = 0;
     }
 }

@@ -4,8 +4,8 @@
 //! in a row for the others, weights in that order. Knows nothing of buffers and steps.
 
 use super::lower::SELF;
-use super::nest::{Dimension, Unit, View};
 use super::steps::Place;
+use super::view::{Dimension, Unit, View};
 use crate::expr::{Access, Expr, Target, Tensor};
 use crate::index::{Atom, Index, Range};
 use crate::interpret::interpret;
