@@ -9,7 +9,7 @@
 use crate::model::tokenizer::{Kind, TokenizerSpec};
 use anyhow::{Result, bail, ensure};
 use ripple_kernel::text::tokenizer::{Prefix, Spaces};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What SentencePiece writes for a space.
 const SPACE: char = '\u{2581}';
@@ -140,6 +140,7 @@ pub(super) fn spec(pieces: &[Piece], prefix: Prefix) -> Result<TokenizerSpec> {
         whole: Vec::new(),
         special,
         added,
+        beside: BTreeMap::new(),
         bos: None,
         adds_bos: false,
         eos: Vec::new(),

@@ -4,6 +4,7 @@
 //! nothing of files or of where a tensor's values come from.
 
 pub mod chat;
+mod classes;
 pub mod reference;
 pub mod text;
 pub mod threshold;

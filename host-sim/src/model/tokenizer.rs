@@ -3,12 +3,13 @@
 //! In: tokens, merges, how they are applied, which tokens begin and end a text. Out: the tokenizer section
 //! of an image. Knows nothing of files.
 
-use anyhow::{Context, Result, anyhow, bail};
-use regex_syntax::hir::{Class as Hir, HirKind};
+use super::classes::classes;
+use anyhow::{Context, Result, anyhow};
 use ripple_kernel::text::tokenizer::{
-    Class, ClassRun, Form, Merge, Prefix, Spaces, Split, TokenizerError, TokenizerRepr, Words,
+    Beside, Form, Merge, Prefix, Spaces, Split, TokenizerError, TokenizerRepr, Words,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A vocabulary: what the tokenizer section of an image is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct TokenizerSpec {
     pub special: Vec<u32>,
     /// Added tokens that any text may name.
     pub added: Vec<u32>,
+    /// What added tokens ask of the text beside them, by id; of those that are not there, nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "beside")]
+    pub beside: BTreeMap<u32, Beside>,
     /// The token that begins a text.
     pub bos: Option<u32>,
     /// Whether it is put in front of a text.
@@ -67,6 +71,7 @@ enum WordsForm {
     Gpt2Digits,
     Qwen2,
     Llama3,
+    Falcon,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +92,34 @@ enum PrefixForm {
     UnlessSpace,
     First,
     BeforeAdded,
+}
+
+/// What added tokens ask, as three flags each.
+mod beside {
+    use ripple_kernel::text::tokenizer::Beside;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    type Flags = BTreeMap<u32, [bool; 3]>;
+
+    pub(super) fn serialize<S: Serializer>(
+        all: &BTreeMap<u32, Beside>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let flags = |beside: &Beside| [beside.strips_left, beside.strips_right, beside.single_word];
+        all.iter().map(|(&id, beside)| (id, flags(beside))).collect::<Flags>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<BTreeMap<u32, Beside>, D::Error> {
+        let beside = |[strips_left, strips_right, single_word]: [bool; 3]| Beside {
+            strips_left,
+            strips_right,
+            single_word,
+        };
+        Ok(Flags::deserialize(from)?.into_iter().map(|(id, flags)| (id, beside(flags))).collect())
+    }
 }
 
 /// `Option<Form>` as a word or null.
@@ -144,7 +177,14 @@ impl TokenizerSpec {
             .map(|(at, &(left, right, result))| Merge { left, right, rank: rank(at), result })
             .collect();
         merges.sort_unstable_by_key(|merge| (merge.left, merge.right));
-        let (classes, characters) = (classes()?, self.characters());
+        let falcon = self.kind == Kind::Bytes(Words::Falcon);
+        let single_word = self.beside.values().any(|beside| beside.single_word);
+        let (classes, characters) = (classes(falcon, single_word)?, self.characters());
+        let mut beside = Vec::new();
+        if !self.beside.is_empty() {
+            let asked = |id: &u32| self.beside.get(id).copied().unwrap_or_default();
+            beside.extend(self.special.iter().chain(&self.added).map(asked));
+        }
         let mut whole = self.whole.clone();
         whole.sort_by(|&a, &b| self.tokens.get(a as usize).cmp(&self.tokens.get(b as usize)));
         let repr = TokenizerRepr {
@@ -156,6 +196,7 @@ impl TokenizerSpec {
             whole: &whole,
             special: &self.special,
             added: &self.added,
+            beside: &beside,
             bos: self.bos,
             adds_bos: self.adds_bos,
             eos: &self.eos,
@@ -208,32 +249,4 @@ impl TokenizerSpec {
         ids.sort_by(|&a, &b| self.tokens[a as usize].cmp(&self.tokens[b as usize]));
         ids
     }
-}
-
-/// The classes of GPT-2's expression from U+0080 on, by the Unicode version of `regex-syntax`.
-///
-/// `tokenizers` 0.23 has the same class for every character (`tokenizer_reference.rs`).
-fn classes() -> Result<Vec<ClassRun>> {
-    let mut ranges: Vec<(u32, u32, Class)> = Vec::new();
-    for (pattern, class) in
-        [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space)]
-    {
-        let HirKind::Class(Hir::Unicode(chars)) = regex_syntax::parse(pattern)?.into_kind() else {
-            bail!("{pattern} is not a class of characters");
-        };
-        let beyond_ascii = chars.iter().filter(|range| range.end() >= '\u{80}');
-        ranges
-            .extend(beyond_ascii.map(|r| (u32::from(r.start()).max(0x80), r.end().into(), class)));
-    }
-    ranges.sort_unstable_by_key(|&(first, ..)| first);
-    let mut runs = Vec::new();
-    let mut next = 0x80;
-    for (first, last, class) in ranges {
-        if first > next {
-            runs.push(ClassRun { length: first - next, class: Class::Other });
-        }
-        runs.push(ClassRun { length: last + 1 - first, class });
-        next = last + 1;
-    }
-    Ok(runs)
 }

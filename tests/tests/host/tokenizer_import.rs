@@ -196,7 +196,22 @@ fn vocabularies_that_do_not_fit_together_are_refused() {
         |v| v["model"]["merges"].as_array_mut().unwrap().push(json!("zq")),
         &["model.merges[255]", "expected two"],
     );
-    assert_refused(|v| v["added_tokens"][0]["lstrip"] = json!(true), &["<|endoftext|>", "lstrip"]);
+    assert_refused(
+        |v| {
+            v["added_tokens"][0]["lstrip"] = json!(true);
+            v["normalizer"] = json!({"type": "NFKC"});
+        },
+        &["<|endoftext|>", "lstrip and a normalizer NFKC"],
+    );
+    // One that is looked for later ends with a space, which the first takes in.
+    assert_refused(
+        |v| {
+            v["added_tokens"][0]["rstrip"] = json!(true);
+            let later = json!({"id": 512, "content": " x ", "normalized": true});
+            v["added_tokens"].as_array_mut().unwrap().push(later);
+        },
+        &["<|endoftext|>", "rstrip", "512 \" x \"", "normalized"],
+    );
     assert_refused(|v| v["added_tokens"][0]["id"] = json!(512), &["512", "0 in model.vocab"]);
     assert_refused(|v| v["model"]["vocab"] = json!([]), &["model"]);
 }

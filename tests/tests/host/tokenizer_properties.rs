@@ -29,6 +29,7 @@ fn bare<'a>(tokens: &'a [&'a [u8]], byte_ids: &'a [Option<u32>; 256]) -> Tokeniz
         whole: &[],
         special: &[],
         added: &[],
+        beside: &[],
         bos: None,
         adds_bos: false,
         eos: &[],

@@ -16,15 +16,10 @@ pub(super) const GROUPS: &[Group] = &[
             "added_tokens.content",
             "added_tokens.special",
             "added_tokens.normalized",
+            "added_tokens.single_word",
+            "added_tokens.lstrip",
+            "added_tokens.rstrip",
         ],
-    },
-    Group {
-        rule: Rule::Only(
-            &["false"],
-            "a token that takes in the spaces around it, or is not found within a word, is not supported; \
-             set it to false if texts do not spell it out",
-        ),
-        keys: &["added_tokens.single_word", "added_tokens.lstrip", "added_tokens.rstrip"],
     },
     Group {
         rule: Rule::Typed("normalizer"),
@@ -50,6 +45,7 @@ pub(super) const GROUPS: &[Group] = &[
             "pre_tokenizer.ByteLevel.add_prefix_space",
             "pre_tokenizer.ByteLevel.use_regex",
             "pre_tokenizer.Digits.individual_digits",
+            "pre_tokenizer.Punctuation.behavior",
             "pre_tokenizer.Split.pattern",
             "pre_tokenizer.Split.behavior",
             "pre_tokenizer.Split.invert",

@@ -41,7 +41,14 @@ pub(super) const GROUPS: &[Group] = &[
     Group { rule: Rule::Inside("added_token"), keys: &["added_tokens_decoder.*"] },
     Group {
         rule: Rule::Read,
-        keys: &["added_token.content", "added_token.special", "added_token.normalized"],
+        keys: &[
+            "added_token.content",
+            "added_token.special",
+            "added_token.normalized",
+            "added_token.single_word",
+            "added_token.lstrip",
+            "added_token.rstrip",
+        ],
     },
     Group {
         rule: Rule::Only(
@@ -49,14 +56,7 @@ pub(super) const GROUPS: &[Group] = &[
             "a token that takes in the spaces around it, or is not found within a word, is not supported; \
              set it to false if texts do not spell it out",
         ),
-        keys: &[
-            "added_token.single_word",
-            "added_token.lstrip",
-            "added_token.rstrip",
-            "special_token.single_word",
-            "special_token.lstrip",
-            "special_token.rstrip",
-        ],
+        keys: &["special_token.single_word", "special_token.lstrip", "special_token.rstrip"],
     },
     Group {
         rule: Rule::Only(

@@ -5,7 +5,7 @@
 use super::added::AddedToken;
 use crate::model::tokenizer::{Kind, TokenizerSpec};
 use anyhow::{Context, Result, anyhow, bail};
-use ripple_kernel::text::tokenizer::{EncodeOptions, Form, Prefix, Tokenizer, Words};
+use ripple_kernel::text::tokenizer::{Beside, EncodeOptions, Form, Prefix, Tokenizer, Words};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,6 +34,8 @@ impl Bpe {
         byte_ids: Vec<Option<u32>>,
         kind: Kind,
     ) -> Result<TokenizerSpec> {
+        let beside = added.iter().map(|token| (token.id, token.beside()));
+        let beside = beside.filter(|(_, beside)| *beside != Beside::ANYTHING).collect();
         let (special, added): (Vec<_>, Vec<_>) = added.iter().partition(|token| token.special);
         let ids = |tokens: Vec<&AddedToken>| tokens.into_iter().map(|token| token.id).collect();
         Ok(TokenizerSpec {
@@ -46,6 +48,7 @@ impl Bpe {
             whole: Vec::new(),
             special: ids(special),
             added: ids(added),
+            beside,
             bos: None,
             adds_bos: false,
             eos: Vec::new(),
@@ -99,7 +102,8 @@ pub(crate) fn byte_level(
 
 /// The tokens of the vocabulary that merging does not make of their bytes.
 fn not_merged(spec: &TokenizerSpec, bpe: &Bpe) -> Result<Vec<u32>> {
-    let plain = TokenizerSpec { special: Vec::new(), added: Vec::new(), ..spec.clone() };
+    let none = TokenizerSpec { special: Vec::new(), added: Vec::new(), ..spec.clone() };
+    let plain = TokenizerSpec { beside: BTreeMap::new(), ..none };
     let section = plain.pack()?;
     let tokenizer = Tokenizer::parse(&section).map_err(|error| anyhow!("{error}"))?;
     let options = EncodeOptions { in_form: true, ..EncodeOptions::default() };

@@ -3,7 +3,7 @@
 //! In: the object. Out: [`TokenizerSpec`], and the token that the post-processor puts in front of a text; or
 //! which stage, option or key the kernel does not have.
 
-use super::added::{AddedToken, check};
+use super::added::{AddedToken, check, check_beside};
 use super::bytes::{Bpe, Pair, byte_level};
 use super::characters::{Text, characters};
 use super::json::{Object, short};
@@ -56,6 +56,7 @@ pub(super) fn read(file: &Map<String, Value>) -> Result<(TokenizerSpec, Front)> 
     let normal = Normal::of(&stages("normalizer", "normalizers")?)?;
     let cut = Cut::of(&stages("pre_tokenizer", "pretokenizers")?, &normal)?;
     check_decoder(&stages("decoder", "decoders")?, &cut)?;
+    check_beside(&added, normal.form, normal.replace, matches!(cut, Cut::Words(_)))?;
     let front = front(&stages("post_processor", "processors")?)?;
     let model = file.get("model").with_context(|| "model is missing, expected one of type BPE")?;
     let model = Object::of("model", model)?;
@@ -164,6 +165,13 @@ impl Cut {
             ([], _) => bail!(
                 "pre_tokenizer is missing, expected ByteLevel, alone or after Digits or Split, or Metaspace"
             ),
+            (
+                ["Punctuation", "ByteLevel", "Digits", "Split"],
+                [punctuation, bytes, digits, split],
+            ) => {
+                falcon(punctuation, digits, split)?;
+                Self::bytes(bytes, true, Words::Falcon, normal)
+            }
             (kinds, _) => bail!(
                 "pre_tokenizer is {} ({}), expected ByteLevel, alone or after Digits that are cut one by one or \
                  after Split, or Metaspace; only these can be imported",
@@ -246,6 +254,24 @@ fn prefix_of(added: &[AddedToken], normal: &Normal, prefix: Prefix) -> Result<Pr
         token.content
     );
     Ok(Prefix::BeforeAdded)
+}
+
+/// Refuses the stages around Falcon's ByteLevel where they are not as Falcon has them.
+fn falcon(punctuation: &Object<'_>, digits: &Object<'_>, split: &Object<'_>) -> Result<()> {
+    if punctuation.text("behavior")? != Some("Contiguous") {
+        bail!(punctuation.wrong("behavior", "Contiguous, as Falcon has it"));
+    }
+    if digits.flag("individual_digits", false)? {
+        bail!(digits.wrong("individual_digits", "false behind ByteLevel, as Falcon has it"));
+    }
+    let pattern = split.get("pattern").and_then(|pattern| pattern.get("Regex"));
+    if pattern.and_then(Value::as_str) != Some("[0-9][0-9][0-9]") {
+        bail!(split.wrong("pattern", "{\"Regex\": \"[0-9][0-9][0-9]\"}, as Falcon has it"));
+    }
+    match (split.text("behavior")?, split.flag("invert", false)?) {
+        (Some("Isolated"), false) => Ok(()),
+        _ => bail!(split.wrong("behavior", "Isolated, without `invert`")),
+    }
 }
 
 /// What a Split stage makes of a text.

@@ -7,12 +7,12 @@
 //! are silent, Llama's and Gemma's tokenizers put it there, and others do not. Without a
 //! `tokenizer_config.json` a BOS that `config.json` names is in front.
 
-use super::added::AddedToken;
+use super::added::{AddedToken, check_beside};
 use super::json::{self, Object};
 use crate::import::keys::{SPECIAL_TOKENS, TOKENIZER_CONFIG};
-use crate::model::tokenizer::TokenizerSpec;
+use crate::model::tokenizer::{Kind, TokenizerSpec};
 use anyhow::{Context, Result, bail, ensure};
-use ripple_kernel::text::tokenizer::Prefix;
+use ripple_kernel::text::tokenizer::{Beside, Prefix};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -218,6 +218,8 @@ impl Roles {
     /// Adds the tokens that `tokenizer_config.json` adds to those of the tokenizer.
     fn add(&self, spec: &mut TokenizerSpec) -> Result<()> {
         super::added::check(&self.added)?;
+        let classes = matches!(spec.kind, Kind::Bytes(_));
+        check_beside(&self.added, spec.form, !classes, classes)?;
         for token in &self.added {
             if spec.special.contains(&token.id) || spec.added.contains(&token.id) {
                 continue;
@@ -233,6 +235,9 @@ impl Roles {
             );
             let list = if token.special { &mut spec.special } else { &mut spec.added };
             list.push(token.id);
+            if token.beside() != Beside::ANYTHING {
+                spec.beside.insert(token.id, token.beside());
+            }
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 //!
 //! In: a vocabulary. Out: bytes that the section's reader accepts, or why it would not.
 
+use super::classes::{ClassRun, write_run};
 use super::error::TokenizerError;
-use super::pretoken::{ClassRun, write_run};
 use super::section::{
-    BEFORE_ADDED, BEGINS, CHARACTERS, CUT_SHIFT, Counts, FORM_SHIFT, FUSED, Merge, NO_TOKEN,
-    PREFIX_SHIFT, RANKS_STORED, Sections,
+    BEFORE_ADDED, BEGINS, BESIDE, CHARACTERS, CUT_SHIFT, Counts, FALCON, FORM_SHIFT, FUSED, Merge,
+    NO_TOKEN, PREFIX_SHIFT, RANKS_STORED, Sections,
 };
-use super::{Form, Prefix, Spaces, VERSION, Words};
+use super::{Beside, Form, Prefix, Spaces, VERSION, Words};
 
 /// A vocabulary to be written as a section.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,8 @@ pub struct TokenizerRepr<'a> {
     pub special: &'a [u32],
     /// Added tokens that are not special.
     pub added: &'a [u32],
+    /// What each of `special` and then of `added` asks of the text beside it; empty: nothing.
+    pub beside: &'a [Beside],
     /// The token that begins a text.
     pub bos: Option<u32>,
     /// Whether it is put in front of a text that does not bring its own.
@@ -82,6 +84,7 @@ impl TokenizerRepr<'_> {
         let first = self.merges.first().map(offset);
         Counts {
             ranks_stored: self.merges.iter().any(|merge| Some(offset(merge)) != first),
+            beside: !self.beside.is_empty(),
             tokens: count(self.tokens.len()),
             merges: count(self.merges.len()),
             added: count(self.special.len() + self.added.len()),
@@ -109,12 +112,14 @@ impl TokenizerRepr<'_> {
             Some(Form::Nfkc) => 2,
         };
         let cut = match self.split {
-            Split::Words { cut, .. } => cut as u16,
-            Split::Characters { cut, .. } => cut as u16,
+            Split::Words { cut: Words::Falcon, .. } => FALCON,
+            Split::Words { cut, .. } => (cut as u16) << CUT_SHIFT,
+            Split::Characters { cut, .. } => (cut as u16) << CUT_SHIFT,
         };
         flag(counts.ranks_stored, RANKS_STORED)
             | flag(matches!(self.split, Split::Characters { .. }), CHARACTERS)
-            | cut << CUT_SHIFT
+            | cut
+            | flag(counts.beside, BESIDE)
             | match self.prefix {
                 Prefix::BeforeAdded => BEFORE_ADDED,
                 prefix => (prefix as u16) << PREFIX_SHIFT,
@@ -175,7 +180,16 @@ impl TokenizerRepr<'_> {
                 writer.number(merge.rank, true);
             }
         }
-        for &id in self.special.iter().chain(self.added).chain(self.eos).chain(self.whole) {
+        for &id in self.special.iter().chain(self.added) {
+            writer.number(id, counts.wide_ids());
+        }
+        if counts.beside {
+            let asked = self.beside.iter().copied().chain(core::iter::repeat(Beside::ANYTHING));
+            for beside in asked.take(counts.added as usize) {
+                writer.number(beside.bits(), counts.wide_ids());
+            }
+        }
+        for &id in self.eos.iter().chain(self.whole) {
             writer.number(id, counts.wide_ids());
         }
         match self.split {

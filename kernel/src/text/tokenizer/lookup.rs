@@ -4,10 +4,10 @@
 
 use super::pretoken::Cut;
 use super::section::{
-    BEFORE_ADDED, BEGINS, CHARACTERS, CUT_SHIFT, FORM_SHIFT, FUSED, Merge, PREFIX_SHIFT, Sections,
-    Table,
+    BEFORE_ADDED, BEGINS, CHARACTERS, CUT_SHIFT, FALCON, FORM_SHIFT, FUSED, Merge, PREFIX_SHIFT,
+    Sections, Table,
 };
-use super::{Form, Prefix};
+use super::{Beside, Form, Prefix};
 use core::cmp::Ordering;
 
 /// An added token found in a text.
@@ -15,6 +15,7 @@ pub(super) struct Added {
     pub(super) id: u32,
     pub(super) len: usize,
     pub(super) special: bool,
+    pub(super) beside: Beside,
 }
 
 impl<'m> Sections<'m> {
@@ -46,6 +47,7 @@ impl<'m> Sections<'m> {
             }
         } else {
             match cut {
+                _ if cfg!(feature = "words") && self.flags & FALCON != 0 => Cut::Falcon,
                 1 if cfg!(feature = "words") => Cut::WordsAndDigits,
                 2 if cfg!(feature = "words") => Cut::Lines { digits: 1 },
                 3 if cfg!(feature = "words") => Cut::Lines { digits: 3 },
@@ -171,7 +173,11 @@ impl<'m> Sections<'m> {
             if longest.as_ref().is_none_or(|longest| len > longest.len)
                 && rest.starts_with(self.token(id)?)
             {
-                longest = Some(Added { id, len, special: at < self.special_count });
+                let beside = match self.beside.get(at) {
+                    Some(bits) if cfg!(feature = "words") => Beside::of_bits(bits)?,
+                    _ => Beside::ANYTHING,
+                };
+                longest = Some(Added { id, len, special: at < self.special_count, beside });
             }
         }
         longest

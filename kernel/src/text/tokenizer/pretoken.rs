@@ -1,113 +1,9 @@
 //! Cuts text into pre-tokens: the pieces within which BPE may merge.
 //!
 //! In: text, the classes of its characters. Out: pieces, in order, none empty, all of the text.
-//! Knows nothing of tokens.
+//! Knows nothing of tokens, and of classes only what [`classes`](super::classes) says of a character.
 
-/// What the pre-tokenizer tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Class {
-    /// Neither of the others: punctuation, symbols, marks, controls.
-    Other = 0,
-    /// `\p{L}`.
-    Letter = 1,
-    /// `\p{N}`.
-    Number = 2,
-    /// `\s`.
-    Space = 3,
-}
-
-/// Consecutive code points of one class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClassRun {
-    /// Code points.
-    pub length: u32,
-    /// Their class.
-    pub class: Class,
-}
-
-/// The class of every character, as runs from U+0080 on; beyond the last run all are `Other`.
-///
-/// A run is `length << 2 | class` as LEB128. The table is the image's and not `core`'s: `core` has
-/// no `\p{L}` (its `is_alphabetic` has exceptions), and it moves to the next Unicode with the
-/// compiler, which would cut the same text differently on two boards. It takes 1.9 KB.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Classes<'m> {
-    pub(super) runs: &'m [u8],
-}
-
-impl<'m> Classes<'m> {
-    /// `None` unless the bytes are whole runs, or `other`: something else.
-    pub(super) fn parse(runs: &'m [u8], other: bool) -> Option<Self> {
-        let mut rest = if other { &[] } else { runs };
-        while !rest.is_empty() {
-            (_, rest) = read_run(rest)?;
-        }
-        Some(Self { runs })
-    }
-
-    fn of(self, c: char) -> Class {
-        match c {
-            '\t'..='\r' | ' ' => Class::Space,
-            'a'..='z' | 'A'..='Z' => Class::Letter,
-            '0'..='9' => Class::Number,
-            '\0'..='\x7f' => Class::Other,
-            _ => self.beyond_ascii(u32::from(c)),
-        }
-    }
-
-    fn beyond_ascii(self, point: u32) -> Class {
-        let mut left = point.saturating_sub(0x80);
-        let mut rest = self.runs;
-        while let Some((run, next)) = read_run(rest) {
-            if left < run.length {
-                return run.class;
-            }
-            left -= run.length;
-            rest = next;
-        }
-        Class::Other
-    }
-}
-
-/// The first run of a table and what follows it.
-fn read_run(mut bytes: &[u8]) -> Option<(ClassRun, &[u8])> {
-    let mut value = 0;
-    for shift in [0, 7, 14, 21] {
-        let (&byte, rest) = bytes.split_first()?;
-        bytes = rest;
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            let class = match value & 3 {
-                0 => Class::Other,
-                1 => Class::Letter,
-                2 => Class::Number,
-                _ => Class::Space,
-            };
-            return Some((ClassRun { length: value >> 2, class }, bytes));
-        }
-    }
-    None
-}
-
-/// A run as LEB128: the bytes and how many of them count.
-pub(super) fn write_run(run: ClassRun) -> ([u8; 4], usize) {
-    // Four groups of seven bits are more than there are code points.
-    let mut value = run.length.min((1 << 26) - 1) << 2 | run.class as u32;
-    let mut bytes = [0; 4];
-    let mut len = 0;
-    for byte in &mut bytes {
-        len += 1;
-        *byte = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            break;
-        }
-        *byte |= 0x80;
-    }
-    (bytes, len)
-}
+use super::classes::{Class, Classes};
 
 /// Where text is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +19,37 @@ pub(super) enum Cut {
         /// Most numbers in a piece.
         digits: usize,
     },
+    /// Around each run of punctuation, then what is between as [`Words`](Self::Words), then around the
+    /// numbers among its bytes: see [`part`](Self::part).
+    Falcon,
     /// In front of spaces: a piece is some spaces and what follows up to the next.
     BeforeSpaces,
     /// In front of each space.
     EachSpace,
     /// A text is one piece.
     Nowhere,
+}
+
+impl Cut {
+    /// The first part of the bytes of a piece within which BPE may merge, and what is behind it. All of them but
+    /// for [`Falcon`](Self::Falcon), which may cut within a character: numbers are those among GPT-2's characters
+    /// for bytes, and each three digits of a run of them are a part.
+    pub(super) fn part(self, piece: &[u8]) -> (&[u8], &[u8]) {
+        if !cfg!(feature = "words") || !matches!(self, Self::Falcon) {
+            return (piece, &[]);
+        }
+        let number = |byte: &u8| matches!(byte, b'0'..=b'9' | 0xb2 | 0xb3 | 0xb9 | 0xbc..=0xbe);
+        let digits = |bytes: &[u8]| bytes.len() == 3 && bytes.iter().all(u8::is_ascii_digit);
+        let first = piece.first().is_some_and(number);
+        let run = piece.iter().position(|byte| number(byte) != first).unwrap_or(piece.len());
+        let threes = piece.get(..run).unwrap_or_default().windows(3);
+        let len = match threes.enumerate().find(|(_, bytes)| digits(bytes)) {
+            Some((0, _)) => 3,
+            Some((at, _)) => at,
+            None => run,
+        };
+        piece.split_at_checked(len).unwrap_or((piece, &[]))
+    }
 }
 
 /// What SentencePiece writes for a space, and reads as one.
@@ -164,6 +85,17 @@ impl<'t, 'm> Pretokens<'t, 'm> {
                         Some(at) => at,
                         None => self.rest.len(),
                     };
+                }
+                let len = self.first_match(self.rest.get(..self.part).unwrap_or(self.rest));
+                self.part = self.part.saturating_sub(len);
+                len
+            }
+            Cut::Falcon if cfg!(feature = "words") => {
+                if self.part == 0 {
+                    let mut chars = self.rest.chars();
+                    let first = chars.next().map(|c| self.classes.is_punctuation(c));
+                    let other = |c| Some(self.classes.is_punctuation(c)) != first;
+                    self.part = self.rest.find(other).unwrap_or(self.rest.len());
                 }
                 let len = self.first_match(self.rest.get(..self.part).unwrap_or(self.rest));
                 self.part = self.part.saturating_sub(len);

@@ -16,6 +16,42 @@ pub enum Words {
     /// Llama 3's:
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
     Llama3 = 3,
+    /// Falcon's: runs of punctuation apart, and what is between as GPT-2 has it; in those, runs of bytes that
+    /// are numbers in GPT-2's characters for bytes (`0` to `9`, and six beyond ASCII), and of these each three
+    /// digits.
+    Falcon = 4,
+}
+
+/// What an added token asks of the text beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Beside {
+    /// Whether it takes in the spaces in front of it.
+    pub strips_left: bool,
+    /// Whether it takes in the spaces behind it.
+    pub strips_right: bool,
+    /// Whether it is one only where no character of a word (`\w`) is beside it.
+    pub single_word: bool,
+}
+
+impl Beside {
+    /// Asks nothing: the token is one wherever its bytes are.
+    pub const ANYTHING: Self = Self { strips_left: false, strips_right: false, single_word: false };
+
+    pub(super) const fn bits(self) -> u32 {
+        self.strips_left as u32 | (self.strips_right as u32) << 1 | (self.single_word as u32) << 2
+    }
+
+    pub(super) const fn of_bits(bits: u32) -> Option<Self> {
+        if bits > 7 {
+            return None;
+        }
+        Some(Self {
+            strips_left: bits & 1 != 0,
+            strips_right: bits & 2 != 0,
+            single_word: bits & 4 != 0,
+        })
+    }
 }
 
 /// The words within which characters are merged. U+2581 is a space here.

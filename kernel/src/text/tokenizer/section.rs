@@ -15,7 +15,8 @@
 //! | bytes   | 256 * `I`                  | the id of each byte, all ones where it has none       |
 //! | merges  | merges * 3 `I`             | left, right, result; ascending by (left, right)       |
 //! | ranks   | merges * 4, if flag 0 set  | the rank of each merge                                |
-//! | added   | added * `I`                | ids of added tokens, the special ones first           |
+//! | added   | added * `I`                | ids of added tokens, the special ones first; with     |
+//! |         |                            | flag 12 then, `I` each, the bits of a [`Beside`]      |
 //! | eos     | eos * `I`                  | ids of the tokens that end a text                     |
 //! | whole   | whole * `I`                | ids of the words that are never merged, by their bytes|
 //! | classes | class bytes                | runs of Unicode classes, or `I` each, with flag 1,    |
@@ -25,14 +26,15 @@
 //! Flag 1: pieces are merged from characters, not from bytes. Flags 2 and 3: where text is cut, a
 //! [`Words`](super::Words) or, with flag 1, a [`Spaces`](super::Spaces). Flags 4 and 5: a
 //! [`Prefix`](super::Prefix), flag 10 the last of them. Flag 6: unknown tokens in a row are one. Flag 7: the BOS is put in front of a
-//! text. Flags 8 and 9: a [`Form`](super::Form) that text must have.
+//! text. Flags 8 and 9: a [`Form`](super::Form) that text must have. Flag 11, with flags 1 to 3 clear: the words are
+//! Falcon's. Flag 12: added tokens ask something of the text beside them.
 //!
 //! `I` is 2 up to 65535 tokens, else 4; `T` is 2 up to 65535 text bytes, else 4. Without stored
 //! ranks a merge ranks as its result's id: trainers number tokens in the order they learn them.
 
+use super::classes::{Class, Classes};
 use super::error::TokenizerError;
-use super::pretoken::{Class, Classes};
-use super::{MOST_TOKENS, VERSION};
+use super::{Beside, MOST_TOKENS, VERSION};
 
 const HEADER_BYTES: u64 = 44;
 pub(super) const RANKS_STORED: u16 = 1;
@@ -44,13 +46,16 @@ pub(super) const BEGINS: u16 = 1 << 7;
 pub(super) const FORM_SHIFT: u16 = 8;
 /// [`Prefix::BeforeAdded`](super::Prefix::BeforeAdded), for which the two bits of the others are not enough.
 pub(super) const BEFORE_ADDED: u16 = 1 << 10;
+/// [`Words::Falcon`](super::Words::Falcon), for which the two bits of the others are not enough.
+pub(super) const FALCON: u16 = 1 << 11;
+pub(super) const BESIDE: u16 = 1 << 12;
 /// The flags that this build has code for.
 const KNOWN: u16 = RANKS_STORED
     | FUSED
     | BEGINS
     | if cfg!(feature = "scores") { CHARACTERS | 3 << PREFIX_SHIFT | BEFORE_ADDED } else { 0 }
     | if cfg!(any(feature = "scores", feature = "words")) { 3 << CUT_SHIFT } else { 0 }
-    | if cfg!(feature = "words") { 3 << FORM_SHIFT } else { 0 };
+    | if cfg!(feature = "words") { 3 << FORM_SHIFT | FALCON | BESIDE } else { 0 };
 const MOST_TEXT: u32 = 1 << 28;
 /// A rank that no merge has.
 pub(super) const NO_RANK: u32 = u32::MAX;
@@ -102,6 +107,7 @@ impl Table<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Counts {
     pub ranks_stored: bool,
+    pub beside: bool,
     pub tokens: u32,
     pub merges: u32,
     pub added: u32,
@@ -130,7 +136,7 @@ impl Counts {
             256 * id,
             self.merges as u64 * 3 * id,
             if self.ranks_stored { self.merges as u64 * 4 } else { 0 },
-            self.added as u64 * id,
+            self.added as u64 * id * if cfg!(feature = "words") && self.beside { 2 } else { 1 },
             self.eos as u64 * id,
             self.whole as u64 * id,
             self.classes as u64,
@@ -176,6 +182,8 @@ pub(super) struct Sections<'m> {
     /// Empty where the result's id is the rank.
     pub(super) ranks: Table<'m>,
     pub(super) added: Table<'m>,
+    /// Bits of a [`Beside`] for each added token, or empty.
+    pub(super) beside: Table<'m>,
     pub(super) eos: Table<'m>,
     pub(super) whole: Table<'m>,
     pub(super) bos: Option<u32>,
@@ -199,13 +207,17 @@ impl<'m> Sections<'m> {
         let twice = BEFORE_ADDED & KNOWN != 0
             && flags & BEFORE_ADDED != 0
             && flags >> PREFIX_SHIFT & 3 != 0;
-        if flags & !KNOWN != 0 || twice {
+        let cut_twice = FALCON & KNOWN != 0
+            && flags & FALCON != 0
+            && flags & (CHARACTERS | 3 << CUT_SHIFT) != 0;
+        if flags & !KNOWN != 0 || twice || cut_twice {
             return Err(TokenizerError::Flags { found: flags });
         }
         let mut header = (1..=10).map(|at| header.get(at).ok_or(short));
         let mut next = || header.next().unwrap_or(Err(short));
         let counts = Counts {
             ranks_stored: flags & RANKS_STORED != 0,
+            beside: flags & BESIDE != 0,
             tokens: next()?,
             merges: next()?,
             added: next()?,
@@ -228,6 +240,11 @@ impl<'m> Sections<'m> {
         let [bounds, byte_ids, merges, ranks, added, eos, whole, classes, text] = parts;
         let ids = |bytes| Table { bytes, wide: counts.wide_ids() };
         let flags = flags & KNOWN;
+        let (added, beside) = if cfg!(feature = "words") && counts.beside {
+            added.split_at_checked(added.len() / 2).ok_or(size)?
+        } else {
+            (added, [].as_slice())
+        };
         // Not runs, but the table of `character`.
         let characters = cfg!(feature = "scores") && flags & CHARACTERS != 0;
         let sections = Self {
@@ -241,6 +258,7 @@ impl<'m> Sections<'m> {
             merges: ids(merges),
             ranks: Table { bytes: ranks, wide: true },
             added: ids(added),
+            beside: ids(beside),
             eos: ids(eos),
             whole: ids(whole),
             bos,
@@ -284,6 +302,11 @@ impl<'m> Sections<'m> {
             if bytes.is_empty() || core::str::from_utf8(bytes).is_err() {
                 return Err(TokenizerError::Added { at: at as u32 });
             }
+        }
+        if cfg!(feature = "words")
+            && let Some(at) = self.beside.iter().position(|bits| Beside::of_bits(bits).is_none())
+        {
+            return Err(TokenizerError::Added { at: at as u32 });
         }
         Ok(())
     }
