@@ -58,6 +58,10 @@ fn train(tuner: &mut Tuner<'static, Device>) {
                 give(seen.is_ok().into());
             }
             17 => give(tuner.guide().len() as u32 + tuner.plan().spill_blocks().0),
+            18 => {
+                let seen = tuner.logits(words(), &mut |_, z| give(z.len() as u32));
+                give(seen.is_ok().into());
+            }
             _ => return,
         }
     }
@@ -120,6 +124,8 @@ fn options() -> TuneOptions {
             1 => Choice::Recency,
             2 => Choice::Ahead,
             3 => Choice::Predicted { rank: word() },
+            4 => Choice::KeyLength,
+            5 => Choice::Before,
             _ => Choice::Random(word()),
         },
         keep: if coin() { Keep::Share } else { Keep::Threshold },

@@ -155,6 +155,11 @@ pub enum Choice {
         /// 0: the table alone.
         rank: u32,
     },
+    /// The largest length of a key in the block, on which no query is asked for.
+    KeyLength,
+    /// The scores that the layer before gives its blocks: [`Choice::Oracle`] with what looks back. Needs a layer
+    /// in front of the first in which tokens are left out.
+    Before,
     /// The latest.
     Recency,
     /// At random, from this seed.

@@ -85,6 +85,9 @@ pub(crate) fn check<E>(
                 "a threshold: a share of all blocks depends on later ones",
             );
         }
+        if e.choice == Choice::Before && e.first == 0 {
+            return error("arms.elimination.first", 0, "at least 1: layer 0 has none before it");
+        }
         if e.block == 0 || e.keep_permille > 1000 {
             return error(
                 "arms.elimination",

@@ -110,7 +110,7 @@ pub enum TuneError<E> {
         given: u32,
     },
     /// Blocks of tokens have no scores.
-    #[error("blocks of tokens have no scores: expected the choice of an oracle, or ahead")]
+    #[error("blocks of tokens have no scores: expected a choice by queries and keys")]
     NoScores,
     /// Gradients of one layer are held: a text a step.
     #[error("{texts} texts before an update: gradients of a layer are held, expected 1")]

@@ -22,7 +22,7 @@ use ripple_kernel::{Probe, Stage};
 pub struct Look<'a, R> {
     /// The layer.
     pub layer: usize,
-    /// `(blocks,)`: see [`Choice::Oracle`].
+    /// `(blocks,)`: those that the choice goes by; see [`Choice`].
     pub scores: &'a [R],
     /// `(tokens, dim)`: the normalised inputs.
     pub inputs: &'a [R],
@@ -41,6 +41,14 @@ impl Layer<'_, '_> {
         let shape = &frozen.shape;
         let most = shape.tokens;
         let Some(e) = frozen.options.arms.elimination else { return Ok(()) };
+        if e.choice == Choice::Before {
+            let next = Self { layer: layer + 1, ..*self };
+            if leaves_out(&frozen.options.arms, next.layer, most) {
+                self.score(reader, space, &e)?;
+                next.keep_best(space, &e);
+            }
+            return Ok(());
+        }
         if !leaves_out(&frozen.options.arms, layer, most) {
             return Ok(());
         }
@@ -51,7 +59,9 @@ impl Layer<'_, '_> {
                 copy(here, row(before, layer - 1, most));
                 return Ok(());
             }
-            Choice::Oracle { .. } | Choice::Ahead => self.score(reader, space, &e)?,
+            Choice::Oracle { .. } | Choice::Ahead | Choice::KeyLength | Choice::Before => {
+                self.score(reader, space, &e)?;
+            }
             Choice::Predicted { rank } => {
                 self.norm_all(space, 0);
                 let (_, guide) = self.guide(space.guide, &e);
@@ -65,10 +75,17 @@ impl Layer<'_, '_> {
                 select::score_by_place(&e, scores, layer, step);
             }
         }
-        let (threshold, _) = self.guide(space.guide, &e);
-        let scores = front_mut(space.vectors.scores, blocks(&e, tokens));
-        select::keep(&e, threshold, scores, kept_row(space.kept, layer, most), tokens);
+        self.keep_best(space, &e);
         Ok(())
+    }
+
+    /// Keeps the best blocks of this layer, by `space.vectors.scores`.
+    fn keep_best<R: Real>(&self, space: &mut Space<'_, R>, e: &Elimination) {
+        let Self { frozen, layer, tokens, .. } = *self;
+        let (threshold, _) = self.guide(space.guide, e);
+        let scores = front_mut(space.vectors.scores, blocks(e, tokens));
+        let kept = kept_row(space.kept, layer, frozen.shape.tokens);
+        select::keep(e, threshold, scores, kept, tokens);
     }
 
     /// Shows what there is to see of this layer.
@@ -100,8 +117,8 @@ impl Layer<'_, '_> {
         }
     }
 
-    /// Scores all blocks, in `space.vectors.scores`, by the queries and keys of this layer: keys are in
-    /// `space.scratch` then.
+    /// Scores all blocks, in `space.vectors.scores`, by the queries and keys of this layer, or by its keys
+    /// alone: keys are in `space.scratch` then.
     fn score<D: BlockDevice, P: Probe, R: Real>(
         &self,
         reader: &mut Reader<'_, D, P>,
@@ -124,7 +141,9 @@ impl Layer<'_, '_> {
         let inner = &*space.vectors.inner;
         let inner = |target| row(inner, target as usize, most * shape.rank);
         let table = frozen.image.table(SectionKind::Qkv, layer as u32);
-        let (range, work) = (0..(query + kv) as u32, (tokens * dim) as u64);
+        let of_keys = e.choice == Choice::KeyLength;
+        let start = if of_keys { query } else { 0 };
+        let (range, work) = (start as u32..(query + kv) as u32, (tokens * dim) as u64);
         let numbers = &mut *space.rows.numbers;
         each_row(reader, Stage::Attention, &table, range, numbers, work, &mut |j, w, b| {
             let (out, j, columns, adapter, inner) = match j.checked_sub(query) {
@@ -138,6 +157,13 @@ impl Layer<'_, '_> {
                 }
             }
         })?;
+        let scores = front_mut(space.vectors.scores, blocks(e, tokens));
+        if of_keys {
+            // However they are rotated, they are as long.
+            let work = select::lengths(e, kv, keys, scores);
+            count(reader.probe(), Stage::Attention, work);
+            return Ok(());
+        }
         let frequencies = frozen.frequencies(space.vectors.last);
         let angles = &mut *space.vectors.angles;
         for token in 0..tokens {
@@ -145,11 +171,10 @@ impl Layer<'_, '_> {
             rotate(row_mut(keys, token, kv), angles, frequencies, token, false);
         }
         let sight = match e.choice {
-            Choice::Oracle { causal: true, .. } => Sight::Back,
+            Choice::Oracle { causal: true, .. } | Choice::Before => Sight::Back,
             Choice::Ahead => Sight::Ahead,
             _ => Sight::All,
         };
-        let scores = front_mut(space.vectors.scores, blocks(e, tokens));
         let work = select::score(e, shape, sight, queries, keys, tokens, scores);
         count(reader.probe(), Stage::Attention, work);
         Ok(())

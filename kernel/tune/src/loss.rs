@@ -134,3 +134,30 @@ pub(crate) fn loss<D: BlockDevice, P: Probe, R: Real>(
     }
     Ok(loss / count)
 }
+
+/// Shows `see` the logits of `tokens` tokens, `(tokens,)` of each row of the head.
+pub(crate) fn logits<D: BlockDevice, P: Probe, R: Real>(
+    frozen: &Frozen<'_>,
+    reader: &mut Reader<'_, D, P>,
+    space: &mut Space<'_, R>,
+    tokens: usize,
+    see: &mut dyn FnMut(usize, &[R]),
+) -> Result<(), FetchError<D::Error>> {
+    let dim = frozen.shape.dim;
+    reader.probe().enter(Stage::Head, 0);
+    let norm = frozen.norm(space.vectors.last, 0);
+    let stream = front_mut(space.stream, tokens * dim);
+    for (out, x) in space.inputs.chunks_exact_mut(dim.max(1)).zip(stream.chunks_exact(dim.max(1))) {
+        norm.apply(out, x);
+    }
+    let inputs = &*space.inputs;
+    let logits = front_mut(space.vectors.scores, tokens);
+    let head = frozen.head();
+    let work = (tokens * dim) as u64;
+    let numbers = &mut *space.rows.numbers;
+    each_row(reader, Stage::Head, &head, 0..head.count, numbers, work, &mut |v, e, _| {
+        let each = logits.iter_mut().enumerate();
+        each.for_each(|(token, z)| *z = dot(e, row(inputs, token, dim)));
+        see(v, logits);
+    })
+}

@@ -179,14 +179,18 @@ const fn region_bytes(
         },
         TuneRegion::Attention => match attention {
             AttentionTape::Kept { values, .. } => {
+                let in_place = matches!(values, Store::Full);
                 let (mut sum, mut layer): (u64, usize) = (0, 0);
-                while layer < s.layers {
+                // What is packed of the last layer is not needed: it is worked on still when the way back
+                // begins.
+                while layer + (!in_place as usize) < s.layers {
                     let bytes = attention_bytes(s, &options.arms, values, layer, real);
                     sum = if spill { most(sum, bytes) } else { sum.saturating_add(bytes) };
                     layer += 1;
                 }
                 // Without a way back all tokens attend in a layer at a time.
-                most(sum, attention_bytes(s, &whole, values, 0, real))
+                let one = if in_place { attention_bytes(s, &whole, values, 0, real) } else { 0 };
+                most(sum, one)
             }
             AttentionTape::Nothing => 0,
         },

@@ -23,9 +23,10 @@ pub enum TuneRegion {
     Slopes,
     /// Layers' inputs.
     LayerInputs,
-    /// Queries, keys, values, outputs.
+    /// Queries, keys, values, outputs; where in fewer bits, of all layers but the last.
     Attention,
-    /// The same of one layer, where the tape has them in fewer bits.
+    /// The same of one layer, where the tape has them in fewer bits, or not at all: of the last, when the way
+    /// back begins.
     AttentionWork,
     /// The residual stream behind attention.
     Middle,

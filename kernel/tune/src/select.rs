@@ -69,9 +69,7 @@ pub(crate) fn score_by_place<R: Real>(e: &Elimination, scores: &mut [R], layer: 
             let mut random = Pcg32::new(u64::from(seed) << 32 | u64::from(step), layer as u64);
             scores.iter_mut().for_each(|score| *score = R::wide(f64::from(random.next_u32())));
         }
-        Choice::Recency | Choice::Oracle { .. } | Choice::Ahead | Choice::Predicted { .. } => {
-            scores.iter_mut().enumerate().for_each(|(i, score)| *score = R::count(i));
-        }
+        _ => scores.iter_mut().enumerate().for_each(|(i, score)| *score = R::count(i)),
     }
 }
 
@@ -114,6 +112,20 @@ pub(crate) enum Sight {
     Back,
     /// Of the block itself, and its first alone.
     Ahead,
+}
+
+/// [`Choice::KeyLength`]: the largest square of the length of a key in the block. Returns the
+/// multiply-accumulates.
+///
+/// `key`: `(tokens, kv_heads * head_dim)`.
+pub(crate) fn lengths<R: Real>(e: &Elimination, kv: usize, key: &[R], scores: &mut [R]) -> u64 {
+    let block = (e.block as usize).max(1);
+    for (score, keys) in scores.iter_mut().zip(key.chunks((block * kv).max(1))) {
+        let squares =
+            keys.chunks_exact(kv.max(1)).map(|k| k.iter().fold(R::ZERO, |sum, x| sum + *x * *x));
+        *score = squares.fold(R::ZERO, |most, x| if x > most { x } else { most });
+    }
+    key.len() as u64
 }
 
 /// [`Choice::Oracle`]: `score_n = sum_m max over i in m, j in n, i != j of mean over heads of max(q_i k_j, 0) /

@@ -109,10 +109,13 @@ pub(crate) const fn kept_tokens(arms: &Arms, layer: usize, tokens: usize) -> usi
     }
 }
 
-/// Whether blocks of tokens are scored by all queries and keys of a layer.
+/// Whether blocks of tokens are scored by queries and keys of a layer.
 pub(crate) const fn is_scored(arms: &Arms) -> bool {
     match arms.elimination {
-        Some(e) => matches!(e.choice, Choice::Oracle { .. } | Choice::Ahead),
+        Some(e) => matches!(
+            e.choice,
+            Choice::Oracle { .. } | Choice::Ahead | Choice::KeyLength | Choice::Before
+        ),
         None => false,
     }
 }

@@ -105,10 +105,12 @@ pub(crate) struct AttentionStore<'m, R> {
 }
 
 impl<R: Real> AttentionStore<'_, R> {
-    /// What the tape has, if it is not what is worked on.
-    fn packed(&self) -> Option<Store> {
+    /// What the tape has of `layer`, if it is not what is worked on: the way back begins with the last layer,
+    /// which is worked on still.
+    fn packed(&self, layer: usize) -> Option<Store> {
         match self.options.arms.attention {
             AttentionTape::Kept { values: Store::Full, .. } | AttentionTape::Nothing => None,
+            AttentionTape::Kept { .. } if layer + 1 >= self.shape.layers => None,
             AttentionTape::Kept { values, .. } => Some(values),
         }
     }
@@ -147,7 +149,7 @@ impl<R: Real> AttentionStore<'_, R> {
 
     /// Keeps what was worked out of `layer`.
     pub fn keep(&mut self, layer: usize, count: usize) {
-        let Some(store) = self.packed() else { return };
+        let Some(store) = self.packed(layer) else { return };
         let vectors = count * (self.shape.attention_numbers() - self.shape.heads);
         let sums = count * self.shape.heads;
         let work = core::mem::take(&mut self.work);
@@ -164,7 +166,7 @@ impl<R: Real> AttentionStore<'_, R> {
 
     /// Brings back what was kept of `layer`.
     pub fn restore(&mut self, layer: usize, count: usize) {
-        let Some(store) = self.packed() else { return };
+        let Some(store) = self.packed(layer) else { return };
         let vectors = count * (self.shape.attention_numbers() - self.shape.heads);
         let sums = count * self.shape.heads;
         let work = core::mem::take(&mut self.work);

@@ -6,7 +6,7 @@ use crate::attend::Layer;
 use crate::embed::embed;
 use crate::error::TuneError;
 use crate::guide::Look;
-use crate::loss::loss;
+use crate::loss::{logits, loss};
 use crate::optimise::{Rate, follow};
 use crate::options::Gradients;
 use crate::random::along;
@@ -48,8 +48,8 @@ impl<D: BlockDevice, P: Probe, R: Real> Tuner<'_, D, P, R> {
         Ok(self.look_ahead(text, true)?.narrow())
     }
 
-    /// Shows `see` what there is to see of each layer, as the model runs: where a step's choice is
-    /// [`Choice::Oracle`](crate::Choice) or [`Choice::Ahead`](crate::Choice).
+    /// Shows `see` what there is to see of each layer, as the model runs: where a step's choice goes by queries
+    /// and keys.
     ///
     /// # Errors
     /// See [`TuneError`].
@@ -71,6 +71,21 @@ impl<D: BlockDevice, P: Probe, R: Real> Tuner<'_, D, P, R> {
             this.forward(reader, space, false)?;
         }
         Ok(())
+    }
+
+    /// Shows `see` the logits behind each token of `text` but the last: the number of a token of the
+    /// vocabulary, and its logits, `(tokens,)`. No token is left out of attention.
+    ///
+    /// # Errors
+    /// See [`TuneError`].
+    pub fn logits(
+        &mut self,
+        text: &[u32],
+        see: &mut dyn FnMut(usize, &[R]),
+    ) -> Result<(), TuneError<D::Error>> {
+        let (tokens, _) = self.check_text(text)?;
+        self.forward(tokens, false)?;
+        Ok(logits(&self.frozen, &mut self.reader, &mut self.space, tokens.len(), see)?)
     }
 
     fn look_ahead(&mut self, text: &[u32], keep: bool) -> Result<R, TuneError<D::Error>> {

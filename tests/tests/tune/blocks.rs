@@ -1,9 +1,14 @@
 //! Which blocks of tokens attention keeps: by thresholds, by what is guessed, and without a look ahead.
 
-use crate::common::{Golden, OPTIONS, gradients, with_tuner};
-use ripple_tune::{Arms, AttentionTape, Choice, Elimination, Keep, Store, TuneError, TuneOptions};
+use crate::common::{Golden, Lent, OPTIONS, geometry, gradients, with_tuner};
+use ripple_hal::Slice;
+use ripple_tune::{
+    Arms, AttentionTape, Choice, Elimination, Keep, Store, TuneError, TuneOptions, Tuner,
+};
 
 const DIM: usize = 16;
+/// Numbers of a token's keys.
+const KV: usize = 16;
 const ORACLE: Choice = Choice::Oracle { causal: false, once: false };
 
 fn options(choice: Choice, keep: Keep, keep_permille: u32) -> TuneOptions {
@@ -108,6 +113,66 @@ fn options_guide(table: &[f64], rank: usize, hidden: &[f64]) -> Vec<f64> {
     assert_eq!(hidden.len(), rank * (2 + DIM));
     let layer: Vec<f64> = table.iter().chain(hidden).copied().collect();
     [&layer[..]; 3].concat()
+}
+
+/// Keys say how long they are, and the layer before how much it looked at each block: as tables of what they
+/// gave, they keep the same tokens.
+#[test]
+fn key_lengths_and_the_layer_before_choose_as_their_tables_do() {
+    for kind in ["relu", "opt"] {
+        let golden = Golden::load(kind);
+        let image = golden.image(false);
+        let back = Choice::Oracle { causal: true, once: false };
+        // Of layer 1 alone: what comes before it is dense, so that it is seen as it will be.
+        let one_layer = |choice| {
+            let mut options = options(choice, Keep::Share, 500);
+            if let Some(e) = &mut options.arms.elimination {
+                e.end = 2;
+            }
+            options
+        };
+        let seen = looks(&golden, &image, Choice::KeyLength, &golden.tokens);
+        let keys = keys(&golden, &image);
+        let longest = keys.chunks(4 * KV).map(|keys| {
+            let squares = keys.chunks(KV).map(|k| k.iter().map(|x| x * x).sum::<f64>());
+            squares.fold(0.0, f64::max)
+        });
+        for (found, expected) in seen[1].0.iter().zip(longest) {
+            assert!((found - expected).abs() < 1e-12 * expected, "{kind}: {found}, {expected}");
+        }
+        let before = looks(&golden, &image, back, &golden.tokens);
+        for (choice, scores) in [(Choice::KeyLength, &seen[1].0), (Choice::Before, &before[0].0)] {
+            let table = options_guide(scores, 0, &[]);
+            let by_table = one_layer(Choice::Predicted { rank: 0 });
+            let expected = loss(&golden, &image, &by_table, Some(&table));
+            let found = loss(&golden, &image, &one_layer(choice), None);
+            assert_eq!(found, expected, "{kind}, {choice:?}");
+        }
+        let mut first = one_layer(Choice::Before);
+        if let Some(e) = &mut first.arms.elimination {
+            e.first = 0;
+        }
+        let mut lent = Lent::of::<f64>(&geometry(&image), &first);
+        let tuner = Tuner::<_, _, f64>::open(Slice::new(&image), &[], lent.lend(), &first, ());
+        let error = tuner.err().unwrap().to_string();
+        assert!(error.starts_with("`arms.elimination.first` is 0: expected at least 1"), "{error}");
+    }
+}
+
+/// The keys of layer 1, rotated as attention has them.
+fn keys(golden: &Golden, image: &[u8]) -> Vec<f64> {
+    let options = options(Choice::Oracle { causal: true, once: false }, Keep::Share, 500);
+    with_tuner::<f64, _>(image, &options, |tuner| {
+        assert!(tuner.set_adapters(&golden.adapters()));
+        let mut keys = Vec::new();
+        let see = &mut |look: &ripple_tune::Look<'_, f64>| {
+            if look.layer == 1 {
+                keys = look.keys.to_vec();
+            }
+        };
+        tuner.look(&golden.tokens, see).unwrap();
+        keys
+    })
 }
 
 /// No token behind a block's first has a part in its score; those that oracles give change.

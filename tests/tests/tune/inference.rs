@@ -55,6 +55,30 @@ fn a_decoder_with_them_is_the_model_that_was_trained() {
     }
 }
 
+/// A tuner's own logits are of the floats, so that they lack nothing: their loss is that of automatic
+/// differentiation.
+#[test]
+fn the_logits_of_a_tuner_are_the_model_s() {
+    for kind in KINDS {
+        let golden = Golden::load(kind);
+        let (expected, _) = golden.expected("grad");
+        let adapters: Vec<f32> = golden.adapters().iter().map(|x| *x as f32).collect();
+        let found = with_tuner::<f32, _>(&golden.image(false), &OPTIONS, |tuner| {
+            assert!(tuner.set_adapters(&adapters));
+            let mut rows = Vec::new();
+            let see = &mut |v: usize, z: &[f32]| {
+                assert_eq!(v, rows.len());
+                rows.push(z.to_vec());
+            };
+            tuner.logits(&golden.tokens, see).unwrap();
+            let of = |token: usize| rows.iter().map(|row| row[token]).collect::<Vec<_>>();
+            (0..golden.tokens.len() - 1).map(of).collect::<Vec<_>>()
+        });
+        let found = loss(&golden, &found);
+        assert!((found - expected).abs() < 2e-6 * expected, "{kind}: {found}, not {expected}");
+    }
+}
+
 #[test]
 fn passes_of_any_length_give_the_same_bits() {
     for kind in ["relu", "opt"] {
