@@ -19,7 +19,7 @@ use std::error::Error;
 use std::path::Path;
 
 /// Derivations of a case that are written beside the plans of the expression as it is given.
-const DERIVED: usize = 8;
+const DERIVED: usize = 24;
 
 /// Integers from -127 to 127 without structure: number `i` of tensor `seed`.
 fn integers(count: i64, seed: u32) -> Vec<i64> {
