@@ -26,6 +26,8 @@ struct Work {
     length: i64,
     /// Numbers copied, and how many together.
     moved: (i64, i64),
+    /// Whether they are copied before the call, so that no read goes on meanwhile, and not as its rows come.
+    before: bool,
     /// Records and numbers in each, and how often they are all read.
     weights: (i64, i64, i64),
     /// Bytes of RAM beside staging.
@@ -36,15 +38,16 @@ fn cost(work: &Work, machine: &Machine) -> Cost {
     let core = machine.core;
     let (moved, together) = work.moved;
     let copies = core.moved.instructions(moved / together.max(1), together);
-    let instructions = core.dot.instructions(work.dots, work.length) + copies;
+    let dots = core.dot.instructions(work.dots, work.length);
+    let (first, then) = if work.before { (copies, dots) } else { (0.0, dots + copies) };
     let (rows, numbers, times) = work.weights;
     let (commands, bytes, time) = machine.stream(rows, numbers);
     Cost {
         commands: commands * times,
         bytes: bytes * times,
         ram: machine.staging + work.ram,
-        instructions,
-        nanoseconds: machine.compute(instructions).max(time * times as f64),
+        instructions: first + then,
+        nanoseconds: machine.compute(first) + machine.compute(then).max(time * times as f64),
     }
 }
 
@@ -77,6 +80,7 @@ pub fn conv(shape: Conv, machine: &Machine) -> Vec<Fixed> {
                     length: run,
                     // Rows that reach over an edge are shorter: nothing is copied.
                     moved: (0, 1),
+                    before: false,
                     weights: (f, patch, 1),
                     ram: results + given,
                 },
@@ -90,6 +94,7 @@ pub fn conv(shape: Conv, machine: &Machine) -> Vec<Fixed> {
                     dots: pixels * f,
                     length: patch,
                     moved: (pixels * patch, run),
+                    before: true,
                     weights: (f, patch, 1),
                     ram: results + given + pixels * patch,
                 },
@@ -103,6 +108,7 @@ pub fn conv(shape: Conv, machine: &Machine) -> Vec<Fixed> {
                     dots: pixels * f,
                     length: patch,
                     moved: (pixels * patch, run),
+                    before: true,
                     weights: (f, patch, (pixels + tile - 1) / tile),
                     ram: results + given + tile * patch,
                 },
@@ -116,6 +122,7 @@ pub fn conv(shape: Conv, machine: &Machine) -> Vec<Fixed> {
                     dots: pixels * f,
                     length: patch,
                     moved: (pixels * patch, run),
+                    before: true,
                     weights: (f, patch, (pixels + 1) / 2),
                     ram: pixels * f + given + 2 * patch,
                 },
@@ -160,6 +167,7 @@ pub fn conv_transpose(shape: Conv, machine: &Machine) -> Vec<Fixed> {
                 dots: pixels * k * k * filters,
                 length: channels,
                 moved: (pixels * k * k * filters, input.1),
+                before: false,
                 weights: (k * k * filters, channels, 1),
                 ram: given + results * filters + 4 * results + 4 * pixels,
             },

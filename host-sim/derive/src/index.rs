@@ -6,6 +6,7 @@
 use smallvec::{SmallVec, smallvec};
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Values of an iterator, a dimension or an index: `lo` and all up to, but without, `hi`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,9 +72,9 @@ pub enum Atom {
     /// An iterator, by its number in the scope: loops first, then sums.
     Var(u8),
     /// The quotient, rounded down. The divisor is at least 2.
-    Div(Box<Index>, i64),
+    Div(Arc<Index>, i64),
     /// The remainder, never negative. The divisor is at least 2.
-    Mod(Box<Index>, i64),
+    Mod(Arc<Index>, i64),
 }
 
 /// `constant + sum of factor * atom`. Atoms ascend, none twice, no factor is 0; a quotient and a
@@ -185,7 +186,7 @@ impl Index {
             let (first, second) = (at.max(with), at.min(with));
             let factor = self.terms[at].1;
             let whole = match self.terms[at].0.clone() {
-                Atom::Mod(of, _) => *of,
+                Atom::Mod(of, _) => of,
                 _ => return,
             };
             self.terms.remove(first);
@@ -222,7 +223,7 @@ impl Index {
             let numerator = (**of).clone().offset(rest.constant * inner);
             return whole.plus(&numerator.divided(k * inner, ranges));
         }
-        whole.add_term(Atom::Div(Box::new(rest), k), 1);
+        whole.add_term(Atom::Div(Arc::new(rest), k), 1);
         whole
     }
 
@@ -260,7 +261,7 @@ impl Index {
         if reduced != rest {
             return reduced.modulo(k, ranges);
         }
-        Self { constant: 0, terms: smallvec![(Atom::Mod(Box::new(reduced), k), 1)] }
+        Self { constant: 0, terms: smallvec![(Atom::Mod(Arc::new(reduced), k), 1)] }
     }
 
     /// The values that it may take when iterators run over `ranges`: exact without quotients and
@@ -316,8 +317,8 @@ impl Index {
             .map(|(atom, factor)| {
                 let atom = match atom {
                     Atom::Var(v) => Atom::Var(with[*v as usize]),
-                    Atom::Div(of, k) => Atom::Div(Box::new(of.renamed(with)), *k),
-                    Atom::Mod(of, k) => Atom::Mod(Box::new(of.renamed(with)), *k),
+                    Atom::Div(of, k) => Atom::Div(Arc::new(of.renamed(with)), *k),
+                    Atom::Mod(of, k) => Atom::Mod(Arc::new(of.renamed(with)), *k),
                 };
                 (atom, *factor)
             })
@@ -340,6 +341,14 @@ impl Index {
     pub fn factor(&self, v: usize) -> i64 {
         let found = self.terms.iter().find(|(atom, _)| *atom == Atom::Var(v as u8));
         found.map_or(0, |(_, factor)| *factor)
+    }
+
+    /// Whether iterator `v` is in a quotient or a remainder.
+    pub fn bends(&self, v: usize) -> bool {
+        self.terms.iter().any(|(atom, _)| match atom {
+            Atom::Var(_) => false,
+            Atom::Div(of, _) | Atom::Mod(of, _) => of.vars() >> v & 1 == 1,
+        })
     }
 
     /// Hands on every factor and divisor in it that is at least 2, without sign.

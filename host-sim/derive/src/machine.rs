@@ -2,6 +2,8 @@
 //!
 //! In: figures. Out: what a read, a dot product, a copied number cost. Knows nothing of expressions.
 
+use rustc_hash::FxHashMap;
+
 /// Instructions of one pass of a loop over a row: `call + number * length`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Line {
@@ -124,17 +126,21 @@ pub struct Cost {
     pub nanoseconds: f64,
 }
 
+/// Commands that read a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Extents {
+    commands: i64,
+    blocks: i64,
+    longest: i64,
+}
+
 impl Machine {
     /// `rows` records of `numbers` 8-bit numbers each, streamed in order: commands, bytes, nanoseconds.
     ///
     /// As the kernel reads them: each command brings whole records, as many as one half of staging holds, in
     /// whole blocks; a block that two commands share is read twice.
     pub fn stream(&self, rows: i64, numbers: i64) -> (i64, i64, f64) {
-        let (mut commands, mut blocks) = (0, 0);
-        self.extents(rows, numbers, &mut |extent| {
-            commands += 1;
-            blocks += extent;
-        });
+        let Extents { commands, blocks, .. } = self.extents(rows, numbers);
         let bytes = blocks * BLOCK;
         let time = commands as f64 * self.command_ns + bytes as f64 * 1e9 / self.bytes_per_second;
         (commands, bytes, time)
@@ -142,22 +148,41 @@ impl Machine {
 
     /// Blocks of the longest of these commands.
     pub fn staged(&self, rows: i64, numbers: i64) -> i64 {
-        let mut longest = 0;
-        self.extents(rows, numbers, &mut |extent| longest = longest.max(extent));
-        longest
+        self.extents(rows, numbers).longest
     }
 
-    fn extents(&self, rows: i64, numbers: i64, with: &mut dyn FnMut(i64)) {
+    /// What a command reads depends on where in a block its first record begins alone: when that comes again, so
+    /// does all that followed it, which is counted at once.
+    fn extents(&self, rows: i64, numbers: i64) -> Extents {
         let record = RECORD_HEADER + (numbers + 3) / 4 * 4;
         let half = self.staging / 2 / BLOCK;
+        let mut all = Extents::default();
+        if numbers <= 0 {
+            return all;
+        }
+        let mut seen: Option<FxHashMap<i64, (i64, Extents)>> = Some(FxHashMap::default());
         let mut row = 0;
-        while row < rows && numbers > 0 {
-            let first = row * record / BLOCK;
+        while row < rows {
+            let begin = row * record;
+            let known = seen.as_mut().and_then(|seen| seen.insert(begin % BLOCK, (row, all)));
+            if let Some((from, before)) = known {
+                let times = (rows - row) / (row - from);
+                row += times * (row - from);
+                all.commands += times * (all.commands - before.commands);
+                all.blocks += times * (all.blocks - before.blocks);
+                seen = None;
+                continue;
+            }
+            let first = begin / BLOCK;
             // A record that is longer than a half comes alone.
             let end = ((first + half) * BLOCK / record).clamp(row + 1, rows);
-            with((end * record + BLOCK - 1) / BLOCK - first);
+            let blocks = (end * record + BLOCK - 1) / BLOCK - first;
+            all.commands += 1;
+            all.blocks += blocks;
+            all.longest = all.longest.max(blocks);
             row = end;
         }
+        all
     }
 
     /// Nanoseconds of so many instructions.
@@ -176,6 +201,53 @@ impl Cost {
             ram: self.ram.max(next.ram),
             instructions: self.instructions + next.instructions,
             nanoseconds: self.nanoseconds + next.nanoseconds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One command after the other.
+    fn one_by_one(machine: &Machine, rows: i64, numbers: i64) -> Extents {
+        let record = RECORD_HEADER + (numbers + 3) / 4 * 4;
+        let half = machine.staging / 2 / BLOCK;
+        let (mut all, mut row) = (Extents::default(), 0);
+        while row < rows {
+            let first = row * record / BLOCK;
+            let end = ((first + half) * BLOCK / record).clamp(row + 1, rows);
+            let blocks = (end * record + BLOCK - 1) / BLOCK - first;
+            let Extents { commands, blocks: sum, longest } = all;
+            all = Extents {
+                commands: commands + 1,
+                blocks: sum + blocks,
+                longest: longest.max(blocks),
+            };
+            row = end;
+        }
+        all
+    }
+
+    #[test]
+    fn commands_counted_at_once_are_those_counted_one_by_one() {
+        for staging in [1 << 10, 3 << 10, 16 << 10, 64 << 10] {
+            let machine = Machine {
+                name: String::new(),
+                core: Core::M4,
+                megahertz: 1.0,
+                command_ns: 1.0,
+                bytes_per_second: 1.0,
+                ram: 0,
+                staging,
+            };
+            for numbers in [1, 3, 4, 60, 123, 508, 509, 1020, 4096, 40_000] {
+                for rows in [0, 1, 2, 7, 127, 128, 129, 1000, 4097, 20_011] {
+                    let found = machine.extents(rows, numbers);
+                    let what = format!("{rows} of {numbers}, staging {staging}");
+                    assert_eq!(found, one_by_one(&machine, rows, numbers), "{what}");
+                }
+            }
         }
     }
 }

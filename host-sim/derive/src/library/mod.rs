@@ -49,11 +49,15 @@ pub fn table(focus: &Scope, a: &Access, b: &Access) -> Option<Vec<Occurs>> {
         .collect()
 }
 
-/// Every operator that the focus is, with its operands in either order.
+/// Every operator that the focus is, with its operands in either order, but for a weight as operand A, which would be
+/// read once for every row of an input: the other order reads it once.
 pub fn matches(focus: &Scope, tensors: &Tensors, operators: &[Operator]) -> Vec<Bound> {
     let Some(&[first, second]) = focus.body.factors().as_deref() else { return Vec::new() };
     let mut found = Vec::new();
     for (a, b) in [(first, second), (second, first)] {
+        if a.is_weight(tensors) && !b.is_weight(tensors) {
+            continue;
+        }
         let Some(table) = table(focus, a, b) else { continue };
         for operator in operators {
             for roles in operator.roles(focus, a, b, &table) {
