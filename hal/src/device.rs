@@ -111,7 +111,7 @@ impl DeviceError for OutOfRange {
 /// the device is ready for the next call.
 ///
 /// The implementor: a call returns, *or unwinds*, only when the device can no longer write `dst`.
-/// Reads of the same block give the same bytes.
+/// Reads of the same block give the same bytes, whatever command they are part of.
 pub trait BlockDevice {
     /// What can go wrong.
     type Error: DeviceError;
@@ -144,6 +144,26 @@ pub trait BlockDevice {
         self.read(start, dst)?;
         Ok(work())
     }
+
+    /// Has a read go on with the command of the read before it where it can, until told otherwise.
+    ///
+    /// What makes a read slow on an SD card or an eMMC is its command, not its length. A command for several
+    /// blocks delivers the next one for as long as the host asks, so that a read which begins where the last
+    /// one ended needs no command of its own; nor does one that begins at most `gap` blocks further on, if the
+    /// device clocks what lies between through. `None` ends the command that is open, and each read has its
+    /// own from then on, as at the start. Whatever is not such a read ends it too: a read further on or
+    /// further back, a write, an error.
+    ///
+    /// The best gap is [`Calibration::collapse_gap`](crate::Calibration::collapse_gap), found with nothing
+    /// open. Only commands and time change, never what is read. The provided version does nothing, which is
+    /// right for a device that cannot keep a command open.
+    ///
+    /// # Errors
+    /// When the device fails while it ends a command.
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        let _ = gap;
+        Ok(())
+    }
 }
 
 /// Storage whose reads are futures: what an Embassy or RTIC driver offers.
@@ -168,6 +188,15 @@ pub trait AsyncBlockDevice {
     /// # Errors
     /// When the device fails or the blocks are not all on it.
     async fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error>;
+
+    /// As [`BlockDevice::stay_open`].
+    ///
+    /// # Errors
+    /// When the device fails while it ends a command.
+    async fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        let _ = gap;
+        Ok(())
+    }
 }
 
 /// Storage that is written as well: for what does not fit in memory, behind what it is read for.
@@ -225,5 +254,8 @@ impl<D: BlockDevice> BlockDevice for &mut D {
         work: impl FnOnce() -> R,
     ) -> Result<R, Self::Error> {
         (**self).read_while(start, dst, work)
+    }
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        (**self).stay_open(gap)
     }
 }

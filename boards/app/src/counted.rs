@@ -80,6 +80,10 @@ impl<D: BlockDevice> BlockDevice for Counted<D> {
         mark::leave_driver();
         result
     }
+
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        self.device.stay_open(gap)
+    }
 }
 
 /// What is written is not counted: it is none of a token's reads.

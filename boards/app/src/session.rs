@@ -207,6 +207,12 @@ fn open<D: BlockDevice>(
     let measured = match calibrate(&mut device, out.clock, memory.staging, CALIBRATION) {
         Ok(calibration) => {
             options.collapse_gap = calibration.collapse_gap();
+            // From here on: with a command open, calibrating would have found no access time.
+            if let Err(error) = device.stay_open(Some(options.collapse_gap)) {
+                let kind = error.kind();
+                fault(out, "open", &kind);
+                return Err(Some(kind));
+            }
             Ok(calibration)
         }
         Err(CalibrateError::Device { at, source }) => {

@@ -22,7 +22,7 @@ use embassy_time::{Delay, Instant, Timer};
 use panic_halt as _;
 use ripple_app::board::PICO2_EMBASSY as BOARD;
 use ripple_app::{Command, Desk, Event, Failed, Fat, Identity, Input, Mounted, Storage};
-use ripple_hal::{DeviceError, ErrorKind, Micros, Polled, SpiCard, calibrate};
+use ripple_hal::{BlockDevice, DeviceError, ErrorKind, Micros, Polled, SpiCard, calibrate};
 use ripple_kernel::image::FILE_NAME;
 use ripple_kernel::text::tokenizer::Tokenizer;
 use ripple_kernel::{Decoder, Memory, OpenError};
@@ -187,7 +187,14 @@ async fn serve(
     console.say(Event::Plan(&decoder.plan())).await;
     if let Ok(calibration) = calibration {
         console.say(Event::Card(&calibration)).await;
-        decoder.set_collapse_gap(calibration.collapse_gap());
+        let gap = calibration.collapse_gap();
+        decoder.set_collapse_gap(gap);
+        // Once calibrated: with a command open, no access time would have been found.
+        if let Err(error) = decoder.device_mut().stay_open(Some(gap)) {
+            let kind = error.kind();
+            console.say(Event::Fault { doing: "open", error: &kind }).await;
+            return Closed::Failed(Some(kind));
+        }
     }
     let Some(Ok(tokenizer)) = decoder.image().tokenizer().map(Tokenizer::parse) else {
         console.say(Event::Note("the image has no tokenizer in its front")).await;

@@ -217,6 +217,10 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
             Fate::Succeeds => Ok(result),
         }
     }
+
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        self.device.stay_open(gap).map_err(FaultyError::Device)
+    }
 }
 
 impl<D: WriteDevice> WriteDevice for Faulty<D> {

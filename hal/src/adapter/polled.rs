@@ -93,6 +93,10 @@ impl<A: AsyncBlockDevice, I: FnMut()> BlockDevice for Polled<A, I> {
         let read = self.device.read(start, dst);
         poll_around(read, &mut self.idle, work).map(|((), result)| result)
     }
+
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        poll_around(self.device.stay_open(gap), &mut self.idle, || ()).map(|((), ())| ())
+    }
 }
 
 impl<A: AsyncWriteDevice, I: FnMut()> WriteDevice for Polled<A, I> {

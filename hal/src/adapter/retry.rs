@@ -84,6 +84,10 @@ impl<D: BlockDevice> BlockDevice for Retry<D> {
             }
         }
     }
+
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        self.attempt(|device| device.stay_open(gap))
+    }
 }
 
 impl<D: WriteDevice> WriteDevice for Retry<D> {

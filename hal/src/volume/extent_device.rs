@@ -136,6 +136,11 @@ impl<D: BlockDevice, const N: usize> BlockDevice for ExtentDevice<D, N> {
         self.pad(start, dst);
         Ok(result)
     }
+
+    /// A read that crosses extents goes on with its command where they touch, or nearly do.
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        self.device.stay_open(gap).map_err(ExtentError::Device)
+    }
 }
 
 /// Writes in place, with one command an extent: the file keeps its length and its blocks. A last block

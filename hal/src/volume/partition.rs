@@ -136,6 +136,10 @@ impl<D: BlockDevice> BlockDevice for RawPartition<D> {
         let start = self.on_card(start, dst)?;
         self.device.read_while(start, dst, work).map_err(PartitionError::Device)
     }
+
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
+        self.device.stay_open(gap).map_err(PartitionError::Device)
+    }
 }
 
 impl<D: WriteDevice> WriteDevice for RawPartition<D> {

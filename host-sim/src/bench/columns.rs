@@ -6,16 +6,18 @@ use super::Row;
 use crate::plot::digits;
 
 /// What the columns are called.
-pub(super) const HEADER: [&str; 13] = [
+pub(super) const HEADER: [&str; 14] = [
     "policy", "ms", "io", "core", "reads", "KiB", "run", "ampl", "hit %", "p99", "x floor",
-    "x flash", "pages",
+    "x flash", "pages", "index",
 ];
 
 /// What they mean, beyond their names.
 pub(super) const LEGEND: &str = "Times are simulated, in ms a token: io is the card, p99 the slowest token of a \
-hundred. reads, KiB: a token; run: missed bundles a read; ampl: bytes read for each byte missed; x floor: io over the \
-least that any policy with such a cache can take, one that knows the future among them; x flash: io of \
-llm-in-a-flash over this io, more is faster; pages: bytes of the card that they take, over those of the FFN.";
+hundred. reads: commands a token; KiB: a token; run: missed bundles a command; ampl: bytes read for each byte \
+missed; x floor: io over the least that any policy with such a cache can take, one that knows the future among them \
+and reads a token with one command; x flash: io of llm-in-a-flash over this io, more is faster; pages: bytes of the \
+card that they take, over those of the FFN; index: KiB of RAM or mapped flash that tell where they are. dense and \
+ours keep a command open from read to read.";
 
 /// The cells of `row`; `baseline` is the row of [`BASELINE`](super::BASELINE) beside it.
 pub(super) fn cells(row: &Row, baseline: Option<&Row>) -> [String; HEADER.len()] {
@@ -33,6 +35,7 @@ pub(super) fn cells(row: &Row, baseline: Option<&Row>) -> [String; HEADER.len()]
         factor(Some(row.io_ms / row.floor_ms)),
         factor(baseline.map(|baseline| baseline.io_ms / row.io_ms)),
         pages(row),
+        if row.index_bytes == 0 { "-".to_owned() } else { digits(row.index_bytes as f64 / 1024.0) },
     ]
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: a trace, a number of bundles that can be held, a card. Out: [`Floor`], and milliseconds a
 //! token that no policy with that much memory can go below, as long as it reads a bundle when the
-//! bundle is needed and reads each layer by commands of its own. Knows nothing of placements.
+//! bundle is needed and begins each token with a command of its own. Knows nothing of placements.
 
 use crate::cost::Timing;
 use crate::profile::trace::Trace;
@@ -18,11 +18,11 @@ pub struct Floor {
     pub tokens: usize,
     /// Fewest misses of any cache, those of Belady's MIN.
     pub missed_bundles: u64,
-    /// Active sets, one of each token and layer, of which MIN misses at least one bundle.
-    pub layers_missed: u64,
-    /// No cache misses something of fewer active sets than this. Less than `layers_missed`, since
-    /// another cache can miss more bundles in fewer sets, and since it is a relaxation.
-    pub layers_missed_by_all: u64,
+    /// Tokens of which MIN misses at least one bundle.
+    pub tokens_missed: u64,
+    /// No cache misses something of fewer tokens than this. Less than `tokens_missed`, since another cache
+    /// can miss more bundles in fewer tokens, and since it is a relaxation.
+    pub tokens_missed_by_all: u64,
     waits: Waits,
 }
 
@@ -37,11 +37,11 @@ impl Floor {
         let sets = trace.tokens() * trace.layers();
         assert!(sets < NEVER as usize, "{sets} active sets");
         let Uses { first, next, waits } = Uses::of(trace);
-        let (missed_bundles, layers_missed) = min_misses(trace, &first, &next, capacity);
+        let (missed_bundles, tokens_missed) = min_misses(trace, &first, &next, capacity);
         let waits = Waits { capacity, sets, ..waits };
-        let layers_missed_by_all = waits.ends.len() as u64 - waits.most_sets_hit();
+        let tokens_missed_by_all = waits.ends.len() as u64 - waits.most_tokens_hit();
         let tokens = trace.tokens();
-        Self { tokens, missed_bundles, layers_missed, layers_missed_by_all, waits }
+        Self { tokens, missed_bundles, tokens_missed, tokens_missed_by_all, waits }
     }
 
     /// Bundles that miss, a token.
@@ -52,20 +52,20 @@ impl Floor {
     /// Least milliseconds a token that a card is busy, without tail, with bundles of `stride` bytes,
     /// whatever the cache does.
     ///
-    /// On an affine card the greater of two: `layers_missed_by_all * t0 + missed bytes / BW`, and
-    /// what a relaxation gives that weighs commands against bytes. MIN's own `layers_missed` would
+    /// On an affine card the greater of two: `tokens_missed_by_all * t0 + missed bytes / BW`, and
+    /// what a relaxation gives that weighs commands against bytes. MIN's own `tokens_missed` would
     /// not do: it has the fewest misses, not the fewest commands.
     ///
-    /// Nor would one command for each layer at the price of the table where a card has one: two
+    /// Nor would one command for each token at the price of the table where a card has one: two
     /// short reads can be cheaper than one (8 KiB on `sandisk-extreme`). But under any line
     /// `a + b n` that is nowhere above the price of a read of `n` bytes, whatever the commands
-    /// are, they cost at least `a` for each layer and `b` for each byte: the highest such line is
+    /// are, they cost at least `a` for each token and `b` for each byte: the highest such line is
     /// taken.
     pub fn floor_ms(&self, timing: &Timing, stride: u32) -> f64 {
-        let layers = self.layers_missed_by_all as f64;
+        let tokens = self.tokens_missed_by_all as f64;
         let least = lines_below(timing).into_iter().map(|(a, b)| {
             let b = b * f64::from(stride);
-            (a * layers + b * self.missed_bundles as f64).max(self.waits.least(a, b))
+            (a * tokens + b * self.missed_bundles as f64).max(self.waits.least(a, b))
         });
         least.fold(0.0, f64::max) * 1e-9 / self.tokens.max(1) as f64
     }
@@ -108,7 +108,7 @@ impl Uses {
                 // Until the next use is known, the token of this one.
                 next.push(token as u32);
             }
-            if waits.ends.last().copied().unwrap_or(0) < next.len() {
+            if layer + 1 == layers && waits.ends.last().copied().unwrap_or(0) < next.len() {
                 waits.ends.push(next.len());
             }
         }
@@ -131,7 +131,7 @@ fn keys(trace: &Trace, token: usize, layer: usize) -> impl Iterator<Item = usize
     trace.active(token, layer).map(move |neuron| start + usize::from(neuron))
 }
 
-/// Belady's MIN: missed bundles, and active sets with a miss.
+/// Belady's MIN: missed bundles, and tokens with a miss.
 ///
 /// To hold a bundle from one use to the next saves a miss and takes a place in between: intervals,
 /// of which at most `capacity` may overlap. Most are kept when, wherever there are too many, the
@@ -142,9 +142,12 @@ fn min_misses(trace: &Trace, first: &[u32], next: &[u32], capacity: usize) -> (u
         cache.hold(key, token);
     }
     cache.shrink();
-    let (mut bundles, mut missing) = (0, 0);
+    let (mut bundles, mut tokens, mut of_token) = (0, 0, 0);
     let mut nexts = next.iter();
     for (token, layer) in sets(trace) {
+        if layer == 0 {
+            of_token = 0;
+        }
         // All are used before any is admitted: the layer's misses pass through staging.
         let misses = keys(trace, token, layer).filter(|key| !cache.take(*key)).count() as u64;
         for (key, &next) in keys(trace, token, layer).zip(&mut nexts) {
@@ -154,10 +157,11 @@ fn min_misses(trace: &Trace, first: &[u32], next: &[u32], capacity: usize) -> (u
         }
         cache.shrink();
         cache.forget_used(token, layer);
+        tokens += u64::from(of_token == 0 && misses > 0);
+        of_token += misses;
         bundles += misses;
-        missing += u64::from(misses > 0);
     }
-    (bundles, missing)
+    (bundles, tokens)
 }
 
 /// Bundles held until their next use.
@@ -223,13 +227,13 @@ struct Waits {
     sets: usize,
     /// One for each active bundle, in order.
     bundles: Vec<u32>,
-    /// Where each active set that is not empty ends in `bundles`.
+    /// Where each token that has an active bundle ends in `bundles`.
     ends: Vec<usize>,
 }
 
 impl Waits {
-    /// The waits of each active set that is not empty.
-    fn of_sets(&self) -> impl Iterator<Item = &[u32]> {
+    /// The waits of each token that has an active bundle.
+    fn of_tokens(&self) -> impl Iterator<Item = &[u32]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.bundles[start..end])
     }
@@ -239,12 +243,12 @@ impl Waits {
         self.sets as u64 * self.capacity as u64
     }
 
-    /// Most active sets of which everything can have been held: as many as there is room for,
-    /// those that take least first.
-    fn most_sets_hit(&self) -> u64 {
-        let small = self.of_sets().filter(|set| set.len() <= self.capacity);
+    /// Most tokens of which everything can have been held: as many as there is room for, those that take
+    /// least first. What none of is missed is all held when the token begins.
+    fn most_tokens_hit(&self) -> u64 {
+        let small = self.of_tokens().filter(|token| token.len() <= self.capacity);
         let mut takes: Vec<u64> =
-            small.map(|set| set.iter().map(|wait| u64::from(*wait)).sum()).collect();
+            small.map(|token| token.iter().map(|wait| u64::from(*wait)).sum()).collect();
         takes.sort_unstable();
         let mut left = self.room();
         let fits = takes.into_iter().take_while(|taken| {
@@ -255,22 +259,22 @@ impl Waits {
         fits.count() as u64
     }
 
-    /// A lower bound of `a * sets with a miss + b * misses`.
+    /// A lower bound of `a * tokens with a miss + b * misses`.
     ///
-    /// Its Lagrangian dual: room has a price, every set does what is cheapest for itself, and what
+    /// Its Lagrangian dual: room has a price, every token does what is cheapest for itself, and what
     /// the room that there is would have cost is given back. That is a bound at any price; it is
     /// concave in the price, so a search by thirds finds the best.
     fn least(&self, a: f64, b: f64) -> f64 {
         let at = |price: f64| {
-            let sets = self.of_sets().map(|set| {
+            let tokens = self.of_tokens().map(|token| {
                 let (mut all_hit, mut some_missed) = (0.0, a);
-                for wait in set.iter().map(|wait| price * f64::from(*wait)) {
+                for wait in token.iter().map(|wait| price * f64::from(*wait)) {
                     all_hit += wait;
                     some_missed += wait.min(b);
                 }
-                if set.len() > self.capacity { some_missed } else { some_missed.min(all_hit) }
+                if token.len() > self.capacity { some_missed } else { some_missed.min(all_hit) }
             });
-            sets.sum::<f64>() - price * self.room() as f64
+            tokens.sum::<f64>() - price * self.room() as f64
         };
         // Above this price nothing is worth its room.
         let (mut from, mut to) = (0.0, a + b);

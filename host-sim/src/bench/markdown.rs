@@ -23,11 +23,15 @@ pub fn markdown(rows: &[Row], about: &str) -> String {
 fn summary(summaries: &[&Summary]) -> String {
     let Some(first) = summaries.first() else { return String::new() };
     let policies = compared(summaries);
-    let mut header = vec!["card".to_owned(), "cache".to_owned(), format!("{OURS} / floor")];
+    let mut header = vec!["card".to_owned(), "cache".to_owned()];
+    header.push(format!("best rival / {OURS}"));
+    header.push(format!("best rival / {OURS}, worst model"));
+    header.push(format!("{OURS} / floor"));
     header.extend(policies.iter().map(|policy| format!("{policy} / {OURS}")));
     let lines = summaries.iter().map(|summary| {
         let mut line = vec![summary.preset.clone(), percent(summary.cache_ratio)];
-        line.push(factor(summary.ours_over_floor));
+        let first = [summary.best_rival, summary.best_rival_worst, summary.ours_over_floor];
+        line.extend(first.map(factor));
         line.extend(policies.iter().map(|policy| factor(summary.over_ours(policy))));
         line
     });

@@ -22,7 +22,7 @@ pub use chart::chart;
 pub use export::{csv, json};
 pub use floor::Floor;
 pub use markdown::markdown;
-pub use placer::Placer;
+pub use placer::{Costs, Placer};
 pub use row::Row;
 pub use run::rows;
 pub use summary::{BASELINE, OURS, Summary, geometric_mean};

@@ -13,7 +13,7 @@ use crate::machine::{SimCard, Stats, VirtualClock};
 use crate::placement::{Order, Placement};
 use crate::profile::trace::Trace;
 use anyhow::{Result, anyhow};
-use ripple_hal::BlockCount;
+use ripple_hal::{BlockCount, BlockDevice};
 use ripple_kernel::Options;
 use ripple_kernel::decode::replay::{Bundles, Replay};
 
@@ -79,7 +79,8 @@ pub fn replay(
     let mut memory = HostMemory::new(&bundles.plan(&options));
     let clock = VirtualClock::new();
     let blank = BlankCard::new(&bundles, placement);
-    let card = SimCard::new(&blank, board.timing.clone(), clock.clone());
+    let mut card = SimCard::new(&blank, board.timing.clone(), clock.clone());
+    card.stay_open(policy.open.then_some(exact))?;
     let meter = Meter::new(clock.clone(), board.core);
     let hot = |layer: u32| placement.hot()[layer as usize] as u32;
     let mut replay = Replay::new(card, bundles, memory.lend(), &options, hot, meter)

@@ -19,11 +19,11 @@ pub struct Row {
     pub io_ms: f64,
     /// Milliseconds a token that the core computed.
     pub compute_ms: f64,
-    /// Read commands a token.
+    /// Commands a token: reads that did not go on with the one before.
     pub reads_per_token: f64,
     /// Bytes read a token.
     pub bytes_per_token: f64,
-    /// Missed bundles a read brought, on average.
+    /// Missed bundles a command brought, on average.
     pub mean_run_bundles: f64,
     /// Bytes read for each byte of a missed bundle.
     pub read_amplification: f64,
@@ -38,4 +38,6 @@ pub struct Row {
     pub ffn_bytes: u64,
     /// Bytes that pages take on the card besides.
     pub page_bytes: u64,
+    /// Bytes of their index, which is mapped: an offset and a word a layer for each token.
+    pub index_bytes: u64,
 }

@@ -2,12 +2,11 @@
 //!
 //! In: a case, the settings, a card, a cache size. Out: a [`Row`] for each policy.
 
-use super::placer::Placer;
+use super::placer::{Costs, Placer};
 use super::policy::Policy;
 use super::replay::{Board, Replayed, replay};
 use super::{Case, Floor, Row, Settings};
 use crate::cost::Preset;
-use crate::placement::ReadCost;
 use crate::predictor::{PredictorChoice, geometry};
 use anyhow::{Context, Result, ensure};
 use ripple_hal::BLOCK_BYTES;
@@ -25,8 +24,8 @@ pub fn rows(
 ) -> Result<Vec<Row>> {
     let bundles = bundles(case)?;
     let timing = preset.timing();
-    let cost = ReadCost::on(preset, bundles.stride, bundles.neurons as usize, settings.staging);
-    let (gap, staging) = (cost.gap(), cost.staging());
+    let costs = Costs::on(preset, bundles.stride, bundles.neurons as usize, settings.staging);
+    let (gap, staging) = (costs.apart.gap(), costs.apart.staging());
     let all = f64::from(bundles.layers) * f64::from(bundles.neurons);
     let held = (cache_ratio * all) as u32;
     let bytes = u64::from(held) * u64::from(bundles.stride);
@@ -34,7 +33,7 @@ pub fn rows(
     let core = settings.core;
     let board = Board { timing: &timing, gap, core, cache_bytes, staging };
     let floor_ms = Floor::of(case.test, held as usize).floor_ms(&timing, bundles.stride);
-    let placer = Placer::new(case.profile, cache_ratio, &cost, settings.page_blocks);
+    let placer = Placer::new(case.profile, cache_ratio, &costs, settings.page_blocks);
     let named = settings
         .policies
         .iter()
@@ -49,7 +48,9 @@ pub fn rows(
             let names = (case.name, preset.name, policy.name);
             let page_blocks = placement.pages().map_or(0, |pages| pages.blocks(bundles.stride));
             let row = row(names, cache_ratio, bundles, floor_ms, &replayed);
-            Ok(Row { page_bytes: page_blocks * BLOCK_BYTES as u64, ..row })
+            let tokens = placement.pages().map_or(0, |pages| pages.tokens() as u64);
+            let index_bytes = tokens * 4 * (1 + u64::from(bundles.layers));
+            Ok(Row { page_bytes: page_blocks * BLOCK_BYTES as u64, index_bytes, ..row })
         })
         .collect()
 }
@@ -99,5 +100,6 @@ fn row(
         floor_ms,
         ffn_bytes: bundles.layer_blocks().bytes() * u64::from(bundles.layers),
         page_bytes: 0,
+        index_bytes: 0,
     }
 }

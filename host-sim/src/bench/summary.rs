@@ -3,6 +3,7 @@
 //! In: rows. Out: [`Summary`], one for each card and cache size. Knows nothing of how it is shown.
 
 use super::Row;
+use super::policy::Policy;
 use serde::Serialize;
 
 /// The policy that the others are compared with.
@@ -21,6 +22,11 @@ pub struct Summary {
     pub models: usize,
     /// Card time of [`OURS`] over the floor.
     pub ours_over_floor: Option<f64>,
+    /// Card time of the best rival of each model over that of [`OURS`]: what there is to gain over the
+    /// strongest of the policies that are not ours.
+    pub best_rival: Option<f64>,
+    /// The same on the model where it is least.
+    pub best_rival_worst: Option<f64>,
     /// Card time of every other policy over that of [`OURS`], in the order of the rows. Nothing
     /// where it was not run for each of the models, or one of the times is 0.
     pub over_ours: Vec<(String, Option<f64>)>,
@@ -51,6 +57,12 @@ impl Summary {
                     .map(|model| Some(find(rows, model, policy)?.io_ms / ours(model)?.io_ms)),
             )
         };
+        let is_rival = |row: &&&Row| Policy::RIVALS.iter().any(|rival| rival.name == row.policy);
+        let best_rival = |model: &&str| {
+            let rivals = rows.iter().filter(|row| row.model == *model).filter(is_rival);
+            let best = rivals.map(|row| row.io_ms).min_by(f64::total_cmp)?;
+            Some(best / ours(model)?.io_ms)
+        };
         let policies = distinct(rows.iter().copied(), |row| row.policy.as_str());
         let others = policies.into_iter().filter(|policy| *policy != OURS);
         Self {
@@ -60,6 +72,13 @@ impl Summary {
             ours_over_floor: geometric_mean(
                 models.iter().map(|model| ours(model).map(|row| row.io_ms / row.floor_ms)),
             ),
+            best_rival: geometric_mean(models.iter().map(best_rival)),
+            best_rival_worst: models
+                .iter()
+                .map(best_rival)
+                .reduce(|a, b| Some(a?.min(b?)))
+                .flatten()
+                .filter(|least| least.is_finite()),
             over_ours: others.map(|policy| (policy.to_owned(), over_ours(policy))).collect(),
         }
     }

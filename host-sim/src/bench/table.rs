@@ -51,7 +51,11 @@ fn means(summaries: &[&Summary]) -> String {
         let numbers = summaries.iter().map(|summary| factor(of(summary)));
         [name].into_iter().chain(numbers).collect::<Vec<_>>()
     };
-    let mut lines = vec![line(format!("{OURS} / floor"), &|summary| summary.ours_over_floor)];
+    let mut lines = vec![
+        line(format!("best rival / {OURS}"), &|summary| summary.best_rival),
+        line(format!("best rival / {OURS}, worst model"), &|summary| summary.best_rival_worst),
+        line(format!("{OURS} / floor"), &|summary| summary.ours_over_floor),
+    ];
     for policy in compared(summaries) {
         lines.push(line(format!("{policy} / {OURS}"), &|summary| summary.over_ours(policy)));
     }

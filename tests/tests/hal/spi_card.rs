@@ -3,7 +3,8 @@
 use crate::common::{fill, noise};
 use crate::spi_model::{Card, NoDelay, Wire, card};
 use ripple_hal::{
-    Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Polled, SpiCard, SpiCardError,
+    Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Polled, SpiCard,
+    SpiCardError, WriteDevice,
 };
 use std::convert::Infallible;
 use std::pin;
@@ -143,4 +144,71 @@ fn a_slot_without_a_card_is_said_to_be_empty() {
     let (_, sim) = card(&[], true);
     let mut none = Polled::new(SpiCard::new(Wire(sim), Loose, NoDelay, |_, _| {}, 25_000_000));
     assert_eq!(none.block_count().unwrap_err().kind(), ErrorKind::NoCard);
+}
+
+/// The commands that were sent since the last call.
+fn commands(sim: &std::rc::Rc<std::cell::RefCell<crate::spi_model::Sim>>) -> Vec<(u8, u32)> {
+    std::mem::take(&mut sim.borrow_mut().commands)
+}
+
+#[test]
+fn reads_that_ascend_go_on_with_one_command_while_the_card_stays_open() {
+    for high_capacity in [true, false] {
+        let bytes = noise(1024 * 512, 9);
+        let (mut card, sim) = card(&bytes, high_capacity);
+        let step = if high_capacity { 1 } else { 512 };
+        card.stay_open(Some(BlockCount(8))).unwrap();
+        check(&mut card, &bytes, 100, 1);
+        commands(&sim);
+        // What follows, what lies as far behind as the gap, with a buffer shorter than what is skipped.
+        for (start, count) in [(101, 4), (105, 1), (106 + 8, 1), (115 + 7, 3)] {
+            check(&mut card, &bytes, start, count);
+            assert_eq!(commands(&sim), [], "{start}");
+            assert!(sim.borrow().selected);
+        }
+        // Too far, and back.
+        check(&mut card, &bytes, 125 + 9, 2);
+        assert_eq!(commands(&sim), [(12, 0), (18, 134 * step)]);
+        check(&mut card, &bytes, 135, 2);
+        assert_eq!(commands(&sim), [(12, 0), (18, 135 * step)]);
+        // Behind the last block there is nothing to go on with.
+        check(&mut card, &bytes, 1000, 1);
+        check(&mut card, &bytes, 1008, 16);
+        assert_eq!(commands(&sim), [(12, 0), (18, 1000 * step), (12, 0)]);
+        assert!(!sim.borrow().selected);
+        check(&mut card, &bytes, 3, 1);
+        assert_eq!(commands(&sim), [(18, 3 * step)]);
+        card.stay_open(None).unwrap();
+        assert_eq!(commands(&sim), [(12, 0)]);
+        assert!(!sim.borrow().selected);
+        check(&mut card, &bytes, 4, 1);
+        assert_eq!(commands(&sim), [(17, 4 * step)]);
+    }
+}
+
+#[test]
+fn a_command_that_is_open_ends_with_an_error_or_a_write() {
+    let bytes = noise(1024 * 512, 10);
+    let (mut card, sim) = card(&bytes, true);
+    card.stay_open(Some(BlockCount(8))).unwrap();
+    check(&mut card, &bytes, 20, 4);
+    // A block that is skipped is checked too: the card is started over, as after every error.
+    for flip in [false, true] {
+        if flip {
+            sim.borrow_mut().flip = Some(77);
+        } else {
+            sim.borrow_mut().fault = Some(0x04);
+        }
+        let error = card.read(BlockIdx(26), &mut [Block::ZERO; 2]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupted);
+        commands(&sim);
+        check(&mut card, &bytes, 20, 4);
+        assert_eq!(commands(&sim)[0], (0, 0));
+    }
+    let mut written = bytes.clone();
+    written[24 * 512..25 * 512].fill(7);
+    card.write(BlockIdx(24), &[Block([7; 512])]).unwrap();
+    assert_eq!(commands(&sim), [(12, 0), (24, 24), (13, 0)]);
+    check(&mut card, &written, 24, 2);
+    assert_eq!(commands(&sim), [(18, 24)]);
 }

@@ -175,3 +175,36 @@ fn an_unknown_preset_lists_the_known() {
         assert!(error.contains(name), "{error}");
     }
 }
+
+#[test]
+fn a_command_that_stays_open_costs_what_one_of_that_length_does() {
+    let table = vec![(512, 9_000), (4096, 60_000), (8192, 61_000)];
+    let affine = Timing::affine(100_000, 3_000_000_000);
+    for timing in [affine.clone(), Timing { table: Some(table), ..affine }] {
+        let mut open = card(timing.clone());
+        open.stay_open(Some(BlockCount(3))).unwrap();
+        let mut read = |start, count| {
+            let before = open.clock().now_ps();
+            let mut dst = vec![Block::ZERO; count];
+            open.read(BlockIdx(start), &mut dst).unwrap();
+            let mut alone = dst.clone();
+            card(timing.clone()).read(BlockIdx(start), &mut alone).unwrap();
+            assert!(Block::bytes(&dst) == Block::bytes(&alone));
+            open.clock().now_ps() - before
+        };
+        let cost = |blocks: u64| timing.cost_ps(512 * blocks);
+        assert_eq!(read(4, 2), cost(2));
+        assert_eq!(read(6, 1), cost(3) - cost(2));
+        // Three blocks are clocked through.
+        assert_eq!(read(10, 4), cost(10) - cost(3));
+        // Too far, and back.
+        assert_eq!(read(18, 1), cost(1));
+        assert_eq!(read(18, 1), cost(1));
+        let stats = open.stats();
+        assert_eq!((stats.reads, stats.blocks), (3, 12));
+        open.stay_open(None).unwrap();
+        open.read(BlockIdx(19), &mut [Block::ZERO]).unwrap();
+        open.read(BlockIdx(20), &mut [Block::ZERO]).unwrap();
+        assert_eq!(open.stats().since(&stats).busy_ps, 2 * cost(1));
+    }
+}

@@ -80,6 +80,7 @@ proptest! {
         mapped in any::<prop::sample::Index>(),
         eight_bits in any::<bool>(),
         preset in 0..7usize,
+        open in proptest::option::of(0..9u32),
         seed in 0..3u64,
     ) {
         let pages = pages(shape, &TOKENS, seed);
@@ -98,7 +99,8 @@ proptest! {
         spy.overlapped = false;
         prop_assert_eq!(&logits(spy, &image, mapped, &b), &expected, "blocking, {} mapped", mapped);
         let preset = Preset::ALL[preset];
-        let card = SimCard::new(Arc::clone(&image), preset.timing(), VirtualClock::new());
+        let mut card = SimCard::new(Arc::clone(&image), preset.timing(), VirtualClock::new());
+        card.stay_open(open.map(BlockCount)).unwrap();
         prop_assert_eq!(&logits(card, &image, mapped, &c), &expected, "simulated card");
     }
 

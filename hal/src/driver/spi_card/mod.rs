@@ -12,6 +12,7 @@
 //! SD Specifications, Part 1, "Physical Layer Simplified Specification" 9.00, chapter 7.
 
 mod frames;
+mod read;
 mod write;
 
 use super::sdmmc::CardError;
@@ -27,7 +28,7 @@ use embedded_hal_async::spi::SpiBus as DmaBus;
 use embedded_hal_bus::spi::ExclusiveDevice;
 use embedded_sdmmc::sdcard::spi::{AcquireOpts, SdCard};
 use embedded_sdmmc::{BlockDevice as SdDevice, SdCardError, embedded_sdmmc_types::sdcard};
-use frames::{FrameFault, Frames};
+use frames::FrameFault;
 
 /// Clock while a card is brought up, at most.
 const FIRST_HERTZ: u32 = 400_000;
@@ -35,9 +36,8 @@ const FIRST_HERTZ: u32 = 400_000;
 /// Bytes without data before a card is given up: 100 ms at 25 MHz, as the specification allows.
 const MOST_SILENCE: usize = 312_500;
 
+/// Of CMD12, which ends a read.
 const STOP: u8 = 12;
-const READ_ONE: u8 = 17;
-const READ_MANY: u8 = 18;
 
 /// A card on a SPI bus of its own.
 ///
@@ -53,6 +53,10 @@ pub struct SpiCard<B, S, W> {
     /// Nothing until the card is up, and again while data is sent: after a read or a write that failed or
     /// was dropped in the middle, only starting over is sure to be understood.
     up: Option<Up>,
+    /// Across how many blocks a read goes on with the command of the one before; nothing for never.
+    gap: Option<BlockCount>,
+    /// The block that the open command would send next. The card stays selected meanwhile.
+    open: Option<BlockIdx>,
 }
 
 /// A card that waits for commands.
@@ -186,7 +190,7 @@ where
     /// A card that is brought up when it is first used, and then clocked at up to `hertz`: 25 MHz is
     /// what every card takes.
     pub const fn new(bus: B, select: S, delay: W, set_clock: fn(&mut B, u32), hertz: u32) -> Self {
-        Self { bus, select, delay, set_clock, hertz, up: None }
+        Self { bus, select, delay, set_clock, hertz, up: None, gap: None, open: None }
     }
 
     /// The card, brought up if it is not.
@@ -194,6 +198,7 @@ where
         if let Some(up) = self.up {
             return Ok(up);
         }
+        self.open = None;
         (self.set_clock)(&mut self.bus, FIRST_HERTZ);
         self.select.set_high().map_err(select_error)?;
         // At least 74 clocks: the card wakes up.
@@ -257,51 +262,6 @@ where
         Ok(0xFF)
     }
 
-    /// Fills `bytes` with the data that the card sends.
-    async fn data(&mut self, bytes: &mut [u8]) -> Result<Frames, SpiCardError> {
-        let mut frames = Frames::new();
-        let (mut filled, mut silence) = (0, 0);
-        while let Some(rest) = bytes.get_mut(filled..)
-            && !rest.is_empty()
-        {
-            // What is sent while it is received: not a command.
-            rest.fill(0xFF);
-            DmaBus::transfer_in_place(&mut self.bus, rest).await.map_err(bus_error)?;
-            let sent = rest.len();
-            let before = filled;
-            filled = frames.compact(bytes, before)?;
-            silence = if filled > before { 0 } else { silence + sent };
-            if silence > MOST_SILENCE {
-                return Err(SpiCardError::Silent);
-            }
-        }
-        Ok(frames)
-    }
-
-    /// Reads into `dst`, which is not empty and wholly on the card.
-    async fn read_blocks(&mut self, address: u32, dst: &mut [Block]) -> Result<(), SpiCardError> {
-        self.select.set_low().map_err(select_error)?;
-        self.wait(MOST_SILENCE)?;
-        let command = if dst.len() == 1 { READ_ONE } else { READ_MANY };
-        let answer = self.command(command, address)?;
-        if answer != 0 {
-            return Err(SpiCardError::Refused { command, answer });
-        }
-        let mut frames = self.data(Block::bytes_mut(dst)).await?;
-        for _ in 0..frames.unread() {
-            let byte = self.byte()?;
-            frames.crc(byte, Block::bytes(dst))?;
-        }
-        if command == READ_MANY {
-            // Its answer may complain of what lies behind the last block: no concern of this read.
-            if self.command(STOP, 0)? == 0xFF {
-                return Err(SpiCardError::Refused { command: STOP, answer: 0xFF });
-            }
-            self.wait(MOST_SILENCE)?;
-        }
-        self.release()
-    }
-
     /// Ends what the card was selected for.
     fn release(&mut self) -> Result<(), SpiCardError> {
         self.select.set_high().map_err(select_error)?;
@@ -329,8 +289,16 @@ where
         let up = self.up()?;
         OutOfRange::check(start, dst, up.blocks).map_err(SpiCardError::OutOfRange)?;
         self.up = None;
-        self.read_blocks(start.0.wrapping_mul(up.step), dst).await?;
+        self.read_blocks(up, start, dst).await?;
         self.up = Some(up);
+        Ok(())
+    }
+
+    async fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), SpiCardError> {
+        self.gap = gap;
+        let up = self.up.take();
+        self.close()?;
+        self.up = up;
         Ok(())
     }
 }
@@ -348,6 +316,7 @@ where
         let up = self.up()?;
         OutOfRange::check(start, src, up.blocks).map_err(SpiCardError::OutOfRange)?;
         self.up = None;
+        self.close()?;
         self.write_blocks(start.0.wrapping_mul(up.step), src).await?;
         self.up = Some(up);
         Ok(())

@@ -43,6 +43,7 @@ fn made_up(
         floor_ms: 1.0,
         ffn_bytes: 1,
         page_bytes: 0,
+        index_bytes: 0,
     };
     Ok(settings.policies.iter().enumerate().map(row).collect())
 }
