@@ -1,4 +1,4 @@
-//! `open`, a prompt, a draft and 64 steps allocate nothing.
+//! `open`, a prompt, a draft and 64 steps allocate nothing; metadata of a checkpoint take little.
 
 use ripple_hal::{BlockCount, Slice};
 use ripple_host_sim::import::demo;
@@ -21,6 +21,9 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that this thread has, and the most that it had.
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: every call is handed on to the system's allocator unchanged.
@@ -28,11 +31,15 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        let live = LIVE.get() + layout.size();
+        LIVE.set(live);
+        PEAK.set(PEAK.get().max(live));
         // SAFETY: as required of our caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get().saturating_sub(layout.size()));
         // SAFETY: as required of our caller.
         unsafe { System.dealloc(ptr, layout) }
     }
@@ -111,9 +118,43 @@ fn steps_that_read_pages_ahead_allocate_nothing() {
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
 }
 
+/// A GGUF file of one list of `count` elements, each of type `kind` and with these bytes.
+fn gguf(kind: u32, count: u64, element: &[u8]) -> Vec<u8> {
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    for number in [0u64, 1, 12] {
+        file.extend(number.to_le_bytes());
+    }
+    file.extend(b"general.tags");
+    file.extend([9, kind].into_iter().flat_map(u32::to_le_bytes));
+    file.extend(count.to_le_bytes());
+    file.extend(element.repeat(count as usize));
+    file
+}
+
+/// Lists stay in the file: of small elements they took 32 times its length.
+#[test]
+fn metadata_of_a_gguf_take_less_than_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lists.gguf");
+    let texts = [1u64.to_le_bytes().as_slice(), b"a"].concat();
+    for file in [gguf(0, 4 << 20, &[7]), gguf(8, 1 << 19, &texts)] {
+        std::fs::write(&path, &file).unwrap();
+        PEAK.set(LIVE.get());
+        let before = LIVE.get();
+        let said =
+            format!("{:#}", ripple_host_sim::import::import_dense(&path, None).err().unwrap());
+        assert!(said.contains("`general.architecture` is missing"), "{said}");
+        let taken = PEAK.get() - before;
+        assert!(taken < file.len() / 4, "{taken} bytes for a file of {}", file.len());
+    }
+}
+
 #[test]
 fn the_counter_counts() {
     let before = ALLOCATIONS.with(Cell::get);
-    drop(std::hint::black_box(vec![1u8]));
+    let live = LIVE.get();
+    PEAK.set(live);
+    drop(std::hint::black_box(vec![1u8; 100]));
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 1);
+    assert_eq!((PEAK.get() - live, LIVE.get()), (100, live));
 }

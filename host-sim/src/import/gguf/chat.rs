@@ -3,7 +3,8 @@
 //! In: an open file. Out: the template, and the texts of the tokens that it may name. Knows nothing of
 //! weights, or of Jinja.
 
-use super::file::{Gguf, Value};
+use super::file::Gguf;
+use super::value::Value;
 use crate::model::chat::{ChatTemplate, TOKENS};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -29,8 +30,9 @@ pub(crate) fn template(file: &Gguf) -> Result<Option<ChatTemplate>> {
         let key = format!("tokenizer.ggml.{key}_token_id");
         // What is no number of a token stands for none, as -1 does.
         let Some(Value::Whole(id)) = file.get(&key) else { continue };
-        if let Some(Value::Text(text)) = usize::try_from(*id).ok().and_then(|id| all.get(id)) {
-            tokens.insert(name.to_owned(), text.clone());
+        let id = usize::try_from(id).ok();
+        if let Some(Value::Text(text)) = id.and_then(|id| all.into_iter().nth(id)) {
+            tokens.insert(name.to_owned(), text.to_owned());
         }
     }
     Ok(Some(ChatTemplate { template: template.to_owned(), tokens }))

@@ -1,11 +1,13 @@
 //! The container: metadata by key, tensors by name.
 //!
 //! In: a path. Out: [`Gguf`]: typed metadata, and tensors as float32, checked. Knows nothing of what
-//! they mean.
+//! they mean. Values stay in the file, which is mapped, and are read where they are asked for: memory is taken
+//! for each key and each tensor, not for the elements of lists.
 //!
 //! The format is that of `docs/gguf.md` in ggml's repository, versions 2 and 3, little-endian.
 
 use super::quants::Type;
+use super::value::{List, Reader, Value};
 use crate::import::keys::GGUF;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use memmap2::Mmap;
@@ -15,31 +17,6 @@ use std::path::{Path, PathBuf};
 
 /// The first bytes of every file.
 pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
-
-/// A metadata value; whole numbers of all widths are one kind.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Whole(i128),
-    Number(f64),
-    Flag(bool),
-    Text(String),
-    List(Vec<Value>),
-}
-
-impl Value {
-    /// The same in JSON; of a long list the beginning, for it is only compared and shown.
-    fn json(&self) -> serde_json::Value {
-        match self {
-            Self::Whole(number) => {
-                i64::try_from(*number).map_or(*number as f64 as i64, |n| n).into()
-            }
-            Self::Number(number) => (*number).into(),
-            Self::Flag(flag) => (*flag).into(),
-            Self::Text(text) => text.as_str().into(),
-            Self::List(list) => list.iter().take(16).map(Self::json).collect(),
-        }
-    }
-}
 
 struct Tensor {
     kind: u32,
@@ -55,7 +32,8 @@ pub(crate) struct Gguf {
     bytes: Mmap,
     /// Where tensor data begins.
     data: usize,
-    metadata: BTreeMap<String, Value>,
+    /// Where each value is, behind its key.
+    metadata: BTreeMap<String, usize>,
     tensors: BTreeMap<String, Tensor>,
 }
 
@@ -78,8 +56,8 @@ impl Gguf {
         self.path.display()
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'_>> {
+        Reader { bytes: &self.bytes, at: *self.metadata.get(key)? }.typed().ok()
     }
 
     fn wrong(&self, key: &str, expected: &str) -> anyhow::Error {
@@ -87,7 +65,7 @@ impl Gguf {
             Some(Value::List(list)) => anyhow!(
                 "{}: `{key}` is a list of {}, expected {expected}; convert the model again",
                 self.shown(),
-                list.len()
+                list.left()
             ),
             Some(found) => anyhow!(
                 "{}: `{key}` is {found:?}, expected {expected}; convert the model again",
@@ -102,7 +80,8 @@ impl Gguf {
 
     /// Refuses what the metadata say and nobody follows.
     pub(crate) fn check_keys(&self, architecture: &str, allowed: &[String]) -> Result<()> {
-        self.metadata.iter().try_for_each(|(key, value)| {
+        self.metadata.iter().try_for_each(|(key, &at)| {
+            let value = Reader { bytes: &self.bytes, at }.typed()?;
             let generic = match key.strip_prefix(architecture) {
                 Some(rest) if rest.starts_with('.') => format!("ARCH{rest}"),
                 _ => key.clone(),
@@ -115,7 +94,7 @@ impl Gguf {
     pub(crate) fn whole(&self, key: &str) -> Result<Option<u32>> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Whole(number)) => u32::try_from(*number)
+            Some(Value::Whole(number)) => u32::try_from(number)
                 .map(Some)
                 .map_err(|_| self.wrong(key, "a whole number of 32 bits")),
             Some(_) => Err(self.wrong(key, "a whole number")),
@@ -130,8 +109,8 @@ impl Gguf {
     pub(crate) fn number(&self, key: &str) -> Result<Option<f32>> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Number(number)) => Ok(Some(*number as f32)),
-            Some(Value::Whole(number)) => Ok(Some(*number as f32)),
+            Some(Value::Number(number)) => Ok(Some(number as f32)),
+            Some(Value::Whole(number)) => Ok(Some(number as f32)),
             Some(_) => Err(self.wrong(key, "a number")),
         }
     }
@@ -146,9 +125,9 @@ impl Gguf {
     }
 
     /// A list; empty where the key is missing.
-    pub(crate) fn list(&self, key: &str) -> Result<&[Value]> {
+    pub(crate) fn list(&self, key: &str) -> Result<List<'_>> {
         match self.get(key) {
-            None => Ok(&[]),
+            None => Ok(List::EMPTY),
             Some(Value::List(list)) => Ok(list),
             Some(_) => Err(self.wrong(key, "a list")),
         }
@@ -217,7 +196,7 @@ impl Gguf {
     }
 }
 
-type Parsed = (BTreeMap<String, Value>, BTreeMap<String, Tensor>, usize);
+type Parsed = (BTreeMap<String, usize>, BTreeMap<String, Tensor>, usize);
 
 fn parse(bytes: &[u8]) -> Result<Parsed> {
     let mut reader = Reader { bytes, at: 0 };
@@ -232,18 +211,27 @@ fn parse(bytes: &[u8]) -> Result<Parsed> {
     );
     let (tensor_count, key_count) = (reader.u64()?, reader.u64()?);
     let mut metadata = BTreeMap::new();
+    let mut alignment = Some(32);
     for _ in 0..key_count {
         let key = reader.text()?;
-        let kind = reader.u32()?;
-        let value = reader.value(kind, true).with_context(|| format!("metadata `{key}`"))?;
+        let at = reader.at;
+        let value = reader.typed();
+        let value = value.with_context(|| format!("metadata `{key}`"))?;
+        if key == "general.alignment" {
+            alignment = match value {
+                Value::Whole(number) => usize::try_from(number).ok().filter(|&n| n > 0),
+                _ => None,
+            };
+        }
+        let key = key.to_owned();
         ensure!(
-            metadata.insert(key.clone(), value).is_none(),
+            metadata.insert(key.clone(), at).is_none(),
             "metadata `{key}` is there twice, expected once; convert the model again"
         );
     }
     let mut tensors = BTreeMap::new();
     for _ in 0..tensor_count {
-        let name = reader.text()?;
+        let name = reader.text()?.to_owned();
         let dimensions = reader.u32()?;
         ensure!(
             (1..=4).contains(&dimensions),
@@ -265,11 +253,6 @@ fn parse(bytes: &[u8]) -> Result<Parsed> {
             "tensor `{name}` is there twice, expected once; convert the model again"
         );
     }
-    let alignment = match metadata.get("general.alignment") {
-        Some(Value::Whole(number)) => usize::try_from(*number).ok().filter(|&n| n > 0),
-        Some(_) => None,
-        None => Some(32),
-    };
     let alignment = alignment.context("`general.alignment` is no positive number")?;
     let data = reader.at.checked_next_multiple_of(alignment).context("`general.alignment`")?;
     check_apart(&tensors)?;
@@ -297,74 +280,4 @@ fn check_apart(tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Reads forward in bytes that may be anything.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(count);
-        let taken = end.and_then(|end| self.bytes.get(self.at..end)).with_context(|| {
-            format!(
-                "ends at byte {} in the middle of its header, {count} more bytes expected from {}; \
-                 download it again",
-                self.bytes.len(),
-                self.at
-            )
-        })?;
-        self.at += count;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        Ok(self.take(N)?.try_into()?)
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn text(&mut self) -> Result<String> {
-        let length = usize::try_from(self.u64()?)?;
-        let at = self.at;
-        let bytes = self.take(length)?;
-        String::from_utf8(bytes.to_vec())
-            .with_context(|| format!("the text at byte {at} is not UTF-8; download it again"))
-    }
-
-    fn value(&mut self, kind: u32, lists: bool) -> Result<Value> {
-        Ok(match kind {
-            0 => Value::Whole(u8::from_le_bytes(self.array()?).into()),
-            1 => Value::Whole(i8::from_le_bytes(self.array()?).into()),
-            2 => Value::Whole(u16::from_le_bytes(self.array()?).into()),
-            3 => Value::Whole(i16::from_le_bytes(self.array()?).into()),
-            4 => Value::Whole(self.u32()?.into()),
-            5 => Value::Whole(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Number(f32::from_le_bytes(self.array()?).into()),
-            7 => Value::Flag(self.array::<1>()? != [0]),
-            8 => Value::Text(self.text()?),
-            9 if lists => {
-                let kind = self.u32()?;
-                // Every element takes a byte at least: a count that lies ends the file, not the memory.
-                let count = self.u64()?;
-                let mut list = Vec::new();
-                for _ in 0..count {
-                    list.push(self.value(kind, false)?);
-                }
-                Value::List(list)
-            }
-            10 => Value::Whole(self.u64()?.into()),
-            11 => Value::Whole(i64::from_le_bytes(self.array()?).into()),
-            12 => Value::Number(f64::from_le_bytes(self.array()?)),
-            _ => bail!("a value of type {kind}, expected 0 to 12; the file is damaged"),
-        })
-    }
 }

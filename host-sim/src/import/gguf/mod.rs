@@ -6,6 +6,7 @@ pub(super) mod chat;
 pub(super) mod file;
 pub(super) mod quants;
 mod shape;
+mod value;
 mod vocabulary;
 
 use super::Options;
@@ -14,10 +15,11 @@ use super::rope::Scaling;
 use super::rotary::halves_of_neighbours;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail, ensure};
-use file::{Gguf, Value};
+use file::Gguf;
 use shape::{FACTORS, Keys};
 use std::collections::BTreeSet;
 use std::path::Path;
+use value::Value;
 
 /// An architecture, as llama.cpp names it.
 #[derive(Clone, Copy, PartialEq, Eq)]

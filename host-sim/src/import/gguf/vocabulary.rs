@@ -64,17 +64,17 @@ const ENDS: [&str; 11] = [
 ];
 
 /// What `tokenizer.ggml.token_type` says of a token.
-const NORMAL: i128 = 1;
-const UNKNOWN: i128 = 2;
-const CONTROL: i128 = 3;
-const NAMED: i128 = 4;
-const UNUSED: i128 = 5;
-const BYTE: i128 = 6;
+const NORMAL: u8 = 1;
+const UNKNOWN: u8 = 2;
+const CONTROL: u8 = 3;
+const NAMED: u8 = 4;
+const UNUSED: u8 = 5;
+const BYTE: u8 = 6;
 
 /// The tokens and what each is for.
 struct Tokens<'f> {
     texts: Vec<&'f str>,
-    kinds: Vec<i128>,
+    kinds: Vec<u8>,
 }
 
 pub(super) fn read(file: &Gguf) -> Result<TokenizerSpec> {
@@ -103,24 +103,24 @@ fn read_unnamed(file: &Gguf) -> Result<TokenizerSpec> {
 }
 
 /// What each token is for.
-fn kinds(file: &Gguf, tokens: usize) -> Result<Vec<i128>> {
+fn kinds(file: &Gguf, tokens: usize) -> Result<Vec<u8>> {
     let list = file.list("tokenizer.ggml.token_type")?;
-    if list.is_empty() {
+    if list.left() == 0 {
         return Ok(vec![NORMAL; tokens]);
     }
     ensure!(
-        list.len() == tokens,
+        list.left() == tokens,
         "`tokenizer.ggml.token_type` has {} entries, expected {tokens}, one for each token; convert the model \
          again",
-        list.len()
+        list.left()
     );
-    let kind = |(id, value): (usize, &Value)| match value {
-        Value::Whole(kind @ NORMAL..=BYTE) => Ok(*kind),
+    let kind = |(id, value): (usize, Value<'_>)| match value {
+        Value::Whole(kind @ 1..=6) => Ok(kind as u8),
         other => bail!(
             "`tokenizer.ggml.token_type` of token {id} is {other:?}, expected 1 to 6; convert the model again"
         ),
     };
-    list.iter().enumerate().map(kind).collect()
+    list.enumerate().map(kind).collect()
 }
 
 /// Sets the tokens that begin and end a text. `begins`: whether a BOS is in front where no key says.
@@ -170,17 +170,17 @@ fn roles(file: &Gguf, tokens: &Tokens<'_>, spec: &mut TokenizerSpec, begins: boo
 fn flag(file: &Gguf, key: &str) -> Result<Option<bool>> {
     match file.get(key) {
         None => Ok(None),
-        Some(Value::Flag(flag)) => Ok(Some(*flag)),
+        Some(Value::Flag(flag)) => Ok(Some(flag)),
         Some(other) => bail!("`{key}` is {other:?}, expected true or false"),
     }
 }
 
 fn texts<'f>(file: &'f Gguf, key: &str) -> Result<Vec<&'f str>> {
-    let text = |value: &'f Value| match value {
-        Value::Text(text) => Ok(text.as_str()),
+    let text = |value: Value<'f>| match value {
+        Value::Text(text) => Ok(text),
         other => bail!("`{key}` holds {other:?}, expected texts"),
     };
-    file.list(key)?.iter().map(text).collect()
+    file.list(key)?.map(text).collect()
 }
 
 /// Byte-level BPE, and whether it begins texts where no key says.
@@ -237,12 +237,12 @@ fn bytes(file: &Gguf, tokens: &Tokens<'_>) -> Result<(TokenizerSpec, bool)> {
 fn pieces(file: &Gguf, tokens: &Tokens<'_>) -> Result<TokenizerSpec> {
     let scores = file.list("tokenizer.ggml.scores")?;
     ensure!(
-        scores.len() == tokens.texts.len(),
+        scores.left() == tokens.texts.len(),
         "`tokenizer.ggml.scores` has {} entries, expected {}, one for each token; convert the model again",
-        scores.len(),
+        scores.left(),
         tokens.texts.len()
     );
-    let piece = |((&text, &kind), score): ((&&str, &i128), &Value)| {
+    let piece = |((&text, &kind), score): ((&&str, &u8), Value<'_>)| {
         let Value::Number(score) = score else {
             bail!("`tokenizer.ggml.scores` holds {score:?}, expected numbers");
         };
@@ -254,7 +254,7 @@ fn pieces(file: &Gguf, tokens: &Tokens<'_>) -> Result<TokenizerSpec> {
             BYTE => Use::Byte,
             _ => Use::Normal,
         };
-        Ok(Piece { text: text.as_bytes().to_vec(), score: *score as f32, kind })
+        Ok(Piece { text: text.as_bytes().to_vec(), score: score as f32, kind })
     };
     let all = tokens.texts.iter().zip(&tokens.kinds).zip(scores);
     let pieces: Vec<Piece> = all.map(piece).collect::<Result<_>>()?;
