@@ -149,7 +149,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
-    firmware: Firmware { code: 139_936, drivers: 216, stack: 0 },
+    firmware: Firmware { code: 141_960, drivers: 216, stack: 0 },
     options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -157,7 +157,7 @@ pub const PICO2: Board = Board {
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board {
     name: "pico2-embassy",
-    firmware: Firmware { code: 141_200, drivers: 4_192, stack: 0 },
+    firmware: Firmware { code: 141_508, drivers: 4_256, stack: 0 },
     ..PICO2
 };
 
