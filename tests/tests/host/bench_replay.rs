@@ -225,7 +225,7 @@ fn every_part_of_ours_pays_where_there_is_something_to_learn() {
         let io = |policy| replay_on(preset, &profile, &test, policy).card.busy_ps as f64;
         let ours = io("ours");
         for (other, factor) in [
-            ("ours-without-pages", 1.15),
+            ("ours-without-pages", 1.1),
             ("no pages, no merging", 2.0),
             ("ripple", 1.3),
             ("dense", 1.5),
