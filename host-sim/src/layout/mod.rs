@@ -2,7 +2,7 @@
 //!
 //! In: a configuration and how its rows are stored, a board, a card. Out: which tables there are, what a record
 //! has in it and in which order the sections stand, with the rule that led to each and what it costs: the
-//! [`ImagePlan`](ripple_kernel::image::ImagePlan) of it is what the packer makes. Nothing of it is said by hand:
+//! [`ImagePlan`] of it is what the packer makes. Nothing of it is said by hand:
 //! rules of `ripple-derive` are applied wherever they hold, and costs decide.
 
 mod equations;
