@@ -16,7 +16,7 @@ impl Tokenizer<'_> {
     ///
     /// Never more ids than bytes, and one more each for the token that begins a text, and where the tokenizer
     /// puts a space in front of a text or of what follows an added token. A pre-token (a word, a run of spaces; a whole text with
-    /// [`Spaces::Nowhere`]) longer than 48 bytes is merged in `out` and needs one free place a byte there,
+    /// [`Spaces::Nowhere`](super::Spaces::Nowhere)) longer than 48 bytes is merged in `out` and needs one free place a byte there,
     /// however few ids come of it.
     ///
     /// Time, per pre-token of `n` bytes in which `d` different merges apply: `O(n log n log merges)` where it
