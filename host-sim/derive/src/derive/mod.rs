@@ -119,7 +119,7 @@ pub fn derive(
 /// The same, with what was found before kept in a folder.
 ///
 /// # Errors
-/// As [`derive`].
+/// As [`derive()`].
 pub fn derive_with(
     network: &Network,
     machine: &Machine,
