@@ -255,6 +255,7 @@ impl<D: BlockDevice> BlockDevice for &mut D {
     ) -> Result<R, Self::Error> {
         (**self).read_while(start, dst, work)
     }
+
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         (**self).stay_open(gap)
     }

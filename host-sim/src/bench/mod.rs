@@ -24,7 +24,7 @@ pub use floor::Floor;
 pub use markdown::markdown;
 pub use placer::{Costs, Placer};
 pub use row::Row;
-pub use run::rows;
+pub use run::{index_layout, rows};
 pub use summary::{BASELINE, OURS, Summary, geometric_mean};
 pub use table::table;
 

@@ -38,6 +38,6 @@ pub struct Row {
     pub ffn_bytes: u64,
     /// Bytes that pages take on the card besides.
     pub page_bytes: u64,
-    /// Bytes of their index, which is mapped: an offset and a word a layer for each token.
+    /// Bytes of their index, which is mapped: a record for each token up to the last that the profile has.
     pub index_bytes: u64,
 }

@@ -11,6 +11,7 @@ use crate::predictor::{PredictorChoice, geometry};
 use anyhow::{Context, Result, ensure};
 use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::decode::replay::Bundles;
+use ripple_kernel::image::{Quant, RecordLayout};
 
 /// The rows of one model on one card with a cache of `cache_ratio` of the FFN's bytes.
 ///
@@ -49,10 +50,16 @@ pub fn rows(
             let page_blocks = placement.pages().map_or(0, |pages| pages.blocks(bundles.stride));
             let row = row(names, cache_ratio, bundles, floor_ms, &replayed);
             let tokens = placement.pages().map_or(0, |pages| pages.tokens() as u64);
-            let index_bytes = tokens * 4 * (1 + u64::from(bundles.layers));
+            let index_bytes = tokens * u64::from(index_layout(bundles.layers).stride());
             Ok(Row { page_bytes: page_blocks * BLOCK_BYTES as u64, index_bytes, ..row })
         })
         .collect()
+}
+
+/// The index record of a token with pages, in a model of so many layers: that of an image's geometry, which a case
+/// without a model has not.
+pub fn index_layout(layers: u32) -> RecordLayout {
+    RecordLayout { quant: Quant::F32, rows: 1, cols: 1 + layers, bias: false }
 }
 
 /// The bundles of a case: as the packer stores them by default.

@@ -5,9 +5,9 @@ use super::summary::{bytes, table_with_words};
 use crate::cost::Preset;
 use crate::import::Options;
 use crate::layout::{Layout, LayoutFile, Step, derive, layer, standard_geometry};
-use crate::process::failure::bad_input;
+use crate::process::failure::{bad_input, ensure_usage};
 use crate::process::output::{note, print, write_whole};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use ripple_app::Board;
 use ripple_kernel::image::Quants;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub fn run(
     output: Option<&Path>,
 ) -> Result<()> {
     let name = || model.display().to_string();
-    ensure!(
+    ensure_usage!(
         (0.0..=1.0).contains(&active),
         "--active: expected a share from 0 to 1, found {active}"
     );

@@ -34,17 +34,6 @@ pub struct Layout {
     pub standard: ImagePlan,
 }
 
-impl Layout {
-    /// How active neurons are found, as the records say.
-    pub fn predictor(&self) -> PredictorChoice {
-        if self.records.first_apart {
-            PredictorChoice::Exact
-        } else {
-            PredictorChoice::ExactFullBundles
-        }
-    }
-}
-
 /// Derives the layout of a model whose exact predictor finds its neurons.
 ///
 /// `active`: share of the neurons that a token reads. `tokenizer`: bytes of it.

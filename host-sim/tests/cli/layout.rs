@@ -33,7 +33,7 @@ fn every_derived_layout_is_the_standard_one_or_fits_where_that_does_not() {
     for model in shipped() {
         for board in board::ALL {
             let layout = derived(&model, board);
-            let predictor = layout.predictor();
+            let predictor = LayoutFile::new(&layout, &model.name, board.name).predictor();
             let format =
                 Format { order: &layout.front.order, ..Format::new(&predictor, Quants::Q8) };
             let tokenizer = model.tokenizer.pack().unwrap().len();

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use ripple_hal::{BlockCount, BlockDevice};
 use ripple_host_sim::bench::policy::Policy;
 use ripple_host_sim::bench::replay::{Board, Replayed, replay};
-use ripple_host_sim::bench::{Costs, Placer};
+use ripple_host_sim::bench::{Costs, Placer, index_layout};
 use ripple_host_sim::cost::Preset;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::machine::{Core, Mapped, exact_gap, header};
@@ -125,6 +125,8 @@ fn a_replay_reads_what_a_decoder_reads() {
         let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
         let header = header(&image).unwrap();
         assert_eq!(header.geometry.bundle_layout().stride(), stride);
+        let index = header.geometry.table(SectionKind::PageIndex).map(|(_, layout)| layout);
+        assert_eq!(index, Some(index_layout(layers as u32)));
         let cache_bytes = 60 * stride;
         let options = Options {
             context: CONTEXT,
