@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long an answer may take.
@@ -117,10 +117,13 @@ impl Terminal {
 
     /// Waits for the end; gives how it ended.
     fn ends(mut self) -> ExitStatus {
-        while let Ok(bytes) = self.shown.recv_timeout(PATIENCE) {
-            self.screen += &String::from_utf8_lossy(&bytes);
+        loop {
+            match self.shown.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.screen += &String::from_utf8_lossy(&bytes),
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(RecvTimeoutError::Timeout) => panic!("no end in: {:?}", self.screen),
+            }
         }
-        self.child.wait().unwrap()
     }
 }
 
@@ -152,13 +155,18 @@ fn lines_are_edited_and_come_back() {
     // Two letters too many, taken back; one forgotten, put in.
     let left = "\x1b[D".repeat(5);
     terminal.types(&format!("/save nowher/filexx\x7f\x7f{left}e\r"));
+    // Keys that come before the next prompt are not the editor's: the terminal would take Ctrl-D for itself.
     terminal.says("there is no folder `nowhere`");
+    terminal.says("> ");
     terminal.types("/save kept\r");
     terminal.says("saved 0 tokens -> kept");
+    terminal.says("> ");
     terminal.types("/help\r");
     terminal.says("Ctrl-C ends the turn");
+    terminal.says("> ");
     terminal.types("\x1b[A\x1b[A\r");
     terminal.says("saved 0 tokens -> kept");
+    terminal.says("> ");
     terminal.types("\x04");
     assert!(terminal.ends().success());
 }
