@@ -34,6 +34,13 @@ pub enum Arm {
     Eights,
     /// Layers' inputs alone, and every layer is computed again: what others do.
     Layer,
+    /// All that is kept in 16 bits, and of neurons nothing: they are computed again in the read that the way back
+    /// needs. For models whose neurons are all active, for which a mask says nothing.
+    Fused,
+    /// The same without attention, which is computed again too.
+    FusedAgain,
+    /// The same with layers' inputs in 8 bits.
+    FusedLean,
     /// Half of the neurons of each layer, those through which most of the gradient goes: it goes through them
     /// alone. Approximate; for SiLU and GELU models, whose neurons are all active.
     Columns,
@@ -53,11 +60,15 @@ pub enum Arm {
     /// first; see --train-predictor. Approximate.
     Predicted,
     /// Blocks that weigh at least as much as the mean one of their layer: as many as are worth it, 70 % at
-    /// most. LeMo's Algorithm 1 begins so. Approximate.
+    /// most; each threshold is then moved once along the slope of the loss by it: LeMo's Algorithm 1. Approximate.
     Threshold,
     /// Blocks whose first token looks back more than the mean one does: what is kept never depends on a token
     /// that is still to be learnt. Approximate.
     Ahead,
+    /// The same 40 % by the length of their longest keys. Approximate; to compare with.
+    KeyLength,
+    /// The 40 % that the layer before looks at most. Approximate; to compare with.
+    Before,
     /// The latest 40 % of the blocks. Approximate; to compare with.
     Recency,
     /// 40 % of the blocks at random. Approximate; to compare with.
@@ -133,6 +144,14 @@ impl Arm {
                 ..Arms::EXACT
             },
             Self::Layer => Arms::LAYER,
+            Self::Fused => Arms {
+                ffn: FfnTape::Nothing,
+                attention: kept(Store::Half),
+                input: InputTape::Kept(Store::Half),
+                ..Arms::EXACT
+            },
+            Self::FusedAgain => Arms { input: InputTape::Kept(Store::Half), ..Arms::LAYER },
+            Self::FusedLean => Arms { ffn: FfnTape::Nothing, ..Arms::LEAN },
             Self::Columns => Arms { ffn: columns(490, ColumnScore::Slope, true), ..Arms::TILED },
             Self::ColumnsAgain => {
                 Arms { ffn: columns(490, ColumnScore::Slope, false), ..Arms::LAYER }
@@ -149,6 +168,8 @@ impl Arm {
             }
             Self::Threshold => exact(some(700, oracle(true), Keep::Threshold)),
             Self::Ahead => exact(some(700, Choice::Ahead, Keep::Threshold)),
+            Self::KeyLength => exact(some(400, Choice::KeyLength, Keep::Share)),
+            Self::Before => exact(some(400, Choice::Before, Keep::Share)),
             Self::Recency => exact(some(400, Choice::Recency, Keep::Share)),
             Self::Random => exact(some(400, Choice::Random(1), Keep::Share)),
             Self::Spill => Arms { spill: true, ..Arms::EXACT },

@@ -22,7 +22,6 @@ mod npy;
 mod perplexity;
 mod place;
 mod plan;
-mod plan_tune;
 mod prepare;
 mod program;
 mod report;

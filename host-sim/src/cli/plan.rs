@@ -1,10 +1,15 @@
 //! `ripple plan`: what a model needs of a board, and how fast it would be, before anything is flashed.
+//!
+//! In: arguments. Out: what `need` and `learn` say of the model, and, where it is asked for, some text generated on the
+//! board's simulated card and core.
+
+mod learn;
+mod need;
 
 use super::args::{PageArgs, RowArgs};
 use super::board::{board_parser, cache_share};
 use super::import::CheckpointArgs;
 use super::learning::Learning;
-use super::plan_tune;
 use super::prepare::{PROFILE_TOKENS, Target, prepare, prepare_unplaced};
 use super::run::{Stream, stream};
 use super::source::{Found, Source, open_shape};
@@ -21,9 +26,9 @@ use crate::run::report::Report;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, value_parser};
-use ripple_app::{Board, Budget, board};
+use need::{Need, Simulated, grouped};
+use ripple_app::{Board, board};
 use ripple_hal::BLOCK_BYTES;
-use ripple_kernel::Region;
 use ripple_kernel::image::{Geometry, SectionKind};
 use ripple_kernel::text::sample::SamplerOptions;
 use serde::Serialize;
@@ -90,64 +95,11 @@ pub struct Plan {
     json: bool,
 }
 
-/// The plan for one board; all sizes in bytes.
-#[derive(Serialize)]
-struct Json {
-    board: &'static str,
-    model: String,
-    card: &'static str,
-    ram: Ram,
-    flash: Flash,
-    /// Room behind the image on the card, for keys and values that leave RAM.
-    room: u64,
-    /// What does not fit.
-    too_small: Option<String>,
-    /// Nothing unless it was asked for, and where it does not fit.
-    simulated: Option<Simulated>,
-}
-
 /// The plan for all of them.
 #[derive(Serialize)]
 struct All {
     model: String,
-    boards: Vec<Json>,
-}
-
-/// RAM by region.
-#[derive(Serialize)]
-struct Ram {
-    work: usize,
-    staging: usize,
-    cache: usize,
-    index: usize,
-    kv: usize,
-    prompt: usize,
-    drivers: usize,
-    statics: usize,
-    stack: u32,
-    used: usize,
-    has: u32,
-}
-
-/// Flash by region.
-#[derive(Serialize)]
-struct Flash {
-    code: usize,
-    mapped: usize,
-    used: usize,
-    has: u32,
-}
-
-/// What a token costs, after the prompt; simulated.
-#[derive(Serialize)]
-struct Simulated {
-    bytes_per_token: f64,
-    reads_per_token: f64,
-    seconds_per_token: f64,
-    dense_seconds_per_token: f64,
-    tokens: u64,
-    /// How the neurons lie.
-    placed: String,
+    boards: Vec<Need>,
 }
 
 /// What is planned for, and how large it is.
@@ -164,24 +116,24 @@ impl Plan {
     pub fn run(&self) -> Result<()> {
         let subject = self.subject()?;
         if self.tune {
-            return plan_tune::print(&subject.name, &subject.geometry, &self.learning, self.json);
+            return learn::print(&subject.name, &subject.geometry, &self.learning, self.json);
         }
         let learning = Learning::unsaid();
         ensure_usage!(
             self.learning == learning,
             "what is trained is planned with --tune alone: add it, or leave --arena, --rank, --alpha, \
-             --targets, --arm, --optimiser, --by-layer, --decay and --staging away"
+             --targets, --arm, --optimiser, --by-layer, --keep, --decay and --staging away"
         );
         let Some(board) = self.board else { return self.all(&subject) };
         let card = self.card.map_or_else(|| Preset::by_name(board.card), Ok)?;
         let mut json = subject.on(board, card);
         if !self.json {
-            output::print(&text(board, &json))?;
+            output::print(&json.text(board))?;
         }
         if self.simulate && json.too_small.is_none() {
             let simulated = self.simulate(subject, board, card)?;
             if !self.json {
-                output::print(&speed(board, card, &simulated))?;
+                output::print(&simulated.text(board, card))?;
             }
             json.simulated = Some(simulated);
         }
@@ -237,7 +189,7 @@ impl Plan {
     /// A row for each board.
     fn all(&self, subject: &Subject) -> Result<()> {
         let on = |board: &'static Board| Ok(subject.on(board, Preset::by_name(board.card)?));
-        let boards = board::ALL.into_iter().map(on).collect::<Result<Vec<Json>>>()?;
+        let boards = board::ALL.into_iter().map(on).collect::<Result<Vec<Need>>>()?;
         let fits = boards.iter().find(|json| json.too_small.is_none()).map(|json| json.board);
         if self.json {
             output::print_json(&All { model: subject.name.clone(), boards })?;
@@ -245,7 +197,7 @@ impl Plan {
             let rows = boards.iter().map(|json| {
                 let words = match &json.too_small {
                     None => "fits".to_owned(),
-                    Some(_) => missing(json),
+                    Some(_) => json.missing(),
                 };
                 let sizes = [
                     json.ram.used,
@@ -351,108 +303,7 @@ impl Plan {
 
 impl Subject {
     /// What it needs of `board`.
-    fn on(&self, board: &'static Board, card: &'static Preset) -> Json {
-        let budget = Budget::planned(board, &self.geometry, self.mapped);
-        let too_small = budget.check(board).err().map(|error| error.to_string());
-        let plan = &budget.plan;
-        let stack = if board.firmware.stack > 0 { board.firmware.stack } else { board.stack };
-        Json {
-            board: board.name,
-            model: self.name.clone(),
-            card: card.name,
-            ram: Ram {
-                work: plan.region_bytes(Region::Work),
-                staging: plan.region_bytes(Region::Staging),
-                cache: plan.region_bytes(Region::Cache),
-                index: plan.region_bytes(Region::Index),
-                kv: plan.region_bytes(Region::Kv),
-                prompt: budget.desk,
-                drivers: budget.drivers,
-                statics: budget.statics(),
-                stack,
-                used: budget.statics() + stack as usize,
-                has: board.ram,
-            },
-            flash: Flash {
-                code: budget.code,
-                mapped: budget.mapped,
-                used: budget.flash(),
-                has: board.flash,
-            },
-            room: board.options.spill_blocks(&self.geometry.config).bytes(),
-            too_small,
-            simulated: None,
-        }
+    fn on(&self, board: &'static Board, card: &'static Preset) -> Need {
+        Need::of(&self.name, &self.geometry, self.mapped, board, card)
     }
-}
-
-/// What does not fit, for a table.
-fn missing(json: &Json) -> String {
-    let part = |name, used: usize, has: u32| {
-        let more = used.checked_sub(has as usize).filter(|more| *more > 0)?;
-        Some(format!("{name}: {} missing", bytes(more as f64)))
-    };
-    let parts =
-        [part("RAM", json.ram.used, json.ram.has), part("flash", json.flash.used, json.flash.has)];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { "RAM: no room for the stack".to_owned() } else { parts.join(", ") }
-}
-
-/// The plan as a person reads it.
-fn text(board: &Board, json: &Json) -> String {
-    let Json { ram, flash, .. } = json;
-    let measured = if board.firmware.code > 0 { "measured" } else { "not measured" };
-    let row = |what: &str, bytes: usize, note: &str| {
-        format!("  {what:<8}{:>11}  {note}\n", grouped(bytes as u64))
-    };
-    let of = |bytes: u32| format!("of {}", grouped(bytes.into()));
-    let stack = match board.firmware.stack {
-        0 => "kept".to_owned(),
-        _ => format!("{measured}; {} are kept for it", grouped(board.stack.into())),
-    };
-    let sizes = [
-        row("work", ram.work, "activations, logits"),
-        row("staging", ram.staging, "where reads arrive"),
-        row("cache", ram.cache, "neurons held"),
-        row("index", ram.index, "what is where in it"),
-        row("kv", ram.kv, "keys and values"),
-        row("prompt", ram.prompt, "the line being typed"),
-        row("drivers", ram.drivers, measured),
-        row("stack", ram.stack as usize, &stack),
-        row("RAM", ram.used, &of(ram.has)),
-        row("code", flash.code, measured),
-        row("mapped", flash.mapped, "the image up to the FFN"),
-        row("flash", flash.used, &of(flash.has)),
-        match json.room {
-            0 => String::new(),
-            room => row("card", room as usize, "behind the image: older keys and values"),
-        },
-    ]
-    .concat();
-    format!("{} on {}: {}\n\n{sizes}", json.model, board.name, board.about)
-}
-
-/// What a token costs, as a person reads it.
-fn speed(board: &Board, card: &Preset, simulated: &Simulated) -> String {
-    format!(
-        "\nsimulated, {} card, {} core, {} tokens of greedy text, neurons {}:\n  \
-         {} in {:.1} reads a token\n  \
-         {:.3} s a token; a dense engine with the same memory waits {:.3} s for the card alone\n",
-        card.name,
-        board.core,
-        simulated.tokens,
-        simulated.placed,
-        bytes(simulated.bytes_per_token),
-        simulated.reads_per_token,
-        simulated.seconds_per_token,
-        simulated.dense_seconds_per_token,
-    )
-}
-
-/// `1234` as `1,234`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let parts: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|c| std::str::from_utf8(c).unwrap_or("")).collect();
-    parts.join(",")
 }

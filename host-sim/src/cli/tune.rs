@@ -2,7 +2,7 @@
 
 use super::args::CARD;
 use super::arm::{Arm, PREDICTOR_RANK};
-use super::learning::{Follow, Learning};
+use super::learning::{Course, Follow, Learning};
 use super::report::command;
 use super::source::open_image;
 use super::summary::{bytes, table};
@@ -15,15 +15,14 @@ use crate::process::failure::{Interrupted, bad_input, bad_usage, check_there};
 use crate::process::interrupt;
 use crate::process::output::{self, check_path, note, progress, write_whole};
 use crate::tune::gate;
-use crate::tune::guide::{Recall, Sight};
+use crate::tune::guide::{self, Recall, Sight};
 use crate::tune::train::{Event, Outcome, Training, windows};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
-use ripple_hal::BlockCount;
 use ripple_kernel::image::{Header, Image};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
-use ripple_tune::{Choice, Gradients, Keep, Schedule};
+use ripple_tune::{Gradients, Schedule};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -123,11 +122,19 @@ impl Tune {
             Some(path) => Some(Saved::read(path, &header)?),
             None => None,
         };
-        let gap = collapse_gap(self.card, BlockCount(self.learning.staging));
-        let options = self.learning.options(&header.geometry, gap, self.tokens, start.as_ref())?;
-        for arm in &self.beside {
-            let learning = Learning { arm: *arm, ..self.learning.clone() };
-            learning.options(&header.geometry, gap, Some(options.tokens), start.as_ref())?;
+        let gap = |staging| collapse_gap(self.card, staging);
+        let course = Course {
+            geometry: &header.geometry,
+            gap: &gap,
+            texts: self.texts,
+            start: start.as_ref(),
+        };
+        let options = self.learning.options(&course, self.tokens)?;
+        let beside = |arm: &Arm| (*arm, self.learning.beside(*arm, &course, &options));
+        let arms_beside: Vec<_> = self.beside.iter().map(beside).collect();
+        let chosen = self.learning.chosen(&options);
+        if !chosen.is_empty() {
+            note(&format!("to fit the arena: {}", chosen.join(" ")));
         }
         let arm = self.learning.arm;
         let (train, held_out) = self.texts(&header, &image, &self.text, options.tokens)?;
@@ -167,22 +174,19 @@ impl Tune {
         if self.train_predictor {
             return self.judge_predictor(&training, &all, held_out);
         }
-        training.guide = guide(&training, &all)?;
+        settle(&mut training, &all)?;
         if arm.approximate() {
             self.print_gate(arm, &training, &all)?;
         }
         let outcome = self.train(&training, &all, held_out, name.to_string())?;
         let mut beside = Vec::new();
-        for arm in &self.beside {
+        for (arm, options) in arms_beside {
             if outcome.interrupted {
                 break;
             }
-            let options =
-                arm.apply(self.learning.shape(gap, training.start.as_ref()), &header.geometry);
-            let options = ripple_tune::TuneOptions { tokens: training.options.tokens, ..options };
             let start = training.start.clone();
             let mut training = Training { options, start, guide: Vec::new(), ..training };
-            training.guide = guide(&training, &all)?;
+            settle(&mut training, &all)?;
             beside.push((arm.name(), self.train(&training, &all, held_out, arm.name())?));
         }
         if let Some(page) = &self.report {
@@ -216,7 +220,7 @@ impl Tune {
                 self.learning.arm.name()
             )));
         };
-        let known = Sight::of(training, &windows[..windows.len().min(LOOKS)], &e)?;
+        let known = Sight::of(training, &windows[..windows.len().min(guide::LOOKS)], &e)?;
         let recalls = Sight::of(training, held_out, &e)?.recalls(&known, PREDICTOR_RANK, self.seed);
         if self.json {
             #[derive(serde::Serialize)]
@@ -341,18 +345,18 @@ impl Tune {
     }
 }
 
-/// Windows that a guide is made from.
-const LOOKS: usize = 48;
-
-/// What the arm of a training judges blocks of tokens by, from the text; empty where it asks for nothing.
-fn guide(training: &Training<'_>, windows: &[&[u32]]) -> Result<Vec<f32>> {
-    match training.options.arms.elimination {
-        Some(e) if e.keep == Keep::Threshold || matches!(e.choice, Choice::Predicted { .. }) => {
-            let windows = &windows[..windows.len().min(LOOKS)];
-            Ok(Sight::of(training, windows, &e)?.guide(&e, training.seed))
-        }
-        _ => Ok(Vec::new()),
+/// Finds what the arm of a training judges blocks of tokens by, and says what was used of two ways to guess them.
+fn settle(training: &mut Training<'_>, windows: &[&[u32]]) -> Result<()> {
+    if let Some(contest) = guide::settle(training, windows)? {
+        note(&format!(
+            "blocks of the last quarter of the text that weigh most: the predictor finds {:.3}, the table of places \
+             {:.3}: the {} is used",
+            contest.predictor,
+            contest.table,
+            if contest.predictor_wins() { "predictor" } else { "table" }
+        ));
     }
+    Ok(())
 }
 
 /// The tokens of a text, behind the token that begins one if there is one.

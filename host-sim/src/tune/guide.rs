@@ -3,6 +3,7 @@
 //! In: what there is to see of each layer on windows of a text. Out: a guide for the tuner, and how many of
 //! the blocks that are kept each way of guessing finds.
 
+use super::threshold;
 use super::train::{Training, open};
 use anyhow::{Result, anyhow, ensure};
 use ripple_kernel::text::sample::Pcg32;
@@ -25,6 +26,55 @@ pub struct Sight {
     seen: Vec<Vec<Seen>>,
     block: usize,
     tokens: usize,
+}
+
+/// Windows of a text that a guide is made from, at most.
+pub const LOOKS: usize = 48;
+/// Of those, windows by which thresholds are moved, at most.
+const TRIALS: usize = 8;
+
+/// Shares of the best blocks that are found in windows which neither was made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Contest {
+    /// By the table of places.
+    pub table: f64,
+    /// By the predictor.
+    pub predictor: f64,
+}
+
+impl Contest {
+    /// Whether the predictor is worth its numbers.
+    pub fn predictor_wins(&self) -> bool {
+        self.predictor > self.table
+    }
+}
+
+/// Sets what the arm of `training` judges blocks of tokens by, if it asks for anything, from `windows` of its text. A
+/// predictor that finds no more of them than the table of places is left out, as in a text that is too short to
+/// tell; returns what both found.
+///
+/// # Errors
+/// When the image cannot be read, or there is no window.
+pub fn settle(training: &mut Training<'_>, windows: &[&[u32]]) -> Result<Option<Contest>> {
+    let Some(mut e) = training.options.arms.elimination else { return Ok(None) };
+    if e.keep != Keep::Threshold && !matches!(e.choice, Choice::Predicted { .. }) {
+        return Ok(None);
+    }
+    let windows = &windows[..windows.len().min(LOOKS)];
+    let mut sight = Sight::of(training, windows, &e)?;
+    let mut contest = None;
+    if let Choice::Predicted { rank: rank @ 1.. } = e.choice {
+        contest = sight.contest(rank, f64::from(e.keep_permille) / 1000.0, training.seed);
+        if !contest.is_some_and(|contest| contest.predictor_wins()) {
+            e.choice = Choice::Predicted { rank: 0 };
+            training.options.arms.elimination = Some(e);
+        }
+    }
+    training.guide = sight.guide(&e, training.seed);
+    if e.keep == Keep::Threshold {
+        threshold::refine(training, &windows[..windows.len().min(TRIALS)], &e)?;
+    }
+    Ok(contest)
 }
 
 /// How many of the blocks with the largest scores a way of guessing finds, keeping as many; mean of layers and
@@ -109,6 +159,32 @@ impl Sight {
             }
         }
         guide
+    }
+
+    /// Which of both finds more of the best `share` of the blocks of the last quarter of the windows, made from the
+    /// others; nothing where there are not two windows.
+    fn contest(&mut self, rank: u32, share: f64, seed: u64) -> Option<Contest> {
+        let judged = (self.seen.len() / 4).max(1);
+        if self.seen.len() <= judged {
+            return None;
+        }
+        let judged = self.seen.split_off(self.seen.len() - judged);
+        let (mut sums, mut count) = ([0.0; 2], 0.0);
+        for layer in 0..self.layers() {
+            let table = self.table(layer);
+            let hidden = Hidden::train(self, layer, rank as usize, seed);
+            for window in &judged {
+                let seen = &window[layer];
+                let predicted = hidden.scores(&table, &seen.inputs, self.block);
+                for (sum, way) in sums.iter_mut().zip([&table, &predicted]) {
+                    *sum += found(&seen.scores, way, share);
+                }
+                count += 1.0;
+            }
+        }
+        self.seen.extend(judged);
+        let [table, predictor] = sums.map(|sum| sum / count);
+        Some(Contest { table, predictor })
     }
 
     /// How well blocks of these windows are guessed by what is known from `known`.

@@ -6,4 +6,5 @@ pub mod gate;
 pub mod guide;
 pub mod merge;
 pub mod peft;
+pub mod threshold;
 pub mod train;

@@ -62,7 +62,10 @@ fn every_json_has_a_version_and_these_fields() {
                 ),
             ),
         ),
-        ("ripple plan IMAGE --tune --json", ripple(folder, "plan i.img --tune --json")),
+        (
+            "ripple plan IMAGE --tune --json",
+            ripple(folder, "plan i.img --tune --arena 512K --json"),
+        ),
         ("ripple inspect IMAGE --json", ripple(folder, "inspect i.img --json")),
         ("ripple orders TRACE TRACE --json", ripple(folder, "orders t t --json")),
         (

@@ -137,7 +137,7 @@ fn every_arm_learns_and_those_that_lose_something_say_how_much() {
         assert!(rest.starts_with(&format!("(0.9 is worth trying: {worth}")), "{arm}: {rest}");
         cosine
     };
-    for arm in ["lean", "half", "eights"] {
+    for arm in ["lean", "half", "eights", "fused", "fused-again", "fused-lean"] {
         assert!(cosine(arm, "") > 0.95, "{arm}");
     }
     let some = [
@@ -149,6 +149,8 @@ fn every_arm_learns_and_those_that_lose_something_say_how_much() {
         "predicted",
         "threshold",
         "ahead",
+        "key-length",
+        "before",
         "recency",
         "random",
     ];
@@ -171,6 +173,47 @@ fn a_predictor_of_blocks_is_judged_beside_what_costs_less() {
     assert!(of_50("predictor") > of_50("chance"), "{found}");
     assert!(error(line, 2).contains("--arm exact leaves no blocks out"));
     assert!(!folder().join("x").exists());
+}
+
+/// A predictor that finds no more blocks than the table of places is left out: what is learnt is then what the
+/// table gives.
+#[test]
+fn what_finds_more_of_the_blocks_is_used() {
+    let line = "tune story-nano --text notes.txt --tokens 128 -n 2 --windows 4";
+    for keep in ["30", "50"] {
+        let line = format!("{line} --keep {keep}");
+        ok(&format!("{line} --arm position -o by-place.lora"));
+        let guessed = ripple(&format!("{line} --arm predicted -o guessed.lora"));
+        let output = { guessed }.assert().success().get_output().clone();
+        let notes = String::from_utf8(output.stderr).unwrap();
+        let (_, rest) = notes.split_once("the predictor finds ").unwrap();
+        let (predictor, rest) = rest.split_once(", the table of places ").unwrap();
+        let (table, used) = rest.split_once(": ").unwrap();
+        let (predictor, table): (f64, f64) = (predictor.parse().unwrap(), table.parse().unwrap());
+        let same = read("guessed.lora") == read("by-place.lora");
+        assert_eq!(used.starts_with("the table is used"), same, "{notes}");
+        assert!(if same { predictor <= table } else { predictor >= table }, "{notes}");
+    }
+    let none = error(&format!("{line} --keep 50 -o x"), 2);
+    assert!(none.contains("--keep: --arm exact leaves no blocks out"), "{none}");
+}
+
+/// Where the arena is short of a text that is asked for, gradients are held by layer, and that is said.
+#[test]
+fn what_the_arena_asks_for_is_chosen_and_said() {
+    let line = "tune story-nano --text notes.txt --arena 512K --arm lean -n 1 --windows 1";
+    let notes = |more: &str| {
+        let output = ripple(&format!("{line} {more}")).assert().success().get_output().clone();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let found = notes("--tokens 190 -o fits.lora");
+    assert!(found.contains("to fit the arena: --by-layer --staging 16"), "{found}");
+    notes("--tokens 190 --by-layer --staging 16 -o said.lora");
+    assert_eq!(read("fits.lora"), read("said.lora"));
+    assert!(!notes("--tokens 128 -o fits.lora").contains("to fit the arena"));
+    // Gradients of several texts are those of all layers.
+    let whole = error(&format!("{line} --tokens 190 --texts 2 -o x"), 2);
+    assert!(whole.contains(": 190 tokens need "), "{whole}");
 }
 
 #[test]
@@ -237,6 +280,8 @@ fn adapters_are_refused_by_other_variants() {
 #[test]
 fn a_report_shows_every_arm() {
     let line = "tune story-nano --text notes.txt --tokens 32 -n 4 --every 2 --windows 2";
+    // In an arena that plain LoRA does not fit: what is compared takes what it takes.
+    let line = format!("{line} --arena 300K");
     ok(&format!("{line} -o r.lora --report r.html --beside plain --beside lean"));
     let page = String::from_utf8(read("r.html")).unwrap();
     for what in
