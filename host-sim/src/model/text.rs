@@ -5,7 +5,7 @@
 
 use crate::model::Model;
 use crate::process::failure::{bad_input, check_there};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ripple_kernel::text::tokenizer::{EncodeOptions, Form, Tokenizer};
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,9 +15,9 @@ use unicode_normalization::UnicodeNormalization;
 /// linear in its length.
 ///
 /// # Errors
-/// When the text is too long for memory.
+/// When the text is too long for memory, or has an added token in that form only.
 pub fn encode(tokenizer: &Tokenizer<'_>, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
-    let text = in_form(tokenizer, text, options);
+    let text = in_form(tokenizer, text, options)?;
     let options = EncodeOptions { in_form: true, ..options };
     // Ids are at most as many as bytes, but for what is put in front; four more each to merge in.
     let mut ids = vec![0; 5 * text.len() + 2];
@@ -28,20 +28,43 @@ pub fn encode(tokenizer: &Tokenizer<'_>, text: &str, options: EncodeOptions) -> 
 }
 
 /// `text` in the form that `tokenizer` needs, but for added tokens, which are looked for before.
-fn in_form<'t>(tokenizer: &Tokenizer<'_>, text: &'t str, options: EncodeOptions) -> Cow<'t, str> {
-    let Some(form) = tokenizer.form() else { return Cow::Borrowed(text) };
+///
+/// # Errors
+/// When its form has other added tokens than it has: they are tokens or letters as the checkpoint says of
+/// each, which an image does not.
+fn in_form<'t>(
+    tokenizer: &Tokenizer<'_>,
+    text: &'t str,
+    options: EncodeOptions,
+) -> Result<Cow<'t, str>> {
+    let Some(form) = tokenizer.form() else { return Ok(Cow::Borrowed(text)) };
     let push = |out: &mut String, text: &str| match form {
         Form::Nfc => out.extend(text.nfc()),
         Form::Nfkc => out.extend(text.nfkc()),
     };
     let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    let mut kept = Vec::new();
     while let Some(added) = tokenizer.first_added(text, done, options) {
         push(&mut out, &text[done..added.start]);
+        kept.push(out.len()..out.len() + added.len());
         out.push_str(&text[added.clone()]);
         done = added.end;
     }
     push(&mut out, &text[done..]);
-    Cow::Owned(out)
+    let mut at = 0;
+    for expected in kept.into_iter().map(Some).chain([None]) {
+        let found = tokenizer.first_added(&out, at, options);
+        if found != expected {
+            let place = found.or(expected).map(|range| &out[range]);
+            bail!(
+                "the text cannot be encoded: composed as the tokenizer needs it, it has an added token that it \
+                 does not have as it is written, or the other way round ({:?}); write that otherwise",
+                place.unwrap_or_default()
+            );
+        }
+        at = found.map_or(at, |range| range.end);
+    }
+    Ok(Cow::Owned(out))
 }
 
 /// The tokens of `text`, behind the token that begins a text if there is one; documents end with the model's

@@ -216,6 +216,50 @@ fn a_text_that_may_be_in_another_form_is_refused_where_it_is() {
     assert_eq!(refused(&nfc, "cafe\u{301}", true), None);
 }
 
+/// Where a token is looked for, in a text or in its normal form, is of no matter, or refused: at import, or
+/// with the text.
+#[test]
+fn tokens_that_composing_makes_or_spoils_are_refused() {
+    let file = |form: &str, content: &str, more: Value| {
+        let mut file = FIXTURE["kinds"]["qwen2"]["file"].clone();
+        file["model"] = FIXTURE["models"]["bytes"].clone();
+        file["normalizer"]["type"] = json!(form);
+        file["added_tokens"][4] = json!({"id": 460, "content": content, "special": false});
+        file["added_tokens"][4].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        file
+    };
+    let normalized = json!({"normalized": true});
+    let word = json!({"normalized": true, "single_word": true});
+    for form in ["NFC", "NFKC"] {
+        for (content, more) in [("hi,", &normalized), ("  ", &normalized), ("mad", &json!({}))] {
+            assert_eq!(read_file(&file(form, content, more.clone())).err(), None, "{content}");
+        }
+        // `>` and U+0338 compose, as do `d` and U+0323, a jamo and the next, e and the mark in front.
+        for content in ["|eot>", "mad", "\u{1100}", "\u{301}b", "be\u{301}", "b\u{e9}"] {
+            let said = read_file(&file(form, content, normalized.clone())).err().unwrap();
+            assert!(said.contains("added token 460") && said.contains("`normalized`"), "{said}");
+        }
+    }
+    // A mark is of a word, so that no word is beside it.
+    assert_eq!(read_file(&file("NFC", "mad", word)).err(), None);
+    let said = read_file(&file("NFKC", "\u{ff01}", normalized)).err().unwrap();
+    assert!(said.contains("writes it otherwise"), "{said}");
+
+    // Tokens that only the form of a text has: the Kelvin sign is a K there, a wide `<` is a `<`.
+    let wide = "\u{ff1c}s\u{ff1e}";
+    for (form, content, text) in [("NFC", "<|K|>", "a<|\u{212a}|>"), ("NFKC", "hi,", wide)] {
+        let section = read_file(&file(form, content, json!({}))).unwrap().pack().unwrap();
+        let tokenizer = Tokenizer::parse(&section).unwrap();
+        let said = encode(&tokenizer, text, WHOLE).unwrap_err().to_string();
+        assert!(said.contains("has an added token that it does not have"), "{said}");
+    }
+    // What a user types names no special token, whatever its form.
+    let section = read_file(&file("NFKC", "hi,", json!({}))).unwrap().pack().unwrap();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    let letters = encode(&tokenizer, wide, EncodeOptions::default()).unwrap();
+    assert_eq!(letters, encode(&tokenizer, "<s>", EncodeOptions::default()).unwrap());
+}
+
 /// One word of a megabyte: what took minutes is a matter of seconds, in a build that is not optimised too.
 #[test]
 fn a_word_of_a_megabyte_is_merged() {

@@ -7,6 +7,9 @@
 use anyhow::{Result, bail, ensure};
 use ripple_kernel::text::tokenizer::{Beside, Form};
 use serde::Deserialize;
+use std::iter::once;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::{compose, is_combining_mark};
 
 #[derive(Clone, Default, Deserialize)]
 pub(crate) struct AddedToken {
@@ -47,6 +50,36 @@ impl AddedToken {
             [("single_word", self.single_word), ("lstrip", self.lstrip), ("rstrip", self.rstrip)];
         flags.iter().find(|(_, set)| *set).map(|(flag, _)| *flag)
     }
+}
+
+/// Refuses tokens that are looked for in the normal form `form` of a text, and that a text can have there and
+/// not as it is written, or the other way round: an image does not say of which the first is true.
+pub(super) fn check_composed(added: &[AddedToken], form: Option<Form>) -> Result<()> {
+    let Some(form) = form else { return Ok(()) };
+    for token in added.iter().filter(|token| token.normalized) {
+        let content = token.content.as_str();
+        let same = match form {
+            Form::Nfc => content.nfc().eq(content.chars()),
+            Form::Nfkc => content.nfkc().eq(content.chars()),
+        };
+        // What composes is of a word, and so keeps a word beside it from being one.
+        let edges = content.chars().next().zip(content.chars().next_back());
+        let edges = edges.filter(|_| !token.single_word);
+        let composes = edges.is_some_and(|(first, last)| {
+            let marks =
+                [first, last].into_iter().any(is_combining_mark) || once(last).nfd().ne(once(last));
+            let beside = |c| compose(c, first).or_else(|| compose(last, c)).is_some();
+            marks || ('\0'..=char::MAX).any(beside)
+        });
+        ensure!(
+            same && !composes,
+            "added token {} {content:?} has `normalized` behind a normalizer {form:?}, which composes it with \
+             characters beside it or writes it otherwise, expected one of them; set `normalized` to false if \
+             texts have no such characters beside it",
+            token.id
+        );
+    }
+    Ok(())
 }
 
 /// Refuses what added tokens ask of the text beside them where that text is another than the one that they

@@ -3,7 +3,7 @@
 //! In: the object. Out: [`TokenizerSpec`], and the token that the post-processor puts in front of a text; or
 //! which stage, option or key the kernel does not have.
 
-use super::added::{AddedToken, check, check_beside};
+use super::added::{AddedToken, check, check_beside, check_composed};
 use super::bytes::{Bpe, Pair, byte_level};
 use super::characters::{Text, characters};
 use super::json::{Object, short};
@@ -56,6 +56,7 @@ pub(super) fn read(file: &Map<String, Value>) -> Result<(TokenizerSpec, Front)> 
     let normal = Normal::of(&stages("normalizer", "normalizers")?)?;
     let cut = Cut::of(&stages("pre_tokenizer", "pretokenizers")?, &normal)?;
     check_decoder(&stages("decoder", "decoders")?, &cut)?;
+    check_composed(&added, normal.form)?;
     check_beside(&added, normal.form, normal.replace, matches!(cut, Cut::Words(_)))?;
     let front = front(&stages("post_processor", "processors")?)?;
     let model = file.get("model").with_context(|| "model is missing, expected one of type BPE")?;

@@ -7,7 +7,7 @@
 //! are silent, Llama's and Gemma's tokenizers put it there, and others do not. Without a
 //! `tokenizer_config.json` a BOS that `config.json` names is in front.
 
-use super::added::{AddedToken, check_beside};
+use super::added::{AddedToken, check_beside, check_composed};
 use super::json::{self, Object};
 use crate::import::keys::{SPECIAL_TOKENS, TOKENIZER_CONFIG};
 use crate::model::tokenizer::{Kind, TokenizerSpec};
@@ -219,6 +219,7 @@ impl Roles {
     fn add(&self, spec: &mut TokenizerSpec) -> Result<()> {
         super::added::check(&self.added)?;
         let classes = matches!(spec.kind, Kind::Bytes(_));
+        check_composed(&self.added, spec.form)?;
         check_beside(&self.added, spec.form, !classes, classes)?;
         for token in &self.added {
             if spec.special.contains(&token.id) || spec.added.contains(&token.id) {
