@@ -1,10 +1,17 @@
-//! Ctrl-C: long commands stop at their next step, a turn of a session ends, others end at once.
+//! Ctrl-C: long commands stop at their next step, a turn of a session ends, others end at once. SIGTERM and
+//! SIGHUP are the same to them, but that a session ends with its turn.
 //!
-//! In: SIGINT, or what stands for it. Out: [`requested`], for commands that [`listen`] and for turns. Knows
-//! nothing of what they do.
+//! In: these signals. Out: [`requested`], for commands that [`listen`] and for turns. Knows nothing of what
+//! they do.
 
 use crate::process::failure::INTERRUPTED;
 use crate::process::output::{note, remove_unfinished_and_exit};
+use crate::process::terminal;
+#[cfg(unix)]
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The process ends at once.
@@ -19,15 +26,26 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets the process up.
 pub fn install() {
-    // Where it cannot be set up, Ctrl-C ends the process as it always did.
-    let _ = ctrlc::set_handler(|| {
-        let mode = MODE.load(Ordering::Relaxed);
-        let again = REQUESTED.swap(true, Ordering::Relaxed);
-        if mode == ENDS || (mode == LISTENS && again) {
-            note("error: interrupted; no file was half written");
-            remove_unfinished_and_exit(INTERRUPTED.into());
-        }
-    });
+    // Where it cannot be set up, these signals end the process as they always did.
+    #[cfg(unix)]
+    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) {
+        let wait = move || signals.forever().for_each(|signal| take(signal == SIGINT));
+        let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    }
+    #[cfg(not(unix))]
+    let _ = ctrlc::set_handler(|| take(true));
+}
+
+/// What a signal does; `typed`: whether somebody at a terminal asks for it, who may want to go on with the
+/// session.
+fn take(typed: bool) {
+    let mode = MODE.load(Ordering::Relaxed);
+    let again = REQUESTED.swap(true, Ordering::Relaxed);
+    if mode == ENDS || (mode == LISTENS && again) || (mode == TURN && !typed) {
+        terminal::restore();
+        note("error: interrupted; no file was half written");
+        remove_unfinished_and_exit(INTERRUPTED.into());
+    }
 }
 
 /// From now on, the command looks at [`requested`] by itself. The second Ctrl-C ends it all the same.

@@ -6,6 +6,7 @@
 #[cfg(unix)]
 mod unix {
     use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+    use std::io::Write;
     use std::sync::{Mutex, PoisonError};
 
     /// The mode in front of the line that is being edited.
@@ -25,6 +26,9 @@ mod unix {
     pub fn restore() {
         if let Some(mode) = before().take() {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &mode);
+            // The editor is told where pastes begin and end, which a shell may not understand.
+            let screen = std::fs::File::options().write(true).open("/dev/tty");
+            let _ = screen.and_then(|mut screen| screen.write_all(b"\x1b[?2004l\n"));
         }
     }
 }

@@ -213,28 +213,41 @@ fn lines_are_kept_for_later_sessions() {
 
 #[test]
 fn a_session_that_is_ended_from_outside_leaves_the_terminal_as_it_was() {
-    let mut terminal = Terminal::start(&["run", "story", "-i", "-n", "1"]);
-    terminal.says("/help says more");
-    terminal.says("> ");
-    terminal.types("half a li");
-    terminal.says("half a li");
-    let keys = terminal.keys.try_clone().unwrap();
-    let cooked = LocalModes::ICANON | LocalModes::ECHO;
-    let mode = || tcgetattr(&keys).unwrap().local_modes;
-    assert!(!mode().contains(cooked));
-    // setsid leads no group here: it is the command itself, or its parent.
-    let parent = terminal.child.id();
-    let tasks = format!("/proc/{parent}/task/{parent}/children");
-    let child = std::fs::read_to_string(&tasks).unwrap_or_default();
-    let id = child.trim().parse().unwrap_or(parent.cast_signed());
-    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
-    terminal.says("interrupted");
-    let end = Instant::now() + PATIENCE;
-    while !mode().contains(cooked) {
-        assert!(Instant::now() < end, "the terminal is raw");
-        std::thread::sleep(Duration::from_millis(10));
+    let endless = ["-n", "1000000", "--overflow", "window", "--ignore-eos"];
+    for (signal, generates) in
+        [(Signal::TERM, false), (Signal::TERM, true), (Signal::HUP, false), (Signal::HUP, true)]
+    {
+        let mut terminal = Terminal::start(&[&["run", "story", "-i"], &endless[..]].concat());
+        let keys = terminal.keys.try_clone().unwrap();
+        let cooked = LocalModes::ICANON | LocalModes::ECHO;
+        let mode = || tcgetattr(&keys).unwrap().local_modes;
+        terminal.says("/help says more");
+        terminal.says("> ");
+        if generates {
+            terminal.types("One day,\r");
+            // Far more than a token.
+            terminal.waits("text", |new| new.len() > 400);
+        } else {
+            terminal.types("half a li");
+            terminal.says("half a li");
+            assert!(!mode().contains(cooked));
+        }
+        // setsid leads no group here: it is the command itself, or its parent.
+        let parent = terminal.child.id();
+        let tasks = format!("/proc/{parent}/task/{parent}/children");
+        let child = std::fs::read_to_string(&tasks).unwrap_or_default();
+        let id = child.trim().parse().unwrap_or(parent.cast_signed());
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        let last = terminal.says("error: interrupted");
+        // Nor are pastes marked any more.
+        assert!(generates || last.contains("\x1b[?2004l\r\n"), "{last:?}");
+        let end = Instant::now() + PATIENCE;
+        while !mode().contains(cooked) {
+            assert!(Instant::now() < end, "the terminal is raw");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(terminal.ends().code(), Some(130), "{signal:?}");
     }
-    assert!(!terminal.ends().success());
 }
 
 #[test]
