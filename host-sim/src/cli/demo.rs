@@ -1,7 +1,8 @@
 //! The demo: a trained model through every stage, from checkpoint to text on a simulated card.
 
-use super::args::{MachineArgs, PageArgs, RequestArgs, RowArgs};
+use super::args::{MachineArgs, PageArgs, RowArgs};
 use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
+use super::request::RequestArgs;
 use super::run::{Stream, stream};
 use super::summary::bytes;
 use crate::import::demo;

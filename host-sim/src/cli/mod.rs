@@ -25,6 +25,7 @@ mod plan;
 mod prepare;
 mod program;
 mod report;
+mod request;
 mod run;
 mod shell;
 mod source;

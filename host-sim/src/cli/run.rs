@@ -1,9 +1,10 @@
 //! `ripple run`: generates text from an image on a simulated card.
 
-use super::args::{MachineArgs, RequestArgs};
+use super::args::MachineArgs;
 use super::import::CheckpointArgs;
 use super::interactive::Conversation;
 use super::made::made;
+use super::request::RequestArgs;
 use super::source::{Source, open_shape};
 use super::summary::{Host, Phases, summary};
 use crate::import::chat_template;

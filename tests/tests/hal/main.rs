@@ -6,6 +6,7 @@ mod common;
 mod fat;
 mod fat_tables;
 mod sdmmc;
+mod spi_bus;
 mod spi_card;
 mod spi_model;
 mod spi_write;

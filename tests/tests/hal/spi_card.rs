@@ -1,7 +1,7 @@
 //! Reads from a card on a SPI bus with DMA, against a simulated card that follows the specification.
 
 use crate::common::{fill, noise};
-use crate::spi_model::{Card, NoDelay, Wire, card};
+use crate::spi_bus::{Card, NoDelay, Wire, card};
 use ripple_hal::{
     Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Polled, SpiCard,
     SpiCardError, WriteDevice,

@@ -1,15 +1,8 @@
-//! A card on a SPI bus that follows the specification, and the bus.
+//! A card on a SPI bus that follows the specification.
 //!
 //! SD Specifications, Part 1, "Physical Layer Simplified Specification" 9.00, chapter 7.
 
-use embedded_hal::spi::{ErrorKind as BusErrorKind, ErrorType, SpiBus};
-use ripple_hal::{Polled, SpiCard};
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::future;
-use std::rc::Rc;
-use std::task::Poll;
 
 /// What the card is asked and what it would do; shared with its test.
 pub struct Sim {
@@ -54,7 +47,33 @@ struct Writing {
 }
 
 impl Sim {
-    fn exchange(&mut self, sent: u8) -> u8 {
+    pub fn new(bytes: &[u8], high_capacity: bool) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            high_capacity,
+            random: 1,
+            queue: VecDeque::new(),
+            reading: None,
+            writing: None,
+            held: Vec::new(),
+            received: Vec::new(),
+            selected: false,
+            idle: true,
+            checks_crc: false,
+            commands: Vec::new(),
+            transfers: 0,
+            hertz: 0,
+            fault: None,
+            flip: None,
+            mute: false,
+            refusal: None,
+            complaint: 0,
+            power: None,
+        }
+    }
+
+    /// What the card sends while it receives `sent`.
+    pub fn exchange(&mut self, sent: u8) -> u8 {
         if !self.selected {
             return 0xFF;
         }
@@ -289,117 +308,4 @@ fn crc16(bytes: &[u8]) -> u16 {
             if (crc >> 15) as u8 ^ bit == 1 { shifted ^ 0x1021 } else { shifted }
         },
     )
-}
-
-/// The bus and the chip select.
-#[derive(Clone)]
-pub struct Wire(pub Rc<RefCell<Sim>>);
-
-impl ErrorType for Wire {
-    type Error = BusErrorKind;
-}
-
-impl SpiBus for Wire {
-    fn read(&mut self, _: &mut [u8]) -> Result<(), BusErrorKind> {
-        unreachable!("a card that is sent zeroes may take them for a command")
-    }
-    fn write(&mut self, words: &[u8]) -> Result<(), BusErrorKind> {
-        words.iter().for_each(|&word| _ = self.0.borrow_mut().exchange(word));
-        Ok(())
-    }
-    fn transfer(&mut self, read: &mut [u8], write: &[u8]) -> Result<(), BusErrorKind> {
-        read.copy_from_slice(write);
-        SpiBus::transfer_in_place(self, read)
-    }
-    fn transfer_in_place(&mut self, words: &mut [u8]) -> Result<(), BusErrorKind> {
-        words.iter_mut().for_each(|word| *word = self.0.borrow_mut().exchange(*word));
-        Ok(())
-    }
-    fn flush(&mut self) -> Result<(), BusErrorKind> {
-        Ok(())
-    }
-}
-
-async fn one_poll() {
-    let mut begun = false;
-    future::poll_fn(|_| {
-        if std::mem::replace(&mut begun, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-impl embedded_hal_async::spi::SpiBus for Wire {
-    async fn read(&mut self, _: &mut [u8]) -> Result<(), BusErrorKind> {
-        unreachable!()
-    }
-    async fn write(&mut self, words: &[u8]) -> Result<(), BusErrorKind> {
-        one_poll().await;
-        SpiBus::write(self, words)
-    }
-    async fn transfer(&mut self, _: &mut [u8], _: &[u8]) -> Result<(), BusErrorKind> {
-        unreachable!()
-    }
-    /// Begins in the first poll and is over in the second, as DMA.
-    async fn transfer_in_place(&mut self, words: &mut [u8]) -> Result<(), BusErrorKind> {
-        assert!(words.iter().all(|&word| word == 0xFF));
-        self.0.borrow_mut().transfers += 1;
-        one_poll().await;
-        SpiBus::transfer_in_place(self, words)
-    }
-    async fn flush(&mut self) -> Result<(), BusErrorKind> {
-        Ok(())
-    }
-}
-
-impl embedded_hal::digital::ErrorType for Wire {
-    type Error = Infallible;
-}
-
-impl embedded_hal::digital::OutputPin for Wire {
-    fn set_low(&mut self) -> Result<(), Infallible> {
-        self.0.borrow_mut().selected = true;
-        Ok(())
-    }
-    fn set_high(&mut self) -> Result<(), Infallible> {
-        self.0.borrow_mut().selected = false;
-        Ok(())
-    }
-}
-
-#[derive(Clone)]
-pub struct NoDelay;
-
-impl embedded_hal::delay::DelayNs for NoDelay {
-    fn delay_ns(&mut self, _: u32) {}
-}
-
-pub type Card = Polled<SpiCard<Wire, Wire, NoDelay>>;
-
-pub fn card(bytes: &[u8], high_capacity: bool) -> (Card, Rc<RefCell<Sim>>) {
-    let sim = Rc::new(RefCell::new(Sim {
-        bytes: bytes.to_vec(),
-        high_capacity,
-        random: 1,
-        queue: VecDeque::new(),
-        reading: None,
-        writing: None,
-        held: Vec::new(),
-        received: Vec::new(),
-        selected: false,
-        idle: true,
-        checks_crc: false,
-        commands: Vec::new(),
-        transfers: 0,
-        hertz: 0,
-        fault: None,
-        flip: None,
-        mute: false,
-        refusal: None,
-        complaint: 0,
-        power: None,
-    }));
-    let wire = Wire(sim.clone());
-    let set_clock = |wire: &mut Wire, hertz| wire.0.borrow_mut().hertz = hertz;
-    let card = SpiCard::new(wire.clone(), wire, NoDelay, set_clock, 25_000_000);
-    (Polled::new(card), sim)
 }

@@ -1,7 +1,8 @@
 //! Writes to a card on a SPI bus, against a simulated card that refuses, complains and loses power.
 
 use crate::common::noise;
-use crate::spi_model::{Card, Sim, card};
+use crate::spi_bus::{Card, card};
+use crate::spi_model::Sim;
 use ripple_hal::{
     Block, BlockDevice, BlockIdx, DeviceError, ErrorKind, Retry, SpiCardError, WriteDevice,
 };

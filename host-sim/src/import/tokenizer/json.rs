@@ -76,9 +76,9 @@ impl<'v> Object<'v> {
         }
     }
 
-    /// All of it.
-    pub(super) fn value(&self) -> Value {
-        Value::Object(self.map.clone())
+    /// All of it, as a message shows it.
+    pub(super) fn shown(&self) -> String {
+        short(&Value::Object(self.map.clone()))
     }
 
     /// What `type` says, or what is there instead.
@@ -88,7 +88,7 @@ impl<'v> Object<'v> {
 }
 
 /// A value as a message shows it.
-pub(super) fn short(value: &Value) -> String {
+fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(200) {
         Some((at, _)) => format!("{} ...", &text[..at]),

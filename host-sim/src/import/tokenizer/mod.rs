@@ -13,7 +13,9 @@
 mod added;
 mod bytes;
 mod characters;
+mod cut;
 mod json;
+mod normal;
 mod pair;
 mod pipeline;
 mod roles;

@@ -6,41 +6,14 @@
 use super::added::{AddedToken, check, check_beside, check_composed};
 use super::bytes::{Bpe, Pair, byte_level};
 use super::characters::{Text, characters};
-use super::json::{Object, short};
+use super::cut::Cut;
+use super::json::Object;
+use super::normal::{Normal, SPACE, string_pattern};
 use super::roles::Front;
 use crate::model::tokenizer::TokenizerSpec;
 use anyhow::{Context, Result, bail, ensure};
-use ripple_kernel::text::tokenizer::{Form, Prefix, Words};
+use ripple_kernel::text::tokenizer::Prefix;
 use serde_json::{Map, Value};
-
-/// What SentencePiece writes for a space.
-const SPACE: &str = "\u{2581}";
-
-/// Expressions that cut text as the kernel can. The possessive ones match what the others do: what they
-/// would give back begins no other alternative.
-const EXPRESSIONS: [(&str, Words); 6] = [
-    (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Words::Gpt2),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        Words::Llama3,
-    ),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
-        Words::Llama3,
-    ),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        Words::Llama3,
-    ),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        Words::Qwen2,
-    ),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        Words::Qwen2,
-    ),
-];
 
 pub(super) fn read(file: &Map<String, Value>) -> Result<(TokenizerSpec, Front)> {
     let file = Object::new("", file);
@@ -95,141 +68,6 @@ fn flat<'v>(place: &str, value: &'v Value, inner: &str) -> Result<Vec<Object<'v>
     Ok(all)
 }
 
-/// What is done to a text before it is cut.
-#[derive(Default)]
-struct Normal {
-    form: Option<Form>,
-    /// Whether a space is put in front of every text.
-    prepend: bool,
-    /// Whether spaces become [`SPACE`].
-    replace: bool,
-}
-
-impl Normal {
-    fn of(stages: &[Object<'_>]) -> Result<Self> {
-        let mut normal = Self::default();
-        for stage in stages {
-            match stage.kind() {
-                kind @ ("NFC" | "NFKC") if !normal.replace && normal.form.is_none() => {
-                    normal.form = Some(if kind == "NFC" { Form::Nfc } else { Form::Nfkc });
-                }
-                "Prepend" if stage.text("prepend")? == Some(SPACE) && !normal.prepend => {
-                    normal.prepend = true;
-                }
-                "Replace" if string_pattern(stage) == Some(" ") => {
-                    if stage.text("content")? != Some(SPACE) {
-                        bail!(stage.wrong("content", "\"\u{2581}\" for a space"));
-                    }
-                    normal.replace = true;
-                }
-                kind => bail!(
-                    "{} is {kind} ({}), expected none, NFC, NFKC, or \"\u{2581}\" for spaces and in front of \
-                     a text; what else changes a text before it is cut is not supported: use a tokenizer \
-                     without it",
-                    stage.place,
-                    shown(stage)
-                ),
-            }
-        }
-        Ok(normal)
-    }
-}
-
-/// Where text is cut.
-enum Cut {
-    /// Into words of bytes.
-    Words(Words),
-    /// At spaces or nowhere, into characters.
-    Spaces { each: bool, prefix: Prefix },
-}
-
-impl Cut {
-    fn of(stages: &[Object<'_>], normal: &Normal) -> Result<Self> {
-        let kinds: Vec<&str> = stages.iter().map(Object::kind).collect();
-        match (kinds.as_slice(), stages) {
-            (["ByteLevel"], [bytes]) => Self::bytes(bytes, true, Words::Gpt2, normal),
-            (["Digits", "ByteLevel"], [digits, bytes]) => {
-                if !digits.flag("individual_digits", false)? {
-                    bail!(digits.wrong("individual_digits", "true: numbers are cut one by one"));
-                }
-                Self::bytes(bytes, true, Words::Gpt2Digits, normal)
-            }
-            (["Split", "ByteLevel"], [split, bytes]) => {
-                Self::bytes(bytes, false, expression(split)?, normal)
-            }
-            (["Metaspace"], [space]) => Self::metaspace(space, normal),
-            // There is no space left that it could cut at.
-            (["Split"], [split]) if normal.replace && string_pattern(split) == Some(" ") => {
-                Ok(Self::spaces(normal))
-            }
-            ([], _) if normal.replace => Ok(Self::spaces(normal)),
-            ([], _) => bail!(
-                "pre_tokenizer is missing, expected ByteLevel, alone or after Digits or Split, or Metaspace"
-            ),
-            (
-                ["Punctuation", "ByteLevel", "Digits", "Split"],
-                [punctuation, bytes, digits, split],
-            ) => {
-                falcon(punctuation, digits, split)?;
-                Self::bytes(bytes, true, Words::Falcon, normal)
-            }
-            (kinds, _) => bail!(
-                "pre_tokenizer is {} ({}), expected ByteLevel, alone or after Digits that are cut one by one or \
-                 after Split, or Metaspace; only these can be imported",
-                kinds.join(", "),
-                stages.iter().map(shown).collect::<Vec<_>>().join(", ")
-            ),
-        }
-    }
-
-    /// Behind a normalizer that has written spaces as SentencePiece does.
-    fn spaces(normal: &Normal) -> Self {
-        let prefix = if normal.prepend { Prefix::Always } else { Prefix::Never };
-        Self::Spaces { each: false, prefix }
-    }
-
-    /// `regex`: whether the stage itself is to cut text.
-    fn bytes(stage: &Object<'_>, regex: bool, words: Words, normal: &Normal) -> Result<Self> {
-        ensure!(
-            !normal.replace && !normal.prepend,
-            "normalizer writes spaces as \"\u{2581}\" and pre_tokenizer is ByteLevel, expected one of them"
-        );
-        if stage.flag("add_prefix_space", true)? {
-            bail!(stage.wrong(
-                "add_prefix_space",
-                "false; a prompt that begins with a space has the same tokens"
-            ));
-        }
-        if stage.flag("use_regex", true)? != regex {
-            let expected = match regex {
-                true => "true: no stage before it cuts text into words",
-                false => "false: the stage before it cuts text into words",
-            };
-            bail!(stage.wrong("use_regex", expected));
-        }
-        Ok(Self::Words(words))
-    }
-
-    fn metaspace(stage: &Object<'_>, normal: &Normal) -> Result<Self> {
-        if stage.text("replacement")? != Some(SPACE) {
-            bail!(stage.wrong("replacement", "\"\u{2581}\""));
-        }
-        let adds = stage.flag("add_prefix_space", true)?;
-        let prefix = match stage.text("prepend_scheme")?.unwrap_or("always") {
-            _ if !adds => Prefix::Never,
-            "always" => Prefix::UnlessSpace,
-            "first" => Prefix::First,
-            "never" => Prefix::Never,
-            _ => bail!(stage.wrong("prepend_scheme", "always, first or never")),
-        };
-        ensure!(
-            !normal.prepend,
-            "normalizer is Prepend and pre_tokenizer is Metaspace, expected one of them"
-        );
-        Ok(Self::Spaces { each: stage.flag("split", true)?, prefix })
-    }
-}
-
 /// Where the space goes that a normalizer prepends: where added tokens are `normalized`, as Llama's first
 /// files have them, they are looked for behind it.
 fn prefix_of(added: &[AddedToken], normal: &Normal, prefix: Prefix) -> Result<Prefix> {
@@ -257,50 +95,6 @@ fn prefix_of(added: &[AddedToken], normal: &Normal, prefix: Prefix) -> Result<Pr
     Ok(Prefix::BeforeAdded)
 }
 
-/// Refuses the stages around Falcon's ByteLevel where they are not as Falcon has them.
-fn falcon(punctuation: &Object<'_>, digits: &Object<'_>, split: &Object<'_>) -> Result<()> {
-    if punctuation.text("behavior")? != Some("Contiguous") {
-        bail!(punctuation.wrong("behavior", "Contiguous, as Falcon has it"));
-    }
-    if digits.flag("individual_digits", false)? {
-        bail!(digits.wrong("individual_digits", "false behind ByteLevel, as Falcon has it"));
-    }
-    let pattern = split.get("pattern").and_then(|pattern| pattern.get("Regex"));
-    if pattern.and_then(Value::as_str) != Some("[0-9][0-9][0-9]") {
-        bail!(split.wrong("pattern", "{\"Regex\": \"[0-9][0-9][0-9]\"}, as Falcon has it"));
-    }
-    match (split.text("behavior")?, split.flag("invert", false)?) {
-        (Some("Isolated"), false) => Ok(()),
-        _ => bail!(split.wrong("behavior", "Isolated, without `invert`")),
-    }
-}
-
-/// What a Split stage makes of a text.
-fn expression(stage: &Object<'_>) -> Result<Words> {
-    let pattern = stage.get("pattern").and_then(|pattern| pattern.get("Regex"));
-    let Some(pattern) = pattern.and_then(Value::as_str) else {
-        bail!(stage.wrong("pattern", "an expression: {\"Regex\": \"...\"}"));
-    };
-    // The matches are all of the text, so that what does not match may as well go.
-    match (stage.text("behavior")?, stage.flag("invert", false)?) {
-        (Some("Isolated"), false) | (Some("Removed"), true) => {}
-        _ => bail!(stage.wrong("behavior", "Isolated, or Removed with `invert`")),
-    }
-    let found = EXPRESSIONS.iter().find(|(known, _)| *known == pattern);
-    found.map(|&(_, words)| words).with_context(|| {
-        format!(
-            "{} is the expression {pattern:?}, which cuts words in a way that is not supported; supported are \
-             GPT-2's, Llama 3's and Qwen 2's: use a model with a tokenizer of theirs",
-            stage.at("pattern")
-        )
-    })
-}
-
-/// The text that a stage looks for, where that is no expression.
-fn string_pattern<'v>(stage: &Object<'v>) -> Option<&'v str> {
-    stage.get("pattern")?.get("String")?.as_str()
-}
-
 /// Refuses decoders that make another text of tokens than their bytes.
 fn check_decoder(stages: &[Object<'_>], cut: &Cut) -> Result<()> {
     let known: &[&str] = match cut {
@@ -323,7 +117,7 @@ fn check_decoder(stages: &[Object<'_>], cut: &Cut) -> Result<()> {
             known.contains(&kind) && !strips && !replaces,
             "{} is {kind} ({}), expected {expected}",
             stage.place,
-            shown(stage)
+            stage.shown()
         );
     }
     Ok(())
@@ -342,7 +136,7 @@ fn front(stages: &[Object<'_>]) -> Result<Front> {
                 "{} is {kind} ({}), expected none, ByteLevel or one TemplateProcessing; take it out, or have \
                  a TemplateProcessing put the token in front that begins a text",
                 stage.place,
-                shown(stage)
+                stage.shown()
             ),
         }
     }
@@ -426,8 +220,4 @@ fn bpe(model: &Object<'_>) -> Result<Bpe> {
         bpe.unknown = Some(id.with_context(|| model.wrong("unk_token", "a token of model.vocab"))?);
     }
     Ok(bpe)
-}
-
-fn shown(stage: &Object<'_>) -> String {
-    short(&stage.value())
 }
