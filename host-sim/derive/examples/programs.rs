@@ -45,24 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ram: 3 << 20,
         staging: 16 << 10,
     };
-    let conv3 = Conv {
-        input: (7, 7),
-        channels: 64,
-        filters: 32,
-        kernel: (3, 3),
-        stride: 1,
-        dilation: 1,
-        padding: (1, 1),
-    };
-    let tconv = Conv {
-        input: (4, 4),
-        channels: 32,
-        filters: 16,
-        kernel: (3, 3),
-        stride: 3,
-        padding: (0, 0),
-        ..conv3
-    };
+    let conv3 = Conv::same((7, 7), 64, 32, 3);
+    let tconv = Conv::up(4, [32, 16], 3, 3, 0);
     for (name, of, depth) in [
         ("conv3x3", conv(conv3), 4),
         ("conv-transpose", conv_transpose(tconv), 4),
@@ -120,6 +104,7 @@ fn write_all(
             rules: Vec::new(),
             given: Cost::default(),
             fixed: Cost::default(),
+            apart: plan.cost,
             cost: plan.cost,
         };
         let emitted = emit(&program, &numbers, machine)?;

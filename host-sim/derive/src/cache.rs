@@ -18,8 +18,58 @@ use std::fs;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
-/// Changes whenever rules, moves, costs or this format do.
-const VERSION: &str = concat!("ripple-derive ", env!("CARGO_PKG_VERSION"), " 1");
+/// Takes the text of files into a digest.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        /// Files of this crate that decide what a search finds and how it is kept.
+        #[cfg(test)]
+        const DECIDING: &[&str] = &[$($name),*];
+        /// Changes whenever one of them does, be it in a comment only: then all is searched for again.
+        const DIGEST: u64 = digest(&[$(include_bytes!($name)),*]);
+    };
+}
+
+files!(
+    "cache.rs",
+    "expr.rs",
+    "index.rs",
+    "library/bind.rs",
+    "library/mod.rs",
+    "library/operator.rs",
+    "machine.rs",
+    "plan.rs",
+    "rules/boundary.rs",
+    "rules/mod.rs",
+    "rules/relayout.rs",
+    "rules/sums.rs",
+    "rules/traversal.rs",
+    "rules/variables.rs",
+    "search/canonical.rs",
+    "search/mod.rs",
+    "search/moves.rs",
+    "search/state.rs",
+    "search/walk.rs",
+    "terms.rs",
+);
+
+/// FNV-1a, of 64 bits, of all files.
+const fn digest(files: &[&[u8]]) -> u64 {
+    let (mut hash, mut file) = (0xcbf2_9ce4_8422_2325u64, 0);
+    while file < files.len() {
+        let mut at = 0;
+        while at < files[file].len() {
+            hash = (hash ^ files[file][at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        file += 1;
+    }
+    hash
+}
+
+/// The first line of a file.
+fn version() -> String {
+    format!("ripple-derive {DIGEST:016x}")
+}
 
 /// An expression that was derived before: its fingerprint, the kinds and shapes of its tensors, and the depth.
 pub type Key = (Fingerprint, Vec<(Kind, Vec<i64>)>, u8);
@@ -62,7 +112,7 @@ impl<'a> Cache<'a> {
         settings: Settings,
     ) -> Entry<'a> {
         let mut hasher = SipHasher13::new();
-        (VERSION, key).hash(&mut hasher);
+        (DIGEST, key).hash(&mut hasher);
         // Debug forms have every figure of them.
         format!("{machine:?} {operators:?} {settings:?}").hash(&mut hasher);
         let name = format!("{:032x}.derivation", hasher.finish128().as_u128());
@@ -115,7 +165,7 @@ fn derived_again(
     judge: &dyn Judge,
 ) -> Option<Kept> {
     let mut lines = text.lines();
-    if lines.next()? != VERSION {
+    if lines.next()? != version() {
         return None;
     }
     let states = lines.next()?.strip_prefix("states ")?.parse().ok()?;
@@ -141,7 +191,7 @@ fn derived_again(
 
 fn text(kept: &Kept) -> Option<String> {
     let bits = kept.found.cost.to_bits();
-    let mut out = format!("{VERSION}\nstates {}\ncost {bits:016x}\n", kept.states);
+    let mut out = format!("{}\nstates {}\ncost {bits:016x}\n", version(), kept.states);
     for step in &kept.found.steps {
         let line = match step {
             Move::Split(sums) => format!("split {sums}"),
@@ -218,4 +268,49 @@ fn parsed(line: &str) -> Option<Move> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What reads and writes networks, and what follows a search: none of it is asked while one goes on.
+    const APART: &[&str] = &[
+        "check.rs",
+        "derive",
+        "emit",
+        "explain.rs",
+        "fixed.rs",
+        "interpret.rs",
+        "lib.rs",
+        "network.rs",
+        "notation",
+        "onnx",
+        "rules/bundle.rs",
+        "rules/program.rs",
+        "rules/weights.rs",
+        "textbook.rs",
+    ];
+
+    #[test]
+    fn every_file_decides_or_is_apart() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut folders, mut files) = (vec![source.clone()], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(&source).unwrap().to_str().unwrap().replace('\\', "/");
+                if APART.contains(&name.as_str()) {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                files += 1;
+                assert!(DECIDING.contains(&name.as_str()), "{name} is neither");
+            }
+        }
+        assert_eq!(files, DECIDING.len());
+    }
 }

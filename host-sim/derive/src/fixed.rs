@@ -5,7 +5,7 @@
 
 use crate::expr::{Access, Scope, Target, Tensor, Tensors};
 use crate::index::{Atom, Index};
-use crate::library::{Call, Operator, matches};
+use crate::library::{Bound, Call, Operator, matches};
 use crate::machine::{Cost, Machine};
 use crate::plan::unlimited;
 use crate::search::state::State;
@@ -41,13 +41,14 @@ fn cost(work: &Work, machine: &Machine) -> Cost {
     let dots = core.dot.instructions(work.dots, work.length);
     let (first, then) = if work.before { (copies, dots) } else { (0.0, dots + copies) };
     let (rows, numbers, times) = work.weights;
-    let (commands, bytes, time) = machine.stream(rows, numbers);
+    let (commands, bytes, _) = machine.stream(rows, numbers);
+    let each = machine.overlapped(rows, numbers, machine.compute(then) / times as f64);
     Cost {
         commands: commands * times,
         bytes: bytes * times,
         ram: machine.staging + work.ram,
         instructions: first + then,
-        nanoseconds: machine.compute(first) + machine.compute(then).max(time * times as f64),
+        nanoseconds: machine.compute(first) + each * times as f64,
     }
 }
 
@@ -189,14 +190,23 @@ pub fn plans(
     let state = State::new(scope.clone()).canonical();
     let bounds = matches(&state.focus, tensors, operators);
     let mut all = Vec::new();
-    for bound in &bounds {
+    // A fixed convolution reads its image where it lies; one whose lines are copied is found by derivation.
+    let repeats = |bound: &Bound| match (&bound.call, &bound.operands[0]) {
+        (Call::Conv { .. }, Target::Scope(copy)) => {
+            let mut given = 0;
+            copy.body.accesses(&mut |access| given += numbers(&access.target, tensors));
+            copy.len() > given
+        }
+        _ => false,
+    };
+    for bound in bounds.iter().filter(|bound| !repeats(bound)) {
         let given = unlimited(&state, bound, tensors, machine);
         all.extend(given.map(|plan| Fixed { name: "the library's", cost: plan.cost }));
     }
     if let Some(shape) = transposed(scope, tensors) {
         all.extend(conv_transpose(shape, machine));
     }
-    for bound in &bounds {
+    for bound in bounds.iter().filter(|bound| !repeats(bound)) {
         let Call::Conv { images: 1, output, filters, kernel, channels, stride, dilation } =
             bound.call
         else {

@@ -45,6 +45,16 @@ pub struct Plan {
     pub cost: Cost,
 }
 
+impl Plan {
+    /// Records and numbers in each that come from the card.
+    pub fn streamed(&self) -> Option<(i64, i64)> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Call { streamed, .. } => *streamed,
+            _ => None,
+        })
+    }
+}
+
 /// Loops of a generated operator.
 pub const MOST_LOOPS: usize = 8;
 
@@ -83,7 +93,7 @@ pub fn unlimited(
                 if scope.loops.len() > MOST_LOOPS {
                     return None;
                 }
-                let mut copy = moved(scope.len(), last(&scope.loops), machine);
+                let mut copy = moved(scope.len(), straight(scope, tensors), machine);
                 copy.ram = machine.staging + live + source + scope.len();
                 cost = cost.then(copy);
                 live += scope.len();
@@ -120,9 +130,9 @@ pub fn unlimited(
     }
     call.nanoseconds = machine.compute(call.instructions);
     if let Some((rows, numbers)) = streamed {
-        let (commands, bytes, time) = machine.stream(rows, numbers);
+        let (commands, bytes, _) = machine.stream(rows, numbers);
         (call.commands, call.bytes) = (commands, bytes);
-        call.nanoseconds = call.nanoseconds.max(time);
+        call.nanoseconds = machine.overlapped(rows, numbers, call.nanoseconds);
     }
     call.ram = machine.staging + live + held;
     steps.push(Step::Call { call: bound.call.clone(), streamed });
@@ -178,8 +188,27 @@ fn run(state: &State) -> i64 {
     stepped.map(|(range, _)| range.len()).max().or_else(|| longest(&state.loops)).unwrap_or(1)
 }
 
-fn last(ranges: &[Range]) -> i64 {
-    ranges.last().map_or(1, |range| range.len())
+/// Numbers of a copy that one loop moves: as many along its last dimension as are the same step apart where they
+/// are read.
+fn straight(copy: &Scope, tensors: &Tensors) -> i64 {
+    let (Expr::Access(access), Some(last)) = (&copy.body, copy.loops.last()) else { return 1 };
+    let loops = copy.loops.len();
+    if access.index.iter().all(|index| !index.bends(loops - 1)) {
+        return last.len();
+    }
+    let mut at: Vec<i64> = copy.loops.iter().map(|range| range.lo).collect();
+    let mut place =
+        |i: i64| {
+            if let Some(x) = at.last_mut() {
+                *x = last.lo + i;
+            }
+            access.index.iter().enumerate().fold(0, |place, (d, index)| {
+                place * access.extent(tensors, d).len() + index.value(&at)
+            })
+        };
+    let (first, second) = (place(0), place(1));
+    let same = (2..last.len()).take_while(|&i| place(i) - first == i * (second - first));
+    (2 + same.count() as i64).min(last.len())
 }
 
 fn is_weight(target: &Target, tensors: &Tensors) -> bool {

@@ -4,6 +4,10 @@
 
 use crate::expr::{Scope, Tensors};
 use crate::index::{Index, Range};
+use rustc_hash::FxHashMap;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::cell::RefCell;
+use std::hash::Hash;
 
 /// Most points that are looked at for one group of iterators that occur together.
 const MOST_POINTS: i64 = 4096;
@@ -33,8 +37,30 @@ pub fn terms(scope: &Scope, tensors: &Tensors) -> i64 {
     }
     let known = groups.iter().fold(0, |set, (vars, _)| set | vars);
     let free = (0..ranges.len()).filter(|v| known >> v & 1 == 0).map(|v| ranges[v].len());
-    let counted = groups.iter().map(|(vars, indices)| count(*vars, indices, &ranges));
+    let counted = groups.iter().map(|(vars, indices)| known_count(*vars, indices, &ranges));
     free.chain(counted).fold(1, i64::saturating_mul)
+}
+
+/// Most counts that are kept.
+const MOST_KNOWN: usize = 1 << 16;
+
+thread_local! {
+    /// Counts by what they were counted of: a search has the same few indices in most of its states.
+    static KNOWN: RefCell<FxHashMap<u128, i64>> = RefCell::default();
+}
+
+/// What [`count`] says, counted once.
+fn known_count(vars: u64, indices: &[(&Index, Range)], ranges: &[Range]) -> i64 {
+    let mut hasher = SipHasher13::new();
+    (vars, indices).hash(&mut hasher);
+    ranges.iter().enumerate().filter(|(v, _)| vars >> v & 1 == 1).for_each(|v| v.hash(&mut hasher));
+    let key = hasher.finish128().as_u128();
+    KNOWN.with_borrow_mut(|known| {
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        *known.entry(key).or_insert_with(|| count(vars, indices, ranges))
+    })
 }
 
 fn count(vars: u64, indices: &[(&Index, Range)], ranges: &[Range]) -> i64 {

@@ -33,6 +33,20 @@ pub struct Conv {
     pub padding: (i64, i64),
 }
 
+impl Conv {
+    /// A square kernel of odd height `k`, every pixel, as many out as in.
+    pub const fn same(input: (i64, i64), channels: i64, filters: i64, k: i64) -> Self {
+        let padding = ((k - 1) / 2, (k - 1) / 2);
+        Self { input, channels, filters, kernel: (k, k), stride: 1, dilation: 1, padding }
+    }
+
+    /// A transposed one: a square kernel of height `k`, an input of `n` rows and columns.
+    pub const fn up(n: i64, [channels, filters]: [i64; 2], k: i64, stride: i64, p: i64) -> Self {
+        let (input, kernel) = ((n, n), (k, k));
+        Self { input, channels, filters, kernel, stride, dilation: 1, padding: (p, p) }
+    }
+}
+
 fn access(tensor: u32, index: Vec<Index>) -> Expr {
     Expr::Access(Access { target: Target::Tensor(tensor), index })
 }

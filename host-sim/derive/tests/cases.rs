@@ -90,8 +90,7 @@ fn conv_transpose_is_a_product_and_a_selection() {
     assert!(rules_to(&outcome, &pixels_by_taps(shape)) <= 6);
 }
 
-const CONV5: Conv =
-    Conv { input: (224, 224), channels: 32, filters: 1, kernel: (5, 5), padding: (2, 2), ..CONV };
+const CONV5: Conv = Conv::same((224, 224), 32, 1, 5);
 
 /// A convolution of 3 x 3 with four filters in the place of each: the kernel padded to 6 x 6.
 fn four_of_three(outcome: &Outcome) -> usize {
@@ -115,7 +114,7 @@ fn conv5x5_is_four_of_3x3_and_shifted_sums() {
 fn a_dilated_window_is_a_dense_one() {
     let of = window_scores(8, 10_000, 1000, 64, 4);
     let outcome = derive("window, dilation 4", &of, &library(None), 4);
-    let dense = Call::Window { batch: 32, positions: 2500, window: 2001, depth: 64 };
+    let dense = Call::Window { batch: 32, positions: 2500, window: 2001, step: 1, depth: 64 };
     assert!(rules_to(&outcome, &dense) <= 4);
 }
 
@@ -143,11 +142,12 @@ fn so_are_other_sizes_strides_and_dilations() {
         let of = window_scores(2, positions, 16, 32, dilation);
         let outcome = derive("window", &of, &library(None), 4);
         let positions = positions / dilation;
-        let dense = Call::Window { batch: 2 * dilation, positions, window: 33, depth: 32 };
+        let dense = Call::Window { batch: 2 * dilation, positions, window: 33, step: 1, depth: 32 };
         assert!(rules_to(&outcome, &dense) <= 4);
         let of = window_sum(2, positions * dilation, 16, 32, dilation);
         let outcome = derive("window sum", &of, &library(None), 4);
-        let dense = Call::WindowSum { batch: 2 * dilation, positions, window: 33, depth: 32 };
+        let dense =
+            Call::WindowSum { batch: 2 * dilation, positions, window: 33, step: 1, depth: 32 };
         assert!(rules_to(&outcome, &dense) <= 4);
     }
 }

@@ -111,6 +111,7 @@ fn gives_the_numbers(what: &str, of: &Expression, found: Found, machine: &Machin
         rules: Vec::new(),
         given: Cost::default(),
         fixed: Cost::default(),
+        apart: plan.cost,
         cost: plan.cost,
     };
     let emitted = emit(&program, &numbers, machine).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -154,15 +155,7 @@ fn every_plan(name: &str, of: &Expression, depth: u8) {
     }
 }
 
-const CONV: Conv = Conv {
-    input: (5, 6),
-    channels: 5,
-    filters: 3,
-    kernel: (3, 3),
-    stride: 1,
-    dilation: 1,
-    padding: (1, 1),
-};
+const CONV: Conv = Conv::same((5, 6), 5, 3, 3);
 
 #[test]
 fn every_plan_of_a_convolution_gives_its_numbers() {
@@ -214,8 +207,67 @@ fn a_network_is_derived_and_runs() {
     let (output, commands, bytes) = run(&emitted, &inputs);
     assert!(output == expected);
     assert_eq!((commands, bytes), (emitted.commands, emitted.bytes));
-    // The product is stored once, with its bias and what follows: nothing but the call is a step.
-    assert_eq!(emitted.steps.len(), 1, "{:?}", emitted.steps);
+    // The product is stored once, with its bias and what follows: behind the call there is no step.
+    let kinds: Vec<bool> = emitted.steps.iter().map(|step| step.table().is_some()).collect();
+    assert!(matches!(kinds.as_slice(), [true] | [false, true]), "{:?}", emitted.steps);
+}
+
+const LAYERS: &str = "
+input A[5, 6, 4] pad 1, 1, 0
+weight K[3, 3, 8, 4]
+weight L[3, 3, 8, 8]
+weight M[40, 5, 6, 8]
+weight N[1100, 40]
+weight P[3, 1100]
+T[h: 5, w: 6, f: 8] = sum c: 4, r: 3, s: 3 . A[h + r - 1, w + s - 1, c] * K[r, s, f, c]
+R[h: 5, w: 6, f: 8] pad 1, 1, 0 = relu(T[h, w, f])
+S[h: 5, w: 6, f: 8] = sum c: 8, r: 3, s: 3 . R[h + r - 1, w + s - 1, c] * L[r, s, f, c]
+V[f: 40] = sum h: 5, w: 6, c: 8 . S[h, w, c] * M[f, h, w, c]
+Y[f: 1100] = sum k: 40 . V[k] * N[f, k]
+O[g: 3] = sum f: 1100 . Y[f] * P[g, f]
+";
+
+#[test]
+fn rows_of_all_steps_are_one_stream() {
+    let network = ripple_derive::notation::parse(LAYERS).unwrap();
+    // Zeroes and ones, so that what the last sums stand for is within 32 bits and not 0.
+    let positive = |x: i64| x.abs() % 2;
+    let tensors = network.tensors.iter().enumerate();
+    let given: Vec<Vec<i64>> = tensors
+        .map(|(i, t)| integers(t.len(), i as u64).into_iter().map(positive).collect())
+        .collect();
+    let mut outputs = Vec::new();
+    for staging in [4 << 10, 6 << 10, 16 << 10, 256 << 10] {
+        let machine = Machine { staging, ..machine(1 << 20) };
+        let settings = Settings::of_depth(1);
+        let quiet = &mut |_: &str, _: usize, _: usize, _: u64| {};
+        let program = derive(&network, &machine, &Operator::standard(), settings, quiet).unwrap();
+        let numbers = given.iter().map(|g| g.iter().map(|&x| x as f64).collect()).collect();
+        let sets = [vec![given[0].iter().map(|&x| x as f64).collect()]];
+        let numbers = Numbers::of(&program.network, numbers, &sets, false).unwrap();
+        let emitted = emit(&program, &numbers, &machine).unwrap();
+        let (output, commands, bytes) = run(&emitted, &[given[0].clone()]);
+        let planned = (emitted.commands, emitted.bytes);
+        assert_eq!((commands, bytes), planned, "staging {staging}");
+        assert_eq!((program.cost.commands, program.cost.bytes), planned, "staging {staging}");
+        // Each on its own would be a command at least for each table.
+        assert!(program.apart.commands >= 5 && commands < program.apart.commands);
+        assert!(program.cost.nanoseconds < program.apart.nanoseconds, "staging {staging}");
+        assert_eq!(commands == 1, staging == 256 << 10, "{commands} commands");
+        outputs.push(output);
+
+        // A row of the last table is told from those of the others in the same read.
+        let mut image = emitted.image.clone();
+        let last = image.len() - 512;
+        image[last] ^= 1;
+        let opened = Runs::open(&image).unwrap();
+        let (mut arena, mut blocks) = (vec![0; opened.arena], vec![Block::ZERO; opened.staging]);
+        let error = opened.run(Slice::new(&image), &mut arena, &mut blocks).unwrap_err();
+        let step = opened.steps() - 1;
+        assert!(matches!(error, RunError::Corrupt { step: s, row: 2 } if s == step), "{error:?}");
+    }
+    assert!(outputs[0].iter().any(|&x| x != 0));
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
 }
 
 /// A program of every kind of step, with its inputs.

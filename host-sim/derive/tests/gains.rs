@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::{CONV, machine};
+use common::{CONV, heads, machine, row};
 use ripple_derive::derive::{Part, derive};
 use ripple_derive::fixed;
 use ripple_derive::library::Operator;
 use ripple_derive::machine::{Core, Cost, Machine};
 use ripple_derive::network::Network;
 use ripple_derive::search::walk::Settings;
-use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose};
+use ripple_derive::textbook::{Conv, Expression, conv, conv_transpose, window_scores, window_sum};
 
 /// A Cortex-M4 at 64 MHz and a Cortex-M55 at 160 MHz, each with an SD card at High Speed.
 fn machines(ram: i64) -> [Machine; 2] {
@@ -28,44 +28,13 @@ fn derived(of: Expression, machine: &Machine, depth: u8) -> (String, Cost) {
     (derivation.found.bound.call.to_string(), program.cost)
 }
 
-fn row(name: &str, what: &str, cost: &Cost) {
-    println!(
-        "{name:<28} {what:<62} {:>5} {:>9} {:>8} {:>12.0} {:>9.2}",
-        cost.commands,
-        cost.bytes,
-        cost.ram,
-        cost.instructions,
-        cost.nanoseconds / 1e6
-    );
-}
-
 #[test]
 #[ignore = "slow"]
 fn no_derived_plan_is_slower_than_the_best_of_fixed_operators() {
-    let tconv = Conv {
-        input: (4, 4),
-        channels: 64,
-        filters: 32,
-        kernel: (3, 3),
-        stride: 3,
-        padding: (0, 0),
-        ..CONV
-    };
-    let phases = Conv {
-        input: (8, 8),
-        channels: 64,
-        filters: 32,
-        kernel: (4, 4),
-        stride: 2,
-        padding: (1, 1),
-        ..CONV
-    };
-    let conv5 =
-        Conv { input: (24, 24), channels: 32, filters: 1, kernel: (5, 5), padding: (2, 2), ..CONV };
-    println!(
-        "{:<28} {:<62} {:>5} {:>9} {:>8} {:>12} {:>9}",
-        "case", "plan", "cmds", "bytes", "RAM", "instr", "ms"
-    );
+    let tconv = Conv::up(4, [64, 32], 3, 3, 0);
+    let phases = Conv::up(8, [64, 32], 4, 2, 1);
+    let conv5 = Conv::same((24, 24), 32, 1, 5);
+    heads("case");
     for machine in machines(400 << 10) {
         let cases = [
             ("conv3x3", fixed::conv(CONV, &machine), conv(CONV), 4),
@@ -83,7 +52,15 @@ fn no_derived_plan_is_slower_than_the_best_of_fixed_operators() {
                 5,
             ),
         ];
-        for (name, fixed, of, depth) in cases {
+        let windows = [
+            ("scores, dilation 4", window_scores(4, 256, 16, 32, 4)),
+            ("weighed, dilation 4", window_sum(4, 256, 16, 32, 4)),
+        ];
+        let windows = windows.map(|(name, of)| {
+            let operators = Operator::standard();
+            (name, fixed::plans(&of.scope, &of.tensors, &machine, &operators), of, 4)
+        });
+        for (name, fixed, of, depth) in cases.into_iter().chain(windows) {
             let name = format!("{name}, {}", machine.name);
             for plan in &fixed {
                 row(&name, plan.name, &plan.cost);

@@ -63,9 +63,11 @@ mod operator;
 mod program;
 mod run;
 mod sizes;
+mod stream;
 mod words;
 
 pub use error::{Lent, ProgramError, RunError, Text};
 pub use operator::packed_words;
 pub use program::{Form, Port, Program, front_blocks};
-pub use run::{Ran, row_identity, row_layout};
+pub use run::Ran;
+pub use stream::{row_identity, row_layout};

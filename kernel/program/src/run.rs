@@ -1,34 +1,18 @@
-//! The executor: step by step, each table of weights read once while its rows are used.
+//! The executor: step by step, each row of weights used as it arrives, while those behind it are on their way.
 //!
 //! In: an open program, a device with its image, an arena with the inputs in it, staging. Out: the outputs in
-//! the arena. Knows nothing of how a program was found.
+//! the arena. A read goes on into the tables of the steps that follow. Knows nothing of how a program was found.
 
 use crate::code::{DIGITS, step};
 use crate::error::{Lent, RunError};
 use crate::nest::Nest;
 use crate::operator::{Filter, Vectors, Window, pack, packed_words, products, products_within};
 use crate::program::Program;
+use crate::stream::{Arrived, At, table_of};
 use crate::words::Words;
+use core::ops::Range;
 use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx};
-use ripple_kernel::Stage;
-use ripple_kernel::image::record::identity;
-use ripple_kernel::image::{Quant, RecordLayout, Table};
-use ripple_kernel::read::reader::{FetchError, Reader};
 use zerocopy::little_endian::I32;
-
-/// Number of the section that records of programs call themselves of: one that no image of a model has.
-const SECTION: u32 = 15;
-
-/// The layout of a row of weights.
-pub const fn row_layout(cols: u32) -> RecordLayout {
-    RecordLayout { quant: Quant::Q8, rows: 1, cols, bias: false }
-}
-
-/// What row 0 of the table of `step` calls itself; see
-/// [`identity`](ripple_kernel::image::record::identity).
-pub const fn row_identity(step: u32) -> u32 {
-    identity(0, SECTION, step, 0)
-}
 
 /// What a run took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +98,12 @@ impl<'m> Rows<'m> {
     }
 }
 
+/// A row that is not the one that was written.
+struct Corrupt {
+    step: u32,
+    row: u32,
+}
+
 impl Program<'_> {
     /// Runs it. `arena`: with the [inputs](Self::input) in it; the [outputs](Self::output) are there afterwards.
     /// Every row of weights is checked.
@@ -132,40 +122,85 @@ impl Program<'_> {
         };
         lent(Lent::Arena, self.arena, arena.len())?;
         lent(Lent::Staging, self.staging, staging.len())?;
-        let blocks = device.block_count().map_err(|source| RunError::Device {
-            step: 0,
-            block: 0,
-            source,
-        })?;
+        let failed =
+            |step, block: BlockIdx, source| RunError::Device { step, block: block.0, source };
+        let blocks = device.block_count().map_err(|source| failed(0, BlockIdx(0), source))?;
         lent(Lent::Device, self.blocks.0 as usize, blocks.0 as usize)?;
         let staging = staging.get_mut(..self.staging).unwrap_or_default();
-        let mut reader = Reader::new(device, staging, BlockCount(0), ());
+        let half = staging.len() / 2;
+        let (mut front, mut back) = staging.split_at_mut(half);
         let arena = arena.get_mut(..self.arena).unwrap_or_default();
         let mut memory = Memory { arena, constants: self.constants };
-        let mut steps = self.steps;
-        for number in 0..self.steps() {
-            let step = steps.part();
-            perform(step, number, &mut memory, &mut reader)?;
+        let corrupt = |Corrupt { step, row }| RunError::Corrupt { step, row };
+        let (mut at, mut until) = (At::begin(self.steps), At::begin(self.steps));
+        let (mut start, mut peak) = (BlockIdx(0), 0);
+        while let Some(coming) = until.extent(BlockCount(half as u32)) {
+            let blocks = coming.blocks.0;
+            // An extent is longer than a half only where a row is, which is damaged then.
+            let into = back.get_mut(..blocks as usize).unwrap_or_default();
+            let arrived = Arrived { start, bytes: Block::bytes(front) };
+            let to = before(coming.step, until);
+            device
+                .read_while(coming.start, into, || perform(&mut at, to, arrived, &mut memory))
+                .map_err(|source| failed(coming.step, coming.start, source))?
+                .map_err(corrupt)?;
+            core::mem::swap(&mut front, &mut back);
+            (start, until, peak) = (coming.start, coming.until, peak.max(2 * blocks));
         }
-        Ok(Ran { staging: reader.peak() })
+        let arrived = Arrived { start, bytes: Block::bytes(front) };
+        perform(&mut at, (u32::MAX, 0), arrived, &mut memory).map_err(corrupt)?;
+        Ok(Ran { staging: BlockCount(peak) })
     }
 }
 
-fn perform<D: BlockDevice>(
-    mut words: Words<'_>,
-    number: u32,
+/// How far a run comes without the rows from `until` on, of which the first are those of `step`.
+fn before(step: u32, until: At<'_>) -> (u32, u32) {
+    if until.step == step { (step, until.row) } else { (step, 0) }
+}
+
+/// Goes on from `at` up to row `to.1` of step `to.0`, or to the end.
+fn perform(
+    at: &mut At<'_>,
+    to: (u32, u32),
+    arrived: Arrived<'_>,
     memory: &mut Memory<'_, '_>,
-    reader: &mut Reader<'_, D>,
-) -> Result<(), RunError<D::Error>> {
+) -> Result<(), Corrupt> {
+    while !at.is_end() && at.step < to.0 {
+        rows_of(*at, u32::MAX, arrived, memory)?;
+        *at = at.next();
+    }
+    if at.step == to.0 && at.row < to.1 {
+        rows_of(*at, to.1, arrived, memory)?;
+        at.row = to.1;
+    }
+    Ok(())
+}
+
+/// Rows of a step, from that of `at` up to `end`; of one that has none on the card, all of it.
+fn rows_of(
+    at: At<'_>,
+    end: u32,
+    arrived: Arrived<'_>,
+    memory: &mut Memory<'_, '_>,
+) -> Result<(), Corrupt> {
+    let mut words = at.words();
+    let table = table_of(words, at.step);
+    let each_row = |range: Range<u32>, with: &mut dyn FnMut(u32, &[i8])| {
+        for row in range {
+            let record = table.as_ref().and_then(|table| arrived.row(table, row));
+            with(row, record.ok_or(Corrupt { step: at.step, row })?.row(0));
+        }
+        Ok(())
+    };
     match words.next() {
         step::NEST => memory.nest(Nest::new(words), [0; DIGITS]),
         step::PACK => pack(words, memory.arena),
         step::PRODUCT => {
             let card = words.next() == 1;
-            let (at, count) = (words.count(), words.count() as u32);
+            let (from, count) = (words.count(), words.count() as u32);
             let rows = Rows::new(count, &mut words);
             if card {
-                return each_row(number, at, count, rows.vectors.cols, reader, &mut |slot, row| {
+                return each_row(at.row..end.min(count), &mut |slot, row| {
                     rows.begin(slot, memory);
                     products(row, rows.vectors(slot), memory.arena);
                     rows.end(slot, memory);
@@ -173,7 +208,7 @@ fn perform<D: BlockDevice>(
             }
             for slot in 0..count {
                 rows.begin(slot, memory);
-                let byte = at.saturating_add((slot as usize).saturating_mul(rows.vectors.cols));
+                let byte = from.saturating_add((slot as usize).saturating_mul(rows.vectors.cols));
                 products_within(byte, rows.vectors(slot), memory.arena);
                 rows.end(slot, memory);
             }
@@ -194,40 +229,19 @@ fn perform<D: BlockDevice>(
             }
         }
         step::CONV => {
-            let (at, filters, cols) = (words.count(), words.count(), words.count());
+            let (_, filters, _) = (words.count(), words.count() as u32, words.count());
             let filter = Filter::new(&mut words);
             let nest = Nest::new(words.part());
-            return each_row(number, at, filters as u32, cols, reader, &mut |slot, row| {
+            return each_row(at.row..end.min(filters), &mut |slot, row| {
                 filter.over(row, memory.arena);
                 memory.nest(nest, [0, 0, 0, slot as i32]);
             });
         }
         _ => {
-            let (at, count) = (words.count(), words.count());
-            let words = memory.arena.get_mut(at..).and_then(|rest| rest.get_mut(..count));
+            let (from, count) = (words.count(), words.count());
+            let words = memory.arena.get_mut(from..).and_then(|rest| rest.get_mut(..count));
             words.unwrap_or_default().fill(0);
         }
     }
     Ok(())
-}
-
-/// Every row of the table that begins at block `at`, in order.
-fn each_row<D: BlockDevice>(
-    step: u32,
-    at: usize,
-    count: u32,
-    cols: usize,
-    reader: &mut Reader<'_, D>,
-    with: &mut dyn FnMut(u32, &[i8]),
-) -> Result<(), RunError<D::Error>> {
-    let start = BlockIdx(at as u32);
-    let table = Table::on_card(count, row_layout(cols as u32), start, row_identity(step));
-    let read = reader.each(Stage::Ffn, &table, 0..count, &mut |(), slot, record| {
-        with(slot, record.row(0));
-    });
-    read.map_err(|error| match error {
-        FetchError::Device { at, source } => RunError::Device { step, block: at.0, source },
-        FetchError::Corrupt { slot, .. } => RunError::Corrupt { step, row: slot },
-        _ => RunError::Corrupt { step, row: 0 },
-    })
 }

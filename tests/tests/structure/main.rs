@@ -24,7 +24,7 @@ const ORDERS: [(&str, &[&str]); 6] = [
         "kernel/program",
         &[
             "code", "error", "words", "number", "operator", "nest", "sizes", "check", "program",
-            "run",
+            "stream", "run",
         ],
     ),
     (

@@ -83,3 +83,40 @@ pub fn total(network: &Network, costs: &[Cost], machine: &Machine) -> Cost {
     }
     sum
 }
+
+/// What a program costs: its steps one after the other, the records of all of them one stream, so that a command
+/// brings those of several steps, and what comes next is on its way while what has come is used.
+pub fn streamed(network: &Network, parts: &[Part], machine: &Machine) -> Cost {
+    let table = |part: &Part| match part {
+        Part::Derived(derivation) => derivation.plan.streamed(),
+        Part::Folded | Part::Generated(_) => None,
+    };
+    let tables: Vec<(i64, i64)> = parts.iter().filter_map(table).collect();
+    let reads = machine.reads(&tables);
+    // Done while each read is on its way, and behind the last one.
+    let mut work = vec![0.0f64; reads.len() + 1];
+    let (mut now, mut number) = (0, 0);
+    let costs = costs_of(parts);
+    for (part, cost) in parts.iter().zip(&costs) {
+        let own = machine.compute(cost.instructions);
+        let Some((rows, _)) = table(part) else {
+            work[now] += own;
+            continue;
+        };
+        for (at, read) in reads.iter().enumerate() {
+            for &(_, some) in read.of.iter().filter(|(table, _)| *table == number) {
+                now = at + 1;
+                work[now] += own * some as f64 / rows as f64;
+            }
+        }
+        number += 1;
+    }
+    let mut sum = total(network, &costs, machine);
+    let blocks: i64 = reads.iter().map(|read| read.blocks).sum();
+    sum.commands = reads.len() as i64;
+    sum.bytes = machine.bytes(blocks);
+    let waited =
+        reads.iter().zip(&work).map(|(read, work)| machine.command(read.blocks).max(*work));
+    sum.nanoseconds = waited.sum::<f64>() + work.last().copied().unwrap_or(0.0);
+    sum
+}

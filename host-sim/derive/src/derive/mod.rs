@@ -16,7 +16,7 @@ use crate::rules::program::{fuse, merge, split};
 use crate::rules::weights::{absorb, combine};
 use crate::search::state::State;
 use crate::search::walk::{Found, Settings, search};
-use costs::{alive, costs_of, generated, given_costs, is_product, total};
+use costs::{alive, costs_of, generated, given_costs, is_product, streamed, total};
 use rustc_hash::FxHashMap;
 
 /// What becomes of a definition.
@@ -61,7 +61,9 @@ pub struct Program {
     /// What it costs with the best of the [fixed operators](crate::fixed) for each expression, after the rules
     /// between expressions but merging; RAM whether or not there is so much.
     pub fixed: Cost,
-    /// What the program costs.
+    /// What the program would cost if each definition's records were read by themselves.
+    pub apart: Cost,
+    /// What the program costs: its records are one stream.
     pub cost: Cost,
 }
 
@@ -141,7 +143,7 @@ pub fn derive_with(
         rules.insert(0, "expression splitting".to_owned());
     }
     let mut parts = deriver.parts(&best)?;
-    let mut cost = total(&best, &costs_of(&parts), machine);
+    let mut apart = total(&best, &costs_of(&parts), machine);
     // Pairs that share an operand, as long as it pays.
     let mut pair = (0, 1);
     while pair.0 + 1 < best.definitions.len() {
@@ -153,9 +155,9 @@ pub fn derive_with(
             let next = with_rule(&next, "", &mut Vec::new(), fuse_views);
             let found = deriver.parts(&next)?;
             let costs = total(&next, &costs_of(&found), machine);
-            if costs.nanoseconds < cost.nanoseconds {
+            if costs.nanoseconds < apart.nanoseconds {
                 rules.push(what);
-                (best, parts, cost, pair) = (next, found, costs, (0, 1));
+                (best, parts, apart, pair) = (next, found, costs, (0, 1));
                 continue;
             }
         }
@@ -166,7 +168,8 @@ pub fn derive_with(
         };
     }
     fits(&best, &parts, machine)?;
-    Ok(Program { network: best, parts, rules, given: as_given, fixed, cost })
+    let cost = streamed(&best, &parts, machine);
+    Ok(Program { network: best, parts, rules, given: as_given, fixed, apart, cost })
 }
 
 /// Applies `rule` wherever it holds, until it holds nowhere.

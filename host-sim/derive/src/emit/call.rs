@@ -110,8 +110,8 @@ impl Lower<'_> {
                 });
                 self.steps.extend(handled.after);
             }
-            Call::Window { batch, positions, window, depth }
-            | Call::WindowSum { batch, positions, window, depth } => {
+            Call::Window { batch, positions, window, step, depth }
+            | Call::WindowSum { batch, positions, window, step, depth } => {
                 let weighed = matches!(bound.call, Call::WindowSum { .. });
                 let sequence = self.operand(name, &bound.operands[1], &used, &tensors, None)?;
                 let words = packed_words(depth as usize) as i64;
@@ -129,6 +129,7 @@ impl Lower<'_> {
                     window,
                     depth,
                     offset,
+                    step,
                     packed,
                     results,
                     each: handled.each,

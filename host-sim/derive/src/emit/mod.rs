@@ -117,18 +117,11 @@ pub fn emit(program: &Program, numbers: &Numbers, machine: &Machine) -> Result<E
     let (rooms, steps, constants) = (lower.rooms, lower.steps, lower.constants);
     let ends = |ports: &[write::Port]| ports.iter().map(|port| port.buffer).collect::<Vec<_>>();
     let arena = arena(&rooms, &steps, &ends(&inputs), &ends(&outputs));
-    let (mut commands, mut bytes) = (0, 0);
-    let mut longest = 0;
-    for step in &steps {
-        let (Step::Product { rows: steps::Rows::Card(rows), cols, .. }
-        | Step::Conv { rows, cols, .. }) = step
-        else {
-            continue;
-        };
-        let read = machine.stream(rows.len() as i64, *cols);
-        (commands, bytes) = (commands + read.0, bytes + read.1);
-        longest = longest.max(machine.staged(rows.len() as i64, *cols));
-    }
+    let tables: Vec<(i64, i64)> = steps.iter().filter_map(Step::table).collect();
+    let reads = machine.reads(&tables);
+    let blocks = reads.iter().map(|read| read.blocks);
+    let (commands, longest) = (reads.len() as i64, blocks.clone().max().unwrap_or(0));
+    let bytes = machine.bytes(blocks.sum());
     // No more staging than the longest read fills.
     let staging = 2 * longest;
     let ram = arena.bytes + staging * BLOCK as i64;

@@ -234,6 +234,8 @@ pub enum Step {
         depth: i64,
         /// Of the first place.
         offset: i64,
+        /// From one place to the next.
+        step: i64,
         /// A packed vector.
         packed: Option<Buffer>,
         /// Results of one position.
@@ -289,6 +291,16 @@ impl Nest {
 }
 
 impl Step {
+    /// Its records on the card, and numbers in each.
+    pub fn table(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Product { rows: Rows::Card(rows), cols, .. } | Self::Conv { rows, cols, .. } => {
+                Some((rows.len() as i64, *cols))
+            }
+            _ => None,
+        }
+    }
+
     /// Every buffer in it.
     pub fn buffers(&self) -> Vec<Buffer> {
         match self {

@@ -6,7 +6,7 @@ use super::steps::{Nest, Op, Rows, Step};
 use ripple_program::code::{DIGITS, LANES};
 
 /// Kinds of work that are counted.
-pub const KINDS: usize = 14;
+pub const KINDS: usize = 15;
 
 /// Their names, in order.
 pub const NAMES: [&str; KINDS] = [
@@ -24,6 +24,7 @@ pub const NAMES: [&str; KINDS] = [
     "looks at indices",
     "operations on lanes",
     "their numbers",
+    "places looked at",
 ];
 
 /// How much of each kind.
@@ -93,12 +94,20 @@ impl Work {
                 }
             }
             Step::Window {
-                weighed, batch, positions, length, window, depth, offset, each, ..
+                weighed,
+                batch,
+                positions,
+                length,
+                window,
+                depth,
+                offset,
+                step,
+                each,
+                ..
             } => {
-                let inside: i64 = (0..*positions)
-                    .map(|p| (p + offset + window).min(*length) - (p + offset).max(0))
-                    .map(|inside| inside.max(0))
-                    .sum();
+                let first = |p: i64| (0..*window).map(move |w| p + offset + w * step);
+                let inside = |p: i64| first(p).filter(|place| (0..*length).contains(place)).count();
+                let inside: i64 = (0..*positions).map(|p| inside(p) as i64).sum();
                 let (calls, rows) = (batch * inside, batch * positions);
                 if *weighed {
                     self.both(8, calls, calls * depth);
@@ -108,6 +117,7 @@ impl Work {
                 } else {
                     self.both(6, calls, calls * depth);
                 }
+                self.0[14] += (rows * window) as f64;
                 self.nest(each, rows);
             }
             Step::Conv {
@@ -138,6 +148,9 @@ impl Work {
                     taps += own;
                     runs += if dilation[1] == 1 { i64::from(own > 0) } else { own };
                 }
+                // Rows of the kernel, at each pixel.
+                let places = count * images * output[0] * output[1] * kernel[0];
+                self.0[14] += places as f64;
                 let times = count * images * rows;
                 self.both(6, times * runs, times * taps * channels);
                 self.nest(each, count);

@@ -193,10 +193,9 @@ impl Groups<'_> {
         if !self.batch.members.is_empty() {
             return None;
         }
-        let (h, w) = (self.one(Role::Height)?, self.one(Role::Width)?);
-        let (r, s) = (self.one(Role::KernelHeight)?, self.one(Role::KernelWidth)?);
+        let (w, s) = (self.one(Role::Width)?, self.one(Role::KernelWidth)?);
         let dimension = |v: usize| self.a.index.iter().position(|i| i.vars() >> v & 1 == 1);
-        let (dh, dw) = (dimension(h)?, dimension(w)?);
+        let dw = dimension(w)?;
         let step = |d: usize, v: usize| self.a.index[d].factor(v);
         let slide = |d: usize, outer: usize, x: usize, inner: usize, y: usize| {
             let sum =
@@ -205,62 +204,75 @@ impl Groups<'_> {
         };
         let (images, filters, channels) = (&self.rows, &self.columns, &self.depth);
         let tap = |place: usize, v: usize| Index::var(place).offset(-self.ranges[v].lo);
+        // Images of one line have no height.
+        let tall = self.one(Role::Height).zip(self.one(Role::KernelHeight));
+        let tall = match tall {
+            Some((h, r)) => Some((h, r, dimension(h)?)),
+            None => None,
+        };
+        let one = Side::Group(Group { members: Vec::new(), extent: 1 });
+        let nothing = (Range::to(1), Range::to(1), Index::default());
+        let (height, taps, row) =
+            tall.map_or(nothing, |(h, r, _)| (self.ranges[h], self.ranges[r], Index::var(h)));
+        let lines = tall.map_or(Index::var(1), |(h, r, d)| slide(d, 1, h, 4, r));
         Some(Placed {
             call: Call::Conv {
                 images: images.extent,
-                output: (self.len(h), self.len(w)),
+                output: (height.len(), self.len(w)),
                 filters: filters.extent,
-                kernel: (self.len(r), self.len(s)),
+                kernel: (taps.len(), self.len(s)),
                 channels: channels.extent,
-                stride: (step(dh, h), step(dw, w)),
-                dilation: (step(dh, r), step(dw, s)),
+                stride: (tall.map_or(1, |(h, _, d)| step(d, h)), step(dw, w)),
+                dilation: (tall.map_or(1, |(_, r, d)| step(d, r)), step(dw, s)),
             },
             outputs: vec![
                 Range::to(images.extent),
-                self.ranges[h],
+                height,
                 self.ranges[w],
                 Range::to(filters.extent),
             ],
-            sums: vec![self.ranges[r], self.ranges[s], Range::to(channels.extent)],
-            at: vec![self.encode(images), Index::var(h), Index::var(w), self.encode(filters)],
+            sums: vec![taps, self.ranges[s], Range::to(channels.extent)],
+            at: vec![self.encode(images), row, Index::var(w), self.encode(filters)],
             sides: [
                 vec![
                     Side::Group(images.clone()),
-                    Side::Dimension(dh),
+                    tall.map_or(one.clone(), |(_, _, d)| Side::Dimension(d)),
                     Side::Dimension(dw),
                     Side::Group(channels.clone()),
                 ],
                 vec![
                     Side::Group(filters.clone()),
-                    self.single(r),
+                    tall.map_or(one, |(_, r, _)| self.single(r)),
                     self.single(s),
                     Side::Group(channels.clone()),
                 ],
             ],
             reads: [
-                vec![Index::var(0), slide(dh, 1, h, 4, r), slide(dw, 2, w, 5, s), Index::var(6)],
-                vec![Index::var(3), tap(4, r), tap(5, s), Index::var(6)],
+                vec![Index::var(0), lines, slide(dw, 2, w, 5, s), Index::var(6)],
+                vec![Index::var(3), Index::var(4).offset(-taps.lo), tap(5, s), Index::var(6)],
             ],
         })
     }
 
-    /// Position and window, the dimension of B that they slide in, and what is added to them there.
-    fn sliding(&self) -> Option<(usize, usize, usize, i64)> {
+    /// Position and window, the dimension of B that they slide in, the window's step there and what is added.
+    fn sliding(&self) -> Option<(usize, usize, usize, i64, i64)> {
         let (position, window) = (self.one(Role::Position)?, self.one(Role::Window)?);
         let slid = self.b.index.iter().position(|i| i.vars() >> window & 1 == 1)?;
-        Some((position, window, slid, self.b.index[slid].parts().0))
+        let index = &self.b.index[slid];
+        Some((position, window, slid, index.factor(window), index.parts().0))
     }
 
     fn window(&self) -> Option<Placed> {
-        let (position, window, slid, offset) = self.sliding()?;
+        let (position, window, slid, step, offset) = self.sliding()?;
         let (batch, depth) = (&self.batch, &self.depth);
         let (m, w) = (self.ranges[position], self.ranges[window]);
-        let place = Index::var(1).plus(&Index::var(2)).offset(offset);
+        let place = Index::var(1).plus(&Index::var(2).times(step)).offset(offset);
         Some(Placed {
             call: Call::Window {
                 batch: batch.extent,
                 positions: m.len(),
                 window: w.len(),
+                step,
                 depth: depth.extent,
             },
             outputs: vec![Range::to(batch.extent), m, w],
@@ -278,15 +290,16 @@ impl Groups<'_> {
     }
 
     fn window_sum(&self) -> Option<Placed> {
-        let (position, window, slid, offset) = self.sliding()?;
+        let (position, window, slid, step, offset) = self.sliding()?;
         let (batch, columns) = (&self.batch, &self.columns);
         let (m, w) = (self.ranges[position], self.ranges[window]);
-        let place = Index::var(1).plus(&Index::var(3)).offset(offset);
+        let place = Index::var(1).plus(&Index::var(3).times(step)).offset(offset);
         Some(Placed {
             call: Call::WindowSum {
                 batch: batch.extent,
                 positions: m.len(),
                 window: w.len(),
+                step,
                 depth: columns.extent,
             },
             outputs: vec![Range::to(batch.extent), m, Range::to(columns.extent)],

@@ -11,9 +11,9 @@ pub enum Kernel {
     Matmul,
     /// `T[n,h,w,f] = sum over r,s,c . A[n, h*sh + r*dh + p, w*sw + s*dw + q, c] K[f,r,s,c]`.
     Conv,
-    /// `T[b,m,w] = sum over k . Q[b,m,k] K[b,m + w + p,k]`: scores of a window.
+    /// `T[b,m,w] = sum over k . Q[b,m,k] K[b,m + d*w + p,k]`: scores of a window.
     Window,
-    /// `T[b,m,k] = sum over w . S[b,m,w] V[b,m + w + p,k]`: what a window's scores weigh.
+    /// `T[b,m,k] = sum over w . S[b,m,w] V[b,m + d*w + p,k]`: what a window's scores weigh.
     WindowSum,
 }
 
@@ -26,7 +26,7 @@ pub struct Operator {
     pub kernel: Kernel,
     /// For a convolution, the only height and width of its kernel; `None` for any.
     pub size: Option<(i64, i64)>,
-    /// For a convolution, whether strides and dilations other than 1 are possible.
+    /// Whether strides and dilations other than 1 are possible; for a window, dilations.
     pub strided: bool,
     /// Multiply-accumulates it needs for one of the expression: below 1 for an algorithm that saves some.
     pub work: f64,
@@ -45,8 +45,8 @@ impl Operator {
         vec![
             of("matmul", Kernel::Matmul, false),
             of("conv", Kernel::Conv, true),
-            of("window", Kernel::Window, false),
-            of("window-sum", Kernel::WindowSum, false),
+            of("window", Kernel::Window, true),
+            of("window-sum", Kernel::WindowSum, true),
         ]
     }
 
@@ -126,6 +126,8 @@ pub enum Call {
         positions: i64,
         /// Places of the window.
         window: i64,
+        /// Positions from one place to the next.
+        step: i64,
         /// Numbers in a row.
         depth: i64,
     },
@@ -137,6 +139,8 @@ pub enum Call {
         positions: i64,
         /// Places of the window.
         window: i64,
+        /// Positions from one place to the next.
+        step: i64,
         /// Numbers in a row.
         depth: i64,
     },
@@ -163,14 +167,12 @@ impl fmt::Display for Call {
                 }
                 Ok(())
             }
-            Self::Window { batch, positions, window, depth } => {
-                write!(f, "window of {window}, {batch} times {positions} positions, depth {depth}")
-            }
-            Self::WindowSum { batch, positions, window, depth } => {
-                write!(
-                    f,
-                    "window sum of {window}, {batch} times {positions} positions, depth {depth}"
-                )
+            Self::Window { batch, positions, window, step, depth }
+            | Self::WindowSum { batch, positions, window, step, depth } => {
+                let sum = if matches!(self, Self::WindowSum { .. }) { "sum " } else { "" };
+                write!(f, "window {sum}of {window}, {batch} times {positions} positions")?;
+                write!(f, ", depth {depth}")?;
+                if *step > 1 { write!(f, ", {step} apart") } else { Ok(()) }
             }
         }
     }
@@ -184,8 +186,8 @@ impl Call {
             Self::Conv { images, output, filters, kernel, channels, .. } => {
                 images * output.0 * output.1 * filters * kernel.0 * kernel.1 * channels
             }
-            Self::Window { batch, positions, window, depth }
-            | Self::WindowSum { batch, positions, window, depth } => {
+            Self::Window { batch, positions, window, depth, .. }
+            | Self::WindowSum { batch, positions, window, depth, .. } => {
                 batch * positions * window * depth
             }
         }
@@ -237,7 +239,7 @@ impl Operator {
                 let both = sliding(a, &of(Role::Rows), &of(Role::Depth), self.strided);
                 let ranges = focus.ranges();
                 let pairs = both.iter().flat_map(|h| both.iter().map(move |w| (*h, *w)));
-                pairs
+                let planes = pairs
                     .filter(|((d, h), (e, w))| d < e && h.inner != w.inner && h.outer != w.outer)
                     .filter(|((_, h), (_, w))| {
                         let size = (ranges[h.inner].len(), ranges[w.inner].len());
@@ -250,8 +252,19 @@ impl Operator {
                         roles[w.outer] = Role::Width;
                         roles[w.inner] = Role::KernelWidth;
                         roles
-                    })
-                    .collect()
+                    });
+                // Images of one line: what slides elsewhere is a channel more of each.
+                let lines = both.iter().filter(|(_, w)| {
+                    let size = (1, ranges[w.inner].len());
+                    self.size.is_none_or(|only| only == size) && size.1 > 1
+                });
+                let lines = lines.map(|(_, w)| {
+                    let mut roles = base.clone();
+                    roles[w.outer] = Role::Width;
+                    roles[w.inner] = Role::KernelWidth;
+                    roles
+                });
+                planes.chain(lines).collect()
             }
             Kernel::Window | Kernel::WindowSum => {
                 let (window, other) = match self.kernel {
@@ -261,9 +274,10 @@ impl Operator {
                 if of(Role::Rows).len() + of(window).len() != 1 || of(other).is_empty() {
                     return Vec::new();
                 }
-                let found = sliding(b, &of(Role::Batch), &of(window), false);
+                let found = sliding(b, &of(Role::Batch), &of(window), self.strided);
                 found
                     .into_iter()
+                    .filter(|(d, slide)| b.index[*d].factor(slide.outer) == 1)
                     .map(|(_, slide)| {
                         let mut roles = base.clone();
                         roles[slide.outer] = Role::Position;

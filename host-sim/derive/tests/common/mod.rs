@@ -4,20 +4,32 @@
 use ripple_derive::expr::{Access, Expr, Function, Kind, Scope, Target, Tensor};
 use ripple_derive::index::{Index, Range};
 use ripple_derive::interpret::{Modular, Number, interpret};
-use ripple_derive::machine::{Core, Machine};
+use ripple_derive::machine::{Core, Cost, Machine};
 use ripple_derive::textbook::Conv;
 use std::sync::Arc;
 
 /// A layer of 512 channels of 7 x 7 numbers.
-pub const CONV: Conv = Conv {
-    input: (7, 7),
-    channels: 512,
-    filters: 512,
-    kernel: (3, 3),
-    stride: 1,
-    dilation: 1,
-    padding: (1, 1),
-};
+pub const CONV: Conv = Conv::same((7, 7), 512, 512, 3);
+
+/// The columns of [`row`].
+pub fn heads(case: &str) {
+    println!(
+        "{case:<28} {:<62} {:>5} {:>9} {:>8} {:>12} {:>9}",
+        "plan", "cmds", "bytes", "RAM", "instr", "ms"
+    );
+}
+
+/// A line of a table of costs.
+pub fn row(case: &str, what: &str, cost: &Cost) {
+    println!(
+        "{case:<28} {what:<62} {:>5} {:>9} {:>8} {:>12.0} {:>9.3}",
+        cost.commands,
+        cost.bytes,
+        cost.ram,
+        cost.instructions,
+        cost.nanoseconds / 1e6
+    );
+}
 
 /// A core at `megahertz` with an SD card at High Speed.
 pub fn machine(core: Core, megahertz: f64, ram: i64) -> Machine {
