@@ -86,7 +86,7 @@ int main(void) {
     // A text that is shown as it comes does this in the loop above.
     RippleEnd end = RIPPLE_END_NONE;
     console_text(prompt);
-    must("text", ripple_text_begin(&decoder, NULL, 0, false));
+    must("text", ripple_text_begin(&decoder, NULL, 0, 0));
     for (int i = 0; i < length && end == RIPPLE_END_NONE; i++)
         must("text", ripple_text_push(&decoder, story[i], show, NULL, &end));
     must("text", ripple_text_finish(&decoder, show, NULL));

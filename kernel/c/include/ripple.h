@@ -169,10 +169,10 @@ typedef struct {
   uint32_t collapse_gap;
   // Most positions of a pass.
   uint32_t batch;
-  // Whether a layer's context page is read while its attention is computed.
-  bool read_ahead;
-  // Whether opening checks the checksum of every mapped section.
-  bool verify;
+  // 1 for reading a layer's context page while its attention is computed, 0 for not.
+  uint8_t read_ahead;
+  // 1 for checking the checksum of every mapped section in opening, 0 for not.
+  uint8_t verify;
 } RippleOptions;
 
 // Bytes that each region needs.
@@ -369,15 +369,15 @@ RippleStatus ripple_feed(RippleDecoder *decoder, const uint32_t *tokens, size_t 
 // Feeds 1 to `batch` tokens in one pass, calls `between` with `context` after each layer, so that the
 // caller can do something else, and gives the logits after the last token.
 //
-// `between` says whether to go on, and does not call this decoder. Errors: as `ripple_step`, `_CHUNK`,
-// and `_STOPPED` when `between` said no. The position is then unchanged.
+// `between` returns 0 to stop and anything else to go on, and does not call this decoder. Errors: as
+// `ripple_step`, `_CHUNK`, and `_STOPPED` when `between` returned 0. The position is then unchanged.
 //
 // # Safety
 // Pointers are null or good for what they are called.
 RippleStatus ripple_pass(RippleDecoder *decoder,
                          const uint32_t *tokens,
                          size_t count,
-                         bool (*between)(void *context),
+                         uint8_t (*between)(void *context),
                          void *context,
                          float **logits);
 
@@ -435,8 +435,8 @@ RippleStatus ripple_ends(RippleDecoder *decoder,
                          bool *ends);
 
 // Begins a text of generated tokens, which ends at a token that ends a text or at one of `count`
-// strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space
-// that some tokenizers put in front of every text is then left out.
+// strings at `stops`. `from_start`: 1 where the first token is the first of the whole text, so that the space
+// that some tokenizers put in front of every text is left out, 0 where it is not.
 //
 // Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_NOT_UTF8`.
 //
@@ -446,7 +446,7 @@ RippleStatus ripple_ends(RippleDecoder *decoder,
 RippleStatus ripple_text_begin(RippleDecoder *decoder,
                                const RippleString *stops,
                                size_t count,
-                               bool from_start);
+                               uint8_t from_start);
 
 // Adds `token` to the text that has begun: `out` is called with each piece of text that is certain
 // with it, and `end` says whether the token ended the text. Nothing is held back then.

@@ -238,8 +238,8 @@ pub unsafe extern "C" fn ripple_feed(
 /// Feeds 1 to `batch` tokens in one pass, calls `between` with `context` after each layer, so that the
 /// caller can do something else, and gives the logits after the last token.
 ///
-/// `between` says whether to go on, and does not call this decoder. Errors: as `ripple_step`, `_CHUNK`,
-/// and `_STOPPED` when `between` said no. The position is then unchanged.
+/// `between` returns 0 to stop and anything else to go on, and does not call this decoder. Errors: as
+/// `ripple_step`, `_CHUNK`, and `_STOPPED` when `between` returned 0. The position is then unchanged.
 ///
 /// # Safety
 /// Pointers are null or good for what they are called.
@@ -248,7 +248,7 @@ pub unsafe extern "C" fn ripple_pass(
     decoder: *mut RippleDecoder,
     tokens: *const u32,
     count: usize,
-    between: Option<unsafe extern "C" fn(context: *mut c_void) -> bool>,
+    between: Option<unsafe extern "C" fn(context: *mut c_void) -> u8>,
     context: *mut c_void,
     logits: *mut *mut f32,
 ) -> RippleStatus {
@@ -258,7 +258,7 @@ pub unsafe extern "C" fn ripple_pass(
             value(logits)?;
             let mut pass = model.decoder.begin(values(tokens, count)?)?;
             while pass.layer()? {
-                if between.is_some_and(|between| !between(context)) {
+                if between.is_some_and(|between| between(context) == 0) {
                     return Err(RippleStatus::Stopped);
                 }
             }

@@ -1,7 +1,7 @@
 //! Memory that C lends: what a model needs under which options, and how one piece is divided.
 
 use crate::RippleStatus;
-use crate::pointer::{value, values, values_mut, write};
+use crate::pointer::{flag, value, values, values_mut, write};
 use core::ffi::c_void;
 use ripple_hal::{Block, BlockCount};
 use ripple_kernel::image::Header;
@@ -53,10 +53,10 @@ pub struct RippleOptions {
     pub collapse_gap: u32,
     /// Most positions of a pass.
     pub batch: u32,
-    /// Whether a layer's context page is read while its attention is computed.
-    pub read_ahead: bool,
-    /// Whether opening checks the checksum of every mapped section.
-    pub verify: bool,
+    /// 1 for reading a layer's context page while its attention is computed, 0 for not.
+    pub read_ahead: u8,
+    /// 1 for checking the checksum of every mapped section in opening, 0 for not.
+    pub verify: u8,
 }
 
 /// Bytes that each region needs.
@@ -120,8 +120,8 @@ pub extern "C" fn ripple_default_options() -> RippleOptions {
         eviction: options.eviction as u32,
         collapse_gap: options.collapse_gap.0,
         batch: options.batch,
-        read_ahead: options.read_ahead,
-        verify: options.verify,
+        read_ahead: options.read_ahead.into(),
+        verify: options.verify.into(),
     }
 }
 
@@ -150,8 +150,8 @@ impl RippleOptions {
             },
             collapse_gap: BlockCount(self.collapse_gap),
             batch: self.batch,
-            read_ahead: self.read_ahead,
-            verify: self.verify,
+            read_ahead: flag(self.read_ahead)?,
+            verify: flag(self.verify)?,
             ..Options::DEFAULT
         })
     }

@@ -1,4 +1,5 @@
-//! Pointers from C, checked as far as they can be: not null, aligned, no longer than memory is.
+//! Values from C, checked as far as they can be: pointers that are neither null nor misaligned and lead to
+//! no more than memory can hold, and flags of one byte.
 
 use crate::RippleStatus;
 use core::slice;
@@ -9,6 +10,16 @@ fn plausible<T>(start: *const T, count: usize) -> bool {
     !start.is_null()
         && start.is_aligned()
         && bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
+}
+
+/// Whether a flag is set. It is a byte because a `bool` that holds anything but 0 and 1 has no meaning in Rust,
+/// and C can store whatever it likes in one.
+pub fn flag(byte: u8) -> Result<bool, RippleStatus> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(RippleStatus::Argument),
+    }
 }
 
 /// What `pointer` points to.

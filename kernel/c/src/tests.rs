@@ -48,7 +48,7 @@ fn what_is_not_open_says_so() {
         assert_eq!(ripple_rewind(odd, 0), RippleStatus::Argument);
         assert_eq!(ripple_accept(null_mut(), 0), RippleStatus::Argument);
         let mut end = RippleEnd::None;
-        let begun = ripple_text_begin(&mut decoder, null(), 0, true);
+        let begun = ripple_text_begin(&mut decoder, null(), 0, 1);
         assert_eq!(begun, RippleStatus::NotOpen);
         let pushed = ripple_text_push(&mut decoder, 0, None, null_mut(), &mut end);
         assert_eq!(pushed, RippleStatus::NotOpen);
@@ -94,6 +94,9 @@ fn opening_says_what_is_wrong() {
     assert_eq!(open(zeroes, &memory, &options), RippleStatus::NotAnImage);
     assert_eq!(open(no_card, &memory, &options), RippleStatus::NoCard);
     assert_eq!(open(nonsense, &memory, &options), RippleStatus::Device);
+    for odd in [RippleOptions { verify: 2, ..options }, RippleOptions { read_ahead: 255, ..options }] {
+        assert_eq!(open(zeroes, &memory, &odd), RippleStatus::Argument);
+    }
     let unknown = RippleOptions { kv: 9, ..options };
     assert_eq!(open(zeroes, &memory, &unknown), RippleStatus::Argument);
     let mut odd = memory;

@@ -1,7 +1,7 @@
 //! Text to tokens, and tokens to text, by the tokenizer of the open image.
 
 use crate::decoder::RippleDecoder;
-use crate::pointer::{values, values_mut, write};
+use crate::pointer::{flag, values, values_mut, write};
 use crate::status::RippleStatus;
 use core::ffi::c_void;
 use ripple_kernel::text::stop::StopMatcher;
@@ -138,8 +138,8 @@ pub unsafe extern "C" fn ripple_ends(
 }
 
 /// Begins a text of generated tokens, which ends at a token that ends a text or at one of `count`
-/// strings at `stops`. `from_start`: whether the first token is the first of the whole text: the space
-/// that some tokenizers put in front of every text is then left out.
+/// strings at `stops`. `from_start`: 1 where the first token is the first of the whole text, so that the space
+/// that some tokenizers put in front of every text is left out, 0 where it is not.
 ///
 /// Errors: `_ARGUMENT`, `_NOT_OPEN`, `_NO_TOKENIZER`, `_NOT_UTF8`.
 ///
@@ -151,11 +151,12 @@ pub unsafe extern "C" fn ripple_text_begin(
     decoder: *mut RippleDecoder,
     stops: *const RippleString,
     count: usize,
-    from_start: bool,
+    from_start: u8,
 ) -> RippleStatus {
     // SAFETY: as promised.
     RippleStatus::of(unsafe {
         RippleDecoder::model(decoder).and_then(|model| {
+            let from_start = flag(from_start)?;
             let tokenizer = model.tokenizer.ok_or(RippleStatus::NoTokenizer)?;
             let stops: &'static [RippleString] = values(stops, count)?;
             for stop in stops {
