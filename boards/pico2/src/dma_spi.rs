@@ -3,6 +3,11 @@
 //! In: an SPI controller and two DMA channels. Out: [`DmaSpi`], both the blocking `SpiBus`, for
 //! commands of a few bytes, and the async one, whose transfers in place run by themselves. Knows
 //! nothing of cards.
+//!
+//! The memory of a transfer is borrowed, and the borrow ends with the future: one that is forgotten
+//! (`core::mem::forget`) would leave the DMA writing to memory that is no longer its. No type can forbid that,
+//! and a buffer of its own would cost a copy and the overlap of long reads, so the constructor asks for the
+//! promise that it does not happen.
 
 use core::future::poll_fn;
 use core::marker::PhantomData;
@@ -37,7 +42,16 @@ impl Error for Forgotten {
 
 impl<D: SpiDevice, P: ValidSpiPinout<D>> DmaSpi<D, P> {
     /// A bus of `spi`, which runs on a clock of `peripheral_clock`.
-    pub fn new(spi: Spi<Enabled, D, P, 8>, channels: Channels, peripheral_clock: HertzU32) -> Self {
+    ///
+    /// # Safety
+    /// Every future of a transfer in place, and whatever holds one, is polled to its end or dropped, and never
+    /// forgotten: `ripple_hal::Polled` does so with the futures of the device that it owns.
+    #[allow(unsafe_code, reason = "the DMA of this board")]
+    pub unsafe fn new(
+        spi: Spi<Enabled, D, P, 8>,
+        channels: Channels,
+        peripheral_clock: HertzU32,
+    ) -> Self {
         Self { parts: Some((spi, channels)), peripheral_clock }
     }
 
@@ -116,8 +130,8 @@ struct Lent {
 }
 
 #[allow(unsafe_code, reason = "the DMA of this board")]
-// SAFETY: the address and the length are of memory that is borrowed for as long as `Running` lives,
-// and always the same.
+// SAFETY: the address and the length are of memory that is borrowed for as long as `Running` lives, which is
+// dropped, as promised to `DmaSpi::new`; and they are always the same.
 unsafe impl ReadTarget for Lent {
     type ReceivedWord = u8;
 
@@ -153,7 +167,7 @@ unsafe impl WriteTarget for Lent {
 }
 
 /// A transfer under way. Its drop waits for the end and puts the controller back, so that the
-/// borrow of the memory cannot end before the DMA is done with it.
+/// borrow of the memory cannot end before the DMA is done with it (see `DmaSpi::new`).
 struct Running<'a, D: SpiDevice, P: ValidSpiPinout<D>> {
     transfer: Option<ThroughSpi<D, P>>,
     parts: &'a mut Option<(Spi<Enabled, D, P, 8>, Channels)>,

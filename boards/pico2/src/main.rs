@@ -101,7 +101,9 @@ fn start() -> Option<()> {
         embedded_hal::spi::MODE_0,
     );
     let dma = pac.DMA.split(&mut pac.RESETS);
-    let bus = DmaSpi::new(spi, (dma.ch0, dma.ch1), peripheral_clock);
+    #[allow(unsafe_code, reason = "the DMA of this board")]
+    // SAFETY: the bus goes into a `Polled`, which keeps no future beyond a call and forgets none.
+    let bus = unsafe { DmaSpi::new(spi, (dma.ch0, dma.ch1), peripheral_clock) };
     let select = pins.gpio17.into_push_pull_output();
     let card = SpiCard::new(bus, select, timer, DmaSpi::set_clock, CARD_HERTZ);
 

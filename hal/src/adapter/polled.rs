@@ -14,7 +14,8 @@ use core::task::{Context, Poll, Waker};
 ///
 /// The futures get a waker that does nothing, so the driver must make progress by interrupt, by DMA
 /// or by being polled. A time-out must come from the driver: without one, a card that never answers
-/// is waited for for ever.
+/// is waited for for ever. Each call polls its future to the end or drops it, which a driver may rely on:
+/// none is forgotten.
 #[derive(Clone, Debug)]
 pub struct Polled<A, I = fn()> {
     device: A,
