@@ -185,7 +185,8 @@ impl Run {
         adapter: Option<&Saved>,
     ) -> Result<()> {
         let header = header(image)?;
-        let mut memory = machine.memory(&header).with_adapter(adapter, machine.options.batch);
+        let memory = machine.memory(image, &header)?;
+        let mut memory = memory.with_adapter(adapter, machine.options.batch);
         let decoder = machine.open(image, &mut memory)?;
         let tokenizer = tokenizer(&header, image)?;
         let (kv, image) = (machine.options.kv, identity(image));
@@ -322,7 +323,8 @@ pub fn stream(
     to: Stream,
 ) -> Result<Outcome> {
     let header = header(image)?;
-    let mut memory = machine.memory(&header).with_adapter(adapter, machine.options.batch);
+    let memory = machine.memory(image, &header)?;
+    let mut memory = memory.with_adapter(adapter, machine.options.batch);
     let mut decoder = machine.open(image, &mut memory)?;
     let tokenizer = tokenizer(&header, image)?;
     decoder.probe_mut().reset();

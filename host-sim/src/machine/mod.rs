@@ -200,6 +200,16 @@ pub fn collapse_gap(preset: &Preset, staging: BlockCount) -> BlockCount {
     found.map_or_else(|| exact_gap(preset), |calibration| calibration.collapse_gap())
 }
 
+/// Refuses an image that is cut short: what it says of itself can ask for any memory.
+fn whole(image: &[u8], header: &Header) -> Result<()> {
+    let found = BlockCount::for_bytes(image.len() as u64);
+    if found < header.blocks {
+        let error = ImageError::Truncated { needed: header.blocks, found };
+        return Err(bad_input(anyhow!("{error}")));
+    }
+    Ok(())
+}
+
 /// A card with `image` on it, and behind it the room that a decoder with `options` may write.
 ///
 /// # Errors
@@ -211,19 +221,19 @@ pub fn card(
     preset: &Preset,
     clock: VirtualClock,
 ) -> Result<SimCard<WithSpare<ImageBytes>>> {
-    let found = BlockCount::for_bytes(image.len() as u64);
-    if found < header.blocks {
-        let error = ImageError::Truncated { needed: header.blocks, found };
-        return Err(bad_input(anyhow!("{error}")));
-    }
+    whole(image, header)?;
     let room = options.spill_blocks(&header.geometry.config);
     Ok(SimCard::new(WithSpare::new(image.clone(), room), preset.timing(), clock))
 }
 
 impl Machine {
-    /// Memory of exactly the planned size.
-    pub fn memory(&self, header: &Header) -> HostMemory {
-        HostMemory::new(&MemoryPlan::for_model(&header.geometry, &self.options))
+    /// Memory of exactly the planned size for `image`, whose header is `header`.
+    ///
+    /// # Errors
+    /// When the image is cut short: nothing is allocated then.
+    pub fn memory(&self, image: &[u8], header: &Header) -> Result<HostMemory> {
+        whole(image, header)?;
+        Ok(HostMemory::new(&MemoryPlan::for_model(&header.geometry, &self.options)))
     }
 
     /// Opens `image` on a card of its own.

@@ -44,7 +44,7 @@ pub struct StageTime {
 /// Generates `tokens` tokens from the beginning of a text, greedily, without drafts.
 pub fn time(image: &ImageBytes, machine: &Machine, tokens: u32) -> Result<PresetTime> {
     let header = crate::machine::header(image)?;
-    let mut memory = machine.memory(&header);
+    let mut memory = machine.memory(image, &header)?;
     let mut decoder = machine.open(image, &mut memory)?;
     let section = Image::new(header, image);
     let section = section.tokenizer().context("the image has no tokenizer section")?;

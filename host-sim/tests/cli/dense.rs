@@ -103,7 +103,7 @@ fn where_nothing_is_sparse_dense_is_the_same() {
     let mut machine = machine(Mapped::None, 0);
     machine.options.batch = 32;
     let header = header(&image).unwrap();
-    let mut memory = machine.memory(&header);
+    let mut memory = machine.memory(&image, &header).unwrap();
     let mut decoder = machine.open(&image, &mut memory).unwrap();
     let tokenizer = Tokenizer::parse(Image::new(header, &image).tokenizer().unwrap()).unwrap();
     decoder.probe_mut().reset();

@@ -1,6 +1,8 @@
 //! What the command refuses, with its reasons, and that it leaves everything as it was.
 
 use crate::commands::{MODELS, fresh, ok, pipeline, refused, ripple, says};
+use ripple_kernel::image::{Crc32, Header, ImagePlan};
+use ripple_kernel::{MemoryPlan, Options, Region};
 use std::path::{Path, PathBuf};
 
 /// The packed image, changed, in a folder of its own.
@@ -49,6 +51,55 @@ fn a_cut_image_is_refused() {
     says(&error, &["story.image: the image is cut short", "712 blocks", "196", "copy it again"]);
     let error = refused(&folder, &["inspect", "story.image"]);
     says(&error, &["expected 364544 bytes, found 100000", "copy it again"]);
+}
+
+/// The header of an image, with every check right, of the largest model of that family.
+fn largest_header() -> Vec<u8> {
+    let small = std::fs::read(pipeline().join("story.image")).unwrap();
+    let mut geometry = Header::parse(&small).unwrap().geometry;
+    let config = &mut geometry.config;
+    (config.dim, config.layers, config.neurons, config.context) = (16384, 256, 65535, 65536);
+    (config.heads, config.kv_heads, config.head_dim) = (64, 64, 256);
+    let plan = ImagePlan::standard(&geometry, 10_000).unwrap();
+    let bytes = Header::most_bytes(256);
+    let mut huge = small[..512].to_vec();
+    huge.resize(bytes as usize, 0);
+    let mut put = |at: usize, word: u32| huge[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    let sizes = [16384, 256, 65535, 64, 64, 256, 512, 65536];
+    sizes.into_iter().enumerate().for_each(|(i, size)| put(28 + 4 * i, size));
+    put(72, plan.blocks().0);
+    let count = usize::from(small[10]);
+    for i in 0..count {
+        let at = 128 + 24 * i;
+        let mut sections = plan.sections().iter();
+        let section = sections.find(|section| section.kind as u8 == small[at]).unwrap();
+        let (records, layout) = geometry.table(section.kind).unzip();
+        put(at + 4, layout.map_or(0, |layout| layout.cols));
+        put(at + 8, records.unwrap_or(0));
+        put(at + 12, section.start.0);
+        put(at + 16, section.part.0);
+    }
+    let end = 128 + 24 * count + 8 * 256;
+    put(12, end as u32);
+    let mut crc = Crc32::new();
+    crc.update(&huge[20..end]);
+    huge[16..20].copy_from_slice(&crc.finish().to_le_bytes());
+    huge.resize(2560, 0);
+    huge
+}
+
+#[test]
+fn a_header_alone_takes_no_memory() {
+    let front = largest_header();
+    let geometry = Header::parse(&front).unwrap().geometry;
+    let options = Options { context: 65536, ..Options::DEFAULT };
+    assert!(MemoryPlan::for_model(&geometry, &options).region_bytes(Region::Kv) >= 1 << 40);
+    let folder = fresh("header-alone");
+    std::fs::write(folder.join("huge.image"), &front).unwrap();
+    let error = refused(&folder, &["run", "huge.image", "--context", "65536"]);
+    says(&error, &["huge.image: the image is cut short", "copy it again"]);
+    let error = refused(&folder, &["inspect", "huge.image"]);
+    says(&error, &["the image is cut short; copy it again"]);
 }
 
 #[test]
