@@ -3,19 +3,20 @@
 
 use crate::common::{Lent, geometry};
 use ripple_hal::{BlockCount, Slice};
-use ripple_host_sim::import::demo;
+use ripple_host_sim::import::{self, demo};
 use ripple_host_sim::model::Model;
 use ripple_host_sim::model::text::tokens;
 use ripple_host_sim::pack::pack;
-use ripple_host_sim::placement::{Method, PlaceOptions, place};
+use ripple_host_sim::placement::{Method, PlaceOptions, Placement, place};
 use ripple_host_sim::predictor::PredictorChoice;
 use ripple_host_sim::profile::record::record;
+use ripple_kernel::Activation;
 use ripple_kernel::image::Geometry;
 use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use ripple_tune::{
-    Arms, AttentionTape, Choice, Elimination, InputTape, Keep, Store, Targets, TuneOptions,
-    TunePlan, TuneRegion, Tuner,
+    Arms, AttentionTape, Choice, Elimination, FfnTape, InputTape, Keep, Store, Targets,
+    TuneOptions, TunePlan, TuneRegion, Tuner,
 };
 
 /// Counts what is computed and read.
@@ -99,19 +100,25 @@ fn table(name: &str, count: u32) -> String {
     let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
     let text = read("held-out.txt");
     let text = &text[..=count as usize];
+    rows(name, &image, text, &arms(model.config.layers))
+}
+
+/// A row for each of `arms`: a step on `text`, all of it but the last label.
+fn rows(name: &str, image: &[u8], text: &[u32], arms: &[(&'static str, Arms)]) -> String {
+    let count = text.len() as u32 - 1;
     let mut table = format!(
         "{name}, {count} tokens, rank 8 of q, k, v, o\n{:<31}{:>9}{:>7}{:>9}{:>7}{:>9}{:>7}{:>8}\n",
         "", "arena KiB", "less", "M MAC", "fewer", "card KiB", "of", "loss"
     );
     let mut plain = None;
-    table += &in_16_bits(&geometry(&image), count);
-    for (arm, arms) in arms(model.config.layers) {
-        let options = with(arms, count);
-        let geometry = geometry(&image);
+    let geometry = geometry(image);
+    table += &in_16_bits(&geometry, count);
+    for (arm, arms) in arms {
+        let options = with(*arms, count);
         let bytes = TunePlan::for_model::<f32>(&geometry, &options).step_bytes();
         let mut lent = Lent::of::<f32>(&geometry, &options);
         let mut tuner = Tuner::<_, _, f32>::open(
-            Slice::new(&image),
+            Slice::new(image),
             &[],
             lent.lend(),
             &options,
@@ -165,4 +172,43 @@ fn novel_small() {
 #[ignore = "slow"]
 fn novel_opt_and_novel_wide() {
     insta::assert_snapshot!(table("novel-opt", 256) + "\n" + &table("novel-wide", 256));
+}
+
+/// A model whose neurons are all active: nothing is skipped, records are read and computed again. A third party's,
+/// which is not part of this project; `RIPPLE_TOKENS` of a step, 512 without it.
+#[test]
+#[ignore = "needs SmolLM2-135M-Instruct.Q4_1.gguf (tests/fetch-smollm2.sh): RIPPLE_SMOLLM2"]
+fn third_party_smollm2() {
+    let path = std::env::var_os("RIPPLE_SMOLLM2").expect("RIPPLE_SMOLLM2 is set");
+    let count = std::env::var("RIPPLE_TOKENS").map_or(512, |count| count.parse().unwrap());
+    // The file does not say what its neurons do.
+    let activation = Some((Activation::Silu, 0.0));
+    let said = import::Options { activation, ..import::Options::default() };
+    let mut model = import::import_with(path.as_ref(), &said).unwrap();
+    model.limit_context(count).unwrap();
+    let c = model.config;
+    let placement = Placement::identity("third", c.layers as usize, c.neurons as usize);
+    let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
+    let novel =
+        std::fs::read_to_string(demo::path("novel-opt").unwrap().join("held-out.txt")).unwrap();
+    let text = tokens(&model, &novel).unwrap();
+    let half = AttentionTape::Kept { values: Store::Half, middle: Store::Half };
+    let (f16, bytes) = (InputTape::Kept(Store::Half), InputTape::Kept(Store::Bytes));
+    let fused = Arms { ffn: FfnTape::Nothing, ..Arms::EXACT };
+    let arms = [
+        ("plain", Arms::PLAIN),
+        ("fused, 16 bits", Arms { attention: half, input: f16, ..fused }),
+        ("the same, attention again", Arms { input: f16, ..Arms::LAYER }),
+        ("the same, input in 8 bits", Arms { input: bytes, ..Arms::LAYER }),
+    ];
+    let table = rows("SmolLM2-135M", &image, &text[..=count as usize], &arms);
+    println!("{table}");
+    // `less` and `fewer` of plain's row are 1: those of the fused arm are what is shown.
+    let row = |name: &str| {
+        let line = table.lines().find(|line| line.starts_with(name)).unwrap();
+        let times = line.split_whitespace().filter_map(|word| word.strip_suffix('x'));
+        times.map(|times| times.parse().unwrap()).collect::<Vec<f64>>()
+    };
+    let (in_16_bits, fused) = (row("(plain, tape in 16 bits)")[0], row("fused, 16 bits"));
+    assert!(fused[0] / in_16_bits >= 3.0 && 1.0 / fused[1] <= 1.3, "{table}");
 }
