@@ -164,6 +164,15 @@ pub trait BlockDevice {
         let _ = gap;
         Ok(())
     }
+
+    /// The block that a read begins with, or begins at most the gap of [`stay_open`](Self::stay_open) behind, if
+    /// it is to go on with the command that is open; `None` where the next read has a command of its own.
+    ///
+    /// What weighs reads against each other asks it. The provided version says `None`, which is right for a
+    /// device that cannot keep a command open, and costs no more than a worse choice on one that can.
+    fn goes_on(&self) -> Option<BlockIdx> {
+        None
+    }
 }
 
 /// Storage whose reads are futures: what an Embassy or RTIC driver offers.
@@ -196,6 +205,11 @@ pub trait AsyncBlockDevice {
     async fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         let _ = gap;
         Ok(())
+    }
+
+    /// As [`BlockDevice::goes_on`].
+    fn goes_on(&self) -> Option<BlockIdx> {
+        None
     }
 }
 
@@ -258,5 +272,9 @@ impl<D: BlockDevice> BlockDevice for &mut D {
 
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         (**self).stay_open(gap)
+    }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        (**self).goes_on()
     }
 }

@@ -84,6 +84,10 @@ impl<D: BlockDevice> BlockDevice for Counted<D> {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         self.device.stay_open(gap)
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.device.goes_on()
+    }
 }
 
 /// What is written is not counted: it is none of a token's reads.

@@ -221,6 +221,10 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         self.device.stay_open(gap).map_err(FaultyError::Device)
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.device.goes_on()
+    }
 }
 
 impl<D: WriteDevice> WriteDevice for Faulty<D> {

@@ -98,6 +98,10 @@ impl<A: AsyncBlockDevice, I: FnMut()> BlockDevice for Polled<A, I> {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         poll_around(self.device.stay_open(gap), &mut self.idle, || ()).map(|((), ())| ())
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.device.goes_on()
+    }
 }
 
 impl<A: AsyncWriteDevice, I: FnMut()> WriteDevice for Polled<A, I> {

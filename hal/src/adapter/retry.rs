@@ -88,6 +88,10 @@ impl<D: BlockDevice> BlockDevice for Retry<D> {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         self.attempt(|device| device.stay_open(gap))
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.device.goes_on()
+    }
 }
 
 impl<D: WriteDevice> WriteDevice for Retry<D> {

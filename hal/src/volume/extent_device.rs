@@ -141,6 +141,13 @@ impl<D: BlockDevice, const N: usize> BlockDevice for ExtentDevice<D, N> {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         self.device.stay_open(gap).map_err(ExtentError::Device)
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        let next = self.device.goes_on()?;
+        let mut runs = self.file.extents().as_slice().iter();
+        let run = runs.find(|run| run.device <= next && next < run.device + run.count)?;
+        Some(run.file + (next - run.device))
+    }
 }
 
 /// Writes in place, with one command an extent: the file keeps its length and its blocks. A last block

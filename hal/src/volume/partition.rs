@@ -140,6 +140,11 @@ impl<D: BlockDevice> BlockDevice for RawPartition<D> {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         self.device.stay_open(gap).map_err(PartitionError::Device)
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        let next = self.device.goes_on().filter(|&next| next >= self.place.start)?;
+        Some(BlockIdx((next - self.place.start).0))
+    }
 }
 
 impl<D: WriteDevice> WriteDevice for RawPartition<D> {

@@ -207,6 +207,10 @@ impl<B: Contents> BlockDevice for SimCard<B> {
         (self.gap, self.open) = (gap, None);
         Ok(())
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.open.map(|open| open.next)
+    }
 }
 
 /// A write costs what a read of its size does; no card is as fast. It is not counted as a read.

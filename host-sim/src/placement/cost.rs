@@ -16,6 +16,8 @@ pub struct ReadCost {
     gap: BlockCount,
     /// Picoseconds of a read of so many blocks, up to the longest.
     blocks: Vec<u64>,
+    /// Picoseconds that a read takes less when it goes on with the command of the one before.
+    command: u64,
 }
 
 /// A read of some slots of a list.
@@ -34,7 +36,7 @@ impl ReadCost {
         let most = longest.0.max(stride.div_ceil(BLOCK_BYTES as u32) + 1);
         let cost = |blocks| timing.cost_ps(BlockCount(blocks).bytes());
         let staging = BlockCount(2 * longest.0);
-        Self { stride, staging, gap, blocks: (0..=most).map(cost).collect() }
+        Self { stride, staging, gap, blocks: (0..=most).map(cost).collect(), command: 0 }
     }
 
     /// On a card, for layers of `neurons` bundles of `stride` bytes: with this staging, both halves, or
@@ -53,7 +55,39 @@ impl ReadCost {
         let layer = BlockCount::for_bytes(neurons as u64 * u64::from(self.stride));
         // A page may hold the whole layer, behind its directory.
         let longest = BlockCount(2 * layer.0.max(self.longest().0) + 1);
-        Self { staging: self.staging, ..Self::new(&card.timing(), self.stride, self.gap, longest) }
+        let open = Self::new(&card.timing(), self.stride, self.gap, longest);
+        // Where the price is that of a table, what is saved depends on the lengths: this much at least.
+        let rise = |(a, b): (&u64, &u64)| b.saturating_sub(*a);
+        let steepest = open.blocks.iter().skip(1).zip(open.blocks.iter().skip(2)).map(rise).max();
+        let command = open.blocks[1].saturating_sub(steepest.unwrap_or(0));
+        Self { staging: self.staging, command, ..open }
+    }
+
+    /// What a read takes less when it goes on with the command of the one before; 0 where the device does
+    /// not stay open.
+    pub fn command(&self) -> u64 {
+        self.command
+    }
+
+    /// What reading `first` after `last`, each a layer and a slot of it, costs less because the command of the
+    /// one goes on to the other; layers of `neurons` bundles follow each other.
+    pub(super) fn saved(&self, first: (u64, u16), last: (u64, u16), neurons: u64) -> u64 {
+        let layer = BlockCount::for_bytes(neurons * u64::from(self.stride)).0;
+        let at = |(number, slot): (u64, u16)| {
+            let (start, end) = self.blocks_of(slot);
+            (number as u32 * layer + start, number as u32 * layer + end)
+        };
+        let between = at(first).0.saturating_sub(at(last).1);
+        if between > self.gap.0 {
+            return 0;
+        }
+        let through = self.blocks[between as usize].saturating_sub(self.command);
+        self.command.saturating_sub(through)
+    }
+
+    /// What it takes to be at the same place again `count` bundles on: to read through, or another command.
+    pub fn skip(&self, count: usize) -> u64 {
+        self.sequential(count).saturating_sub(self.command).min(self.command)
     }
 
     /// Blocks of staging, both halves.

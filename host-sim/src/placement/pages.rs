@@ -127,45 +127,46 @@ pub fn pages(
         positions[token as usize].push(position);
     }
     let layers = trace.layers();
-    let mut layer_pages = vec![LayerPage::default(); vocab * layers];
-    let mut saved = vec![0; vocab * layers];
-    for layer in 0..layers {
-        let order = LayerMisses::new(trace, placement, layer);
-        let judged = AtomicUsize::new(0);
-        let neurons = |tokens: usize| (tokens * trace.neurons() / vocab) as u64;
-        let made: Vec<_> = positions
-            .par_iter()
-            .map_init(
-                || Judge::new(&order, cost),
-                |judge, positions| {
-                    let page = judge.page(positions);
-                    let before = judged.fetch_add(1, Ordering::Relaxed);
-                    done(neurons(before + 1) - neurons(before));
-                    page
-                },
-            )
-            .collect();
-        for (token, (page, saves)) in made.into_iter().enumerate() {
-            layer_pages[token * layers + layer] = page;
-            saved[token * layers + layer] = saves;
-        }
-    }
-    keep_the_best(&mut layer_pages, &saved, cost.stride(), most_blocks);
-    Pages::new(layers, trace.neurons(), layer_pages)
+    let misses: Vec<_> =
+        (0..layers).map(|layer| LayerMisses::new(trace, placement, layer)).collect();
+    let judged = AtomicUsize::new(0);
+    let neurons = |tokens: usize| (tokens * layers * trace.neurons() / vocab) as u64;
+    let made: Vec<(Vec<LayerPage>, u64)> = positions
+        .par_iter()
+        .map_init(
+            || Judge::new(&misses, cost),
+            |judge, positions| {
+                let pages = judge.token(positions);
+                let before = judged.fetch_add(1, Ordering::Relaxed);
+                done(neurons(before + 1) - neurons(before));
+                pages
+            },
+        )
+        .collect();
+    Pages::new(layers, trace.neurons(), keep_the_best(made, cost.stride(), most_blocks))
 }
 
-/// Empties all pages but those that save the most for each block they take, `most_blocks` in all.
-fn keep_the_best(layer_pages: &mut [LayerPage], saved: &[u64], stride: u32, most_blocks: u64) {
-    let mut best: Vec<usize> = (0..layer_pages.len()).filter(|&at| saved[at] > 0).collect();
-    let worth = |at: usize| saved[at] as f64 / layer_pages[at].blocks(stride) as f64;
-    best.sort_by(|&a, &b| worth(b).total_cmp(&worth(a)).then(a.cmp(&b)));
+/// The pages of all tokens, those empty that do not save the most for each block they take, `most_blocks` in all.
+fn keep_the_best(
+    mut tokens: Vec<(Vec<LayerPage>, u64)>,
+    stride: u32,
+    most_blocks: u64,
+) -> Vec<LayerPage> {
+    let blocks = |pages: &[LayerPage]| pages.iter().map(|page| page.blocks(stride)).sum::<u64>();
+    let mut best: Vec<(usize, f64)> = (tokens.iter().enumerate())
+        .filter(|(_, (_, saves))| *saves > 0)
+        .map(|(token, (pages, saves))| (token, *saves as f64 / blocks(pages) as f64))
+        .collect();
+    best.sort_by(|(a, worth), (b, other)| other.total_cmp(worth).then(a.cmp(b)));
     let mut left = most_blocks;
-    for at in best {
-        match left.checked_sub(layer_pages[at].blocks(stride)) {
+    for (token, _) in best {
+        let pages = &mut tokens[token].0;
+        match left.checked_sub(blocks(pages)) {
             Some(rest) => left = rest,
-            None => layer_pages[at] = LayerPage::default(),
+            None => pages.iter_mut().for_each(|page| *page = LayerPage::default()),
         }
     }
+    tokens.into_iter().flat_map(|(pages, _)| pages).collect()
 }
 
 /// What of a layer has to be read: the slots of the active neurons that are not in the hot prefix.
@@ -207,15 +208,18 @@ impl<'a> LayerMisses<'a> {
     }
 }
 
-/// Judges pages of one layer by what reading them would cost.
+/// Judges the pages of one token by what reading them would cost.
+///
+/// On a device that stays open the pages of a token are one command, as long as nothing else is read
+/// between two of them: what comes from a layer costs the way back, too.
 struct Judge<'a> {
-    misses: &'a LayerMisses<'a>,
+    layers: &'a [LayerMisses<'a>],
     cost: &'a ReadCost,
-    /// Misses of the token at hand, by slot.
+    /// Misses of the token in the layer at hand, by slot.
     counts: Vec<u32>,
 }
 
-/// A position that is judged.
+/// A position that is judged, in one layer.
 struct Position {
     /// For each miss its place in the page, and its slot, by slot.
     misses: Vec<(u16, u16)>,
@@ -228,65 +232,101 @@ struct Position {
 }
 
 impl<'a> Judge<'a> {
-    fn new(misses: &'a LayerMisses<'a>, cost: &'a ReadCost) -> Self {
-        Self { misses, cost, counts: vec![0; misses.neurons.len()] }
+    fn new(layers: &'a [LayerMisses<'a>], cost: &'a ReadCost) -> Self {
+        let neurons = layers.first().map_or(0, |layer| layer.neurons.len());
+        Self { layers, cost, counts: vec![0; neurons] }
     }
 
-    /// The page of a token that was read at `positions`, and what it saves at them.
-    fn page(&mut self, positions: &[usize]) -> (LayerPage, u64) {
-        if positions.is_empty() {
-            // Most of a large vocabulary: nothing says what such a token needs.
-            return (LayerPage::default(), 0);
+    /// The pages of a token that was read at `positions`, and what they save at them.
+    fn token(&mut self, positions: &[usize]) -> (Vec<LayerPage>, u64) {
+        let none = (vec![LayerPage::default(); self.layers.len()], 0);
+        let step = positions.len().div_ceil(MOST_JUDGED).max(1);
+        let judged: Vec<usize> = positions.iter().copied().step_by(step).collect();
+        // Each begins with a command, wherever it goes on.
+        let mut total = judged.len() as u64 * self.cost.command();
+        let mut pages = Vec::with_capacity(self.layers.len());
+        for layer in 0..self.layers.len() {
+            let (page, costs) = self.page(layer, positions, &judged);
+            pages.push(page);
+            total += costs;
         }
-        let neurons = self.misses.neurons.len();
+        let without: u64 = judged.iter().map(|&position| self.without_pages(position)).sum();
+        match without.checked_sub(total) {
+            Some(saves @ 1..) if pages.iter().any(|page| !page.neurons.is_empty()) => {
+                (pages, saves * step as u64)
+            }
+            // Nothing is saved, or nothing says what such a token needs: most of a large vocabulary.
+            _ => none,
+        }
+    }
+
+    /// The time to read all misses of a position where they are in the layers.
+    fn without_pages(&self, position: usize) -> u64 {
+        let (mut total, mut last) = (0, None);
+        for (number, layer) in self.layers.iter().enumerate() {
+            let mut slots: Vec<u16> = layer.of(position).collect();
+            slots.sort_unstable();
+            let (Some(&first), Some(&end)) = (slots.first(), slots.last()) else { continue };
+            total += self.cost.extents(slots.into_iter());
+            let (layer, neurons) = (number as u64, self.counts.len() as u64);
+            total -= last.map_or(0, |last| self.cost.saved((layer, first), last, neurons));
+            last = Some((layer, end));
+        }
+        total
+    }
+
+    /// The page of a token that was read at `positions`, and what reading a layer costs with it at those that
+    /// are `judged`, more than the command a token begins with.
+    fn page(&mut self, layer: usize, positions: &[usize], judged: &[usize]) -> (LayerPage, u64) {
+        let misses = &self.layers[layer];
+        let neurons = misses.neurons.len();
         self.counts.fill(0);
         for &position in positions {
-            for slot in self.misses.of(position) {
+            for slot in misses.of(position) {
                 self.counts[usize::from(slot)] += 1;
             }
         }
-        let score = |slot: u16, count: u32| {
-            f64::from(count) + PRIOR * self.misses.frequency[usize::from(slot)]
-        };
+        let score =
+            |slot: u16, count: u32| f64::from(count) + PRIOR * misses.frequency[usize::from(slot)];
         let mut ranked: Vec<(f64, u16)> = (0..neurons as u16)
             .map(|slot| (score(slot, self.counts[usize::from(slot)]), slot))
             .filter(|(score, _)| *score > 0.0)
             .collect();
         ranked.sort_by(|(a, s), (b, t)| b.total_cmp(a).then(s.cmp(t)));
-        let step = positions.len().div_ceil(MOST_JUDGED).max(1);
-        let judged: Vec<Position> = positions
+        let place = |slot: u16| {
+            // Its place if this position had not counted.
+            let own = score(slot, self.counts[usize::from(slot)] - 1);
+            ranked.partition_point(|(score, _)| *score > own) as u16
+        };
+        let judged: Vec<Position> = judged
             .iter()
-            .step_by(step)
-            .map(|&position| {
-                let place = |slot: u16| {
-                    // Its place if this position had not counted.
-                    let own = score(slot, self.counts[usize::from(slot)] - 1);
-                    ranked.partition_point(|(score, _)| *score > own) as u16
-                };
-                self.position(self.misses.of(position).map(|slot| (place(slot), slot)).collect())
-            })
+            .map(|&at| self.position(misses.of(at).map(|slot| (place(slot), slot)).collect()))
             .collect();
-        let alone = judged.iter().map(|position| position.alone).sum();
-        let mut best = (alone, 0, 0);
+        // Nothing comes after the last layer.
+        let back = if layer + 1 < self.layers.len() { self.cost.command() } else { 0 };
+        let none = |position: &Position| match position.alone {
+            0 => 0,
+            alone => alone + back,
+        };
+        let mut best = (judged.iter().map(none).sum(), 0, 0);
         for length in 1..LENGTHS.len() {
             if self.length(length) > ranked.len() {
                 continue;
             }
             for ahead in 0..=length {
-                if let Some(total) = self.total(&judged, length, ahead, best.0) {
+                if let Some(total) = self.total(&judged, (length, ahead), back, best.0) {
                     best = (total, self.length(length), self.length(ahead));
                 }
             }
         }
         let (total, length, ahead) = best;
-        let neurons = ranked[..length].iter().map(|&(_, s)| self.misses.neurons[usize::from(s)]);
-        let page = LayerPage { neurons: neurons.collect(), ahead: ahead as u16 };
-        (page, (alone - total) * step as u64)
+        let neurons = ranked[..length].iter().map(|&(_, s)| misses.neurons[usize::from(s)]);
+        (LayerPage { neurons: neurons.collect(), ahead: ahead as u16 }, total)
     }
 
     /// Bundles of the length of that number.
     fn length(&self, number: usize) -> usize {
-        (LENGTHS[number] * self.misses.neurons.len()).div_ceil(64)
+        (LENGTHS[number] * self.counts.len()).div_ceil(64)
     }
 
     /// What can be said of a position before any length is tried.
@@ -304,22 +344,38 @@ impl<'a> Judge<'a> {
     }
 
     /// What the positions would cost with a page of the length of number `length`, of which as many bundles
-    /// as that of number `ahead` are read at once, if that is less than `most`.
-    fn total(&self, judged: &[Position], length: usize, ahead: usize, most: u64) -> Option<u64> {
+    /// as that of number `ahead` are read at once, and the way `back` to the page of the next layer from
+    /// anywhere else; if that is less than `most`.
+    fn total(
+        &self,
+        judged: &[Position],
+        (length, ahead): (usize, usize),
+        back: u64,
+        most: u64,
+    ) -> Option<u64> {
         let (cost, bundles) = (self.cost, self.length(length));
         let directory = Page::directory_strides(bundles as u16, cost.stride()) as usize;
-        let head = cost.sequential(directory + self.length(ahead));
+        let at_once = directory + self.length(ahead);
+        let apart = cost.sequential(at_once);
+        let head = apart - cost.command();
+        // To the next page, behind what of this one is not read.
+        let on = cost.skip(bundles - self.length(ahead)).min(back);
+        let past = cost.skip(directory + bundles).min(back);
         let within = |position: &Position, least: usize| {
             position.places.partition_point(|&place| usize::from(place) < least)
         };
+        let elsewhere = |time: u64| if time > 0 { time + back } else { on };
         // What each costs at least, and whether it may cost more.
         let least = |position: &Position| {
-            if position.misses.is_empty() || position.alone <= head {
-                return (position.alone, false);
+            if position.misses.is_empty() {
+                return (past, false);
+            }
+            if position.alone <= apart {
+                return (position.alone + back, false);
             }
             // What is in the page can also be read where it is in the layer.
             let (in_layer, behind) = (position.behind[ahead], position.behind[length]);
-            (head + in_layer.min(behind), behind < in_layer)
+            (head + elsewhere(in_layer.min(behind)), behind < in_layer)
         };
         let mut total = judged.iter().map(|position| least(position).0).sum::<u64>();
         for position in judged {
@@ -332,8 +388,9 @@ impl<'a> Judge<'a> {
             }
             let some = within(position, self.length(ahead))..within(position, bundles);
             let places = position.places[some].iter().map(|&place| place + directory as u16);
-            let found = cost.extents(places) + position.behind[length];
-            total += head + position.behind[ahead].min(found) - least;
+            let found = cost.extents(places);
+            let from_page = found + elsewhere(position.behind[length]);
+            total += head + elsewhere(position.behind[ahead]).min(from_page) - least;
         }
         (total < most).then_some(total)
     }

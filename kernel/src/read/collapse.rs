@@ -4,7 +4,7 @@
 //! Knows nothing of devices, weights or time.
 
 use core::iter::Peekable;
-use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_hal::{BLOCK_BYTES, BlockCount, BlockIdx};
 
 /// Consecutive blocks that are read with one command, and which slots they were read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,13 @@ impl Merging {
     /// What these reads take, in blocks.
     pub fn cost(self, places: impl Iterator<Item = u32>) -> u64 {
         self.price(self.extents(places))
+    }
+
+    /// What a read that begins at `at` takes less, in blocks, if a command goes on with block `next`: a command,
+    /// but for what is read through.
+    pub fn saved(self, next: Option<BlockIdx>, at: BlockIdx) -> u64 {
+        let between = next.filter(|&next| next <= at).map(|next| at - next);
+        between.map_or(0, |between| self.gap.0.saturating_sub(between.0).into())
     }
 
     /// What `extents` take, in blocks. A command takes as long as the blocks of the gap: that is how

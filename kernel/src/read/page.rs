@@ -60,9 +60,13 @@ impl PageReader {
         Ok((done, Some(Begun { page: self, first })))
     }
 
-    /// Whether reading the misses at their slots would take longer than these reads alone.
-    pub fn pays(&self, misses: &Misses<'_>) -> bool {
-        self.merging.cost(misses.at_slots()) > self.merging.price(self.head())
+    /// Whether reading the misses at their slots, in the table at `start`, would take longer than these reads
+    /// alone, if a command goes on with block `next`.
+    pub fn pays(&self, misses: &Misses<'_>, start: BlockIdx, next: Option<BlockIdx>) -> bool {
+        let first = self.merging.extents(misses.at_slots()).next();
+        let first = start + BlockCount(first.map_or(0, |extent| extent.start));
+        self.merging.cost(misses.at_slots()) + self.merging.saved(next, self.page.start)
+            > self.merging.price(self.head()) + self.merging.saved(next, first)
     }
 
     /// Reads the directory and what is read ahead with it, but for the `first` extent if that has

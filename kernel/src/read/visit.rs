@@ -35,7 +35,8 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         None => {
             let page = page.filter(|_| cfg!(feature = "pages"));
             let page = page.and_then(|page| PageReader::new(page, merging));
-            (page.filter(|page| page.pays(&misses)), None)
+            let next = io.device.goes_on();
+            (page.filter(|page| page.pays(&misses, start, next)), None)
         }
     };
     if let Some(page) = &page {

@@ -33,12 +33,15 @@ pub struct PageAt<'a> {
     pub ahead: usize,
     /// Whether that is read before it is known what is missing.
     pub always: bool,
+    /// Where a command that is open goes on, counted as `start` is.
+    pub next: Option<i64>,
 }
 
 /// Blocks to read for `misses` with a page at hand, as [`plan`].
 ///
 /// Reads the head of the page where that is cheaper than the misses alone; then what is left, from
-/// the layer or partly from the page, whatever is cheaper. A command costs as much as `gap` blocks.
+/// the layer or partly from the page, whatever is cheaper. A command costs as much as `gap` blocks; one that is
+/// open and goes on to the first read costs the blocks between instead.
 pub fn plan_with_page(
     misses: &[u32],
     page: &PageAt<'_>,
@@ -54,7 +57,16 @@ pub fn plan_with_page(
     let head: Vec<u32> = (0..directory + page.ahead as u32).collect();
     let head = plan(&head, stride, 0, max);
     let alone = from_slots(misses);
-    if directory * stride > max * 512 || !page.always && cost(&alone) <= cost(&head) {
+    // From a layer to its page.
+    let begun = |reads: &[(u32, u32)], from: u32| -> i64 {
+        let Some(&(first, _)) = reads.first() else { return 0 };
+        let between = page.next.map(|next| i64::from(from + first) - next);
+        let gap = i64::from(gap);
+        let less = between.filter(|between| (0..=gap).contains(between)).map_or(0, |b| gap - b);
+        cost(reads) as i64 - less
+    };
+    let dearer = begun(&alone, 0) > begun(&head, page.start);
+    if directory * stride > max * 512 || !page.always && !dearer {
         return alone;
     }
     let place = |slot: &u32| page.slots.iter().position(|held| held == slot);

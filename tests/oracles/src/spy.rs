@@ -14,12 +14,15 @@ pub struct SpyDevice<'a> {
     pub fail: Vec<usize>,
     /// Run `work` before the transfer, over garbage, instead of after it.
     pub overlapped: bool,
+    /// Stay open behind every read.
+    pub open: bool,
 }
 
 impl<'a> SpyDevice<'a> {
     /// A device that holds `image`.
     pub fn new(image: &'a [u8]) -> Self {
-        Self { inner: Slice::new(image), reads: Vec::new(), fail: Vec::new(), overlapped: true }
+        let (reads, fail) = (Vec::new(), Vec::new());
+        Self { inner: Slice::new(image), reads, fail, overlapped: true, open: false }
     }
 }
 
@@ -38,6 +41,11 @@ impl BlockDevice for SpyDevice<'_> {
             return Err(ErrorKind::Timeout);
         }
         self.inner.read(start, dst)
+    }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        let &(start, blocks) = self.reads.last().filter(|_| self.open)?;
+        Some(BlockIdx(start + blocks))
     }
 
     fn read_while<R>(

@@ -3,7 +3,7 @@
 use crate::common::{Ram, fill, noise};
 use ripple_hal::{
     AsyncBlockDevice, Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, Faults,
-    Faulty, FaultyError, OutOfRange, Polled, Retry, WriteDevice,
+    Faulty, FaultyError, OutOfRange, Polled, RawPartition, Retry, WriteDevice,
 };
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -37,6 +37,27 @@ const SOME_OF_EACH: Faults = Faults {
     fail_at: None,
     cut: None,
 };
+
+#[test]
+fn adapters_say_what_a_command_goes_on_with() {
+    fn read_on(device: &mut impl BlockDevice) -> Option<BlockIdx> {
+        assert_eq!(device.goes_on(), None);
+        assert!(device.read(BlockIdx(3), &mut [Block::ZERO; 2]).is_ok());
+        device.goes_on()
+    }
+    let five = Some(BlockIdx(5));
+    assert_eq!(read_on(&mut &mut ram()), five);
+    assert_eq!(read_on(&mut Retry::new(ram(), 2)), five);
+    assert_eq!(read_on(&mut Faulty::new(ram(), Faults::default())), five);
+    // A partition table; what was read to find the partition lies in front of it.
+    let mut bytes = noise(BLOCKS as usize * 512, 21);
+    bytes[..512].fill(0);
+    bytes[446..462].copy_from_slice(&[0, 0, 0, 0, 0xDA, 0, 0, 0, 8, 0, 0, 0, 50, 0, 0, 0]);
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    let mut partition = RawPartition::find(Ram::new(bytes), &mut [Block::ZERO]).unwrap();
+    assert_eq!(read_on(&mut partition), five);
+    assert_eq!(partition.into_inner().goes_on(), Some(BlockIdx(13)));
+}
 
 #[test]
 fn faults_repeat_with_the_seed_and_are_as_frequent_as_asked() {

@@ -29,6 +29,11 @@ impl BlockDevice for Ram {
         fill(&self.bytes, start, dst);
         Ok(())
     }
+
+    /// Behind the last command, as on a card that stays open.
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.commands.last().map(|&(start, count)| BlockIdx(start + count as u32))
+    }
 }
 
 impl WriteDevice for Ram {

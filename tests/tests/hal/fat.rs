@@ -105,6 +105,24 @@ fn a_contiguous_file_is_one_extent_and_one_command() {
 }
 
 #[test]
+fn a_command_goes_on_with_the_block_of_the_file_that_lies_there() {
+    for layout in LAYOUTS {
+        let cluster = layout.cluster_bytes;
+        let bytes = noise(60_000, 2);
+        let card = image(layout, |fs| interleave(fs, &bytes, &[cluster as usize]));
+        let mut device = open::<128>(card, "MODEL.RPL").unwrap();
+        assert_eq!(device.goes_on(), None);
+        for start in 0..100 {
+            device.read(BlockIdx(start), &mut [Block::ZERO]).unwrap();
+            // Behind a cluster lies one of the other file.
+            let next = BlockIdx(start + 1);
+            let within = !next.0.is_multiple_of(cluster / 512);
+            assert_eq!(device.goes_on(), within.then_some(next), "{layout:?}");
+        }
+    }
+}
+
+#[test]
 fn a_file_is_written_in_place_and_nothing_else_is() {
     for layout in LAYOUTS {
         // 117 whole blocks and a part of one.

@@ -164,6 +164,7 @@ fn reads_that_ascend_go_on_with_one_command_while_the_card_stays_open() {
         for (start, count) in [(101, 4), (105, 1), (106 + 8, 1), (115 + 7, 3)] {
             check(&mut card, &bytes, start, count);
             assert_eq!(commands(&sim), [], "{start}");
+            assert_eq!(card.goes_on(), Some(BlockIdx(start + count as u32)));
             assert!(sim.borrow().selected);
         }
         // Too far, and back.
@@ -175,6 +176,7 @@ fn reads_that_ascend_go_on_with_one_command_while_the_card_stays_open() {
         check(&mut card, &bytes, 1000, 1);
         check(&mut card, &bytes, 1008, 16);
         assert_eq!(commands(&sim), [(12, 0), (18, 1000 * step), (12, 0)]);
+        assert_eq!(card.goes_on(), None);
         assert!(!sim.borrow().selected);
         check(&mut card, &bytes, 3, 1);
         assert_eq!(commands(&sim), [(18, 3 * step)]);

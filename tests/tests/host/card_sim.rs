@@ -202,9 +202,11 @@ fn a_command_that_stays_open_costs_what_one_of_that_length_does() {
         assert_eq!(read(18, 1), cost(1));
         let stats = open.stats();
         assert_eq!((stats.reads, stats.blocks), (3, 12));
+        assert_eq!(open.goes_on(), Some(BlockIdx(19)));
         open.stay_open(None).unwrap();
         open.read(BlockIdx(19), &mut [Block::ZERO]).unwrap();
         open.read(BlockIdx(20), &mut [Block::ZERO]).unwrap();
+        assert_eq!(open.goes_on(), None);
         assert_eq!(open.stats().since(&stats).busy_ps, 2 * cost(1));
     }
 }

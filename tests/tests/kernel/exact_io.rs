@@ -140,6 +140,7 @@ proptest! {
         seed in 1..1000u64,
         opt in any::<bool>(),
         always in any::<bool>(),
+        open in any::<bool>(),
     ) {
         let shape = Shape { neurons, dim: 40, ..if opt { Shape::OPT } else { Shape::LLAMA } };
         let tokens: Vec<u32> = (0..10).map(|i| i * 31 % 520).collect();
@@ -161,12 +162,13 @@ proptest! {
         let (ffn, section) = (header.section(SectionKind::Ffn), header.section(SectionKind::Pages));
         let mapped = &image[..ffn.start.0 as usize * 512];
         let (mut device, mut probe) = (SpyDevice::new(&image), SpyProbe::default());
+        device.open = open;
         let mut decoder =
             Decoder::open(&mut device, mapped, memory.lend(), &options, &mut probe).unwrap();
         decoder.device_mut().reads.clear();
         tokens.iter().for_each(|&token| { decoder.step(token).unwrap(); });
 
-        let mut expected = Vec::new();
+        let mut expected: Vec<(u32, u32)> = Vec::new();
         for (at, (layer, _, active)) in probe.active.iter().enumerate() {
             let token = tokens[at / shape.layers as usize];
             // Pages lie token by token, layer by layer.
@@ -176,7 +178,10 @@ proptest! {
             let start = ffn.start.0 + ffn.part.0 * layer;
             let held = &plans.of(token as usize)[*layer as usize];
             let slots: Vec<u32> = held.neurons.iter().map(|&slot| u32::from(slot)).collect();
-            let page = PageAt { start: first - start, slots: &slots, ahead: held.ahead.into(), always };
+            let next = expected.last().filter(|_| open);
+            let next = next.map(|&(at, blocks)| i64::from(at + blocks) - i64::from(start));
+            let ahead = held.ahead.into();
+            let page = PageAt { start: first - start, slots: &slots, ahead, always, next };
             let misses: Vec<u32> =
                 active.iter().map(|&slot| u32::from(slot)).filter(|&slot| slot >= hot).collect();
             let half = plan_memory.staging as u32 / 2;

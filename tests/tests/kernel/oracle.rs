@@ -13,11 +13,22 @@ fn plan_joins_blocks_that_are_near() {
 #[test]
 fn a_page_is_read_where_it_pays() {
     let slots: Vec<u32> = (0..60).map(|i| (i * 37) % 400).collect();
-    let page = PageAt { start: 1000, slots: &slots, ahead: 20, always: false };
+    let page = PageAt { start: 1000, slots: &slots, ahead: 20, always: false, next: None };
     // One miss is read alone; many are read from the page's head.
     assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(5, 1)]);
-    let misses = [0, 37, 74, 111, 148, 185, 222, 259, 296, 333];
-    assert_eq!(plan_with_page(&misses, &page, 512, 9, 99), [(1000, 21)]);
+    let many = [0, 37, 74, 111, 148, 185, 222, 259, 296, 333];
+    assert_eq!(plan_with_page(&many, &page, 512, 9, 99), [(1000, 21)]);
+    // Neither is dear where a command goes on: the page begins where one does, and a single miss does.
+    let on = PageAt { next: Some(998), ..page };
+    assert_eq!(
+        plan_with_page(&[5, 90, 200], &on, 512, 9, 99),
+        [(1000, 21), (5, 1), (90, 1), (200, 1)]
+    );
+    let far = PageAt { ahead: 15, next: Some(-50), ..on };
+    let misses = [5, 60, 120];
+    assert_eq!(plan_with_page(&misses, &far, 512, 9, 99)[0], (1000, 16));
+    let near = PageAt { next: Some(3), ..far };
+    assert_eq!(plan_with_page(&misses, &near, 512, 9, 99), [(5, 1), (60, 1), (120, 1)]);
     let page = PageAt { always: true, ..page };
     assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(1000, 21), (5, 1)]);
 }

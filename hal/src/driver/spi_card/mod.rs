@@ -301,6 +301,10 @@ where
         self.up = up;
         Ok(())
     }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.open
+    }
 }
 
 impl<B, S, W> AsyncWriteDevice for SpiCard<B, S, W>
