@@ -7,7 +7,8 @@
 //! read before it is known which of them are wanted, the others only where they are, and what is in
 //! no page is read from the layer. Both lengths are chosen by cost on the profiling text, with each
 //! position's own activations left out of the order it is judged by: else rare tokens would be given
-//! pages that fit the profiling text and nothing else.
+//! pages that fit the profiling text and nothing else. On a device that stays open the pages of a token follow
+//! each other in one command: a token has pages in all the layers that want them, or none.
 
 use super::Placement;
 use super::cost::ReadCost;
