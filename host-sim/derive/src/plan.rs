@@ -188,6 +188,9 @@ fn run(state: &State) -> i64 {
     stepped.map(|(range, _)| range.len()).max().or_else(|| longest(&state.loops)).unwrap_or(1)
 }
 
+/// Numbers that are looked at one by one: a row that is straight so far costs about as much as one that is longer.
+const LONGEST_LOOKED_AT: i64 = 128;
+
 /// Numbers of a copy that one loop moves: as many along its last dimension as are the same step apart where they
 /// are read.
 fn straight(copy: &Scope, tensors: &Tensors) -> i64 {
@@ -207,8 +210,10 @@ fn straight(copy: &Scope, tensors: &Tensors) -> i64 {
             })
         };
     let (first, second) = (place(0), place(1));
-    let same = (2..last.len()).take_while(|&i| place(i) - first == i * (second - first));
-    (2 + same.count() as i64).min(last.len())
+    let most = last.len().min(LONGEST_LOOKED_AT);
+    let same = (2..most).take_while(|&i| place(i) - first == i * (second - first));
+    let run = 2 + same.count() as i64;
+    if run >= most { last.len() } else { run }
 }
 
 fn is_weight(target: &Target, tensors: &Tensors) -> bool {
