@@ -35,8 +35,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
         None => {
             let page = page.filter(|_| cfg!(feature = "pages"));
             let page = page.and_then(|page| PageReader::new(page, merging));
-            let next = io.device.goes_on();
-            (page.filter(|page| page.pays(&misses, start, next)), None)
+            (page.filter(|page| page.pays(&misses, start, io.device.goes_on())), None)
         }
     };
     if let Some(page) = &page {
