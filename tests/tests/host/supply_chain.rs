@@ -22,7 +22,7 @@ const LICENCES: [&str; 9] = [
 ];
 
 /// Packages of which there are two versions, because of others' requirements.
-const TWICE: [&str; 4] = ["bitflags", "hashbrown", "miniz_oxide", "syn"];
+const TWICE: [&str; 3] = ["bitflags", "hashbrown", "syn"];
 
 fn packages() -> Vec<Value> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
