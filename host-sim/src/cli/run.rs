@@ -10,6 +10,7 @@ use super::summary::{Host, Phases, summary};
 use crate::import::chat_template;
 use crate::machine::adapter::Saved;
 use crate::machine::{ImageBytes, Machine, header};
+use crate::model::tokenizer::open;
 use crate::process::failure::{Interrupted, bad_input, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output;
@@ -17,7 +18,7 @@ use crate::run::chat::Chat;
 use crate::run::generate::{End, Generated, Overflow, Request, generate};
 use crate::run::report::{Report, report};
 use crate::run::session::identity;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use ripple_kernel::Position;
 use ripple_kernel::image::{Header, Image};
@@ -216,7 +217,7 @@ fn check_window(request: &Request, machine: &Machine, header: &Header) -> Result
 fn tokenizer<'m>(header: &Header, image: &'m [u8]) -> Result<Tokenizer<'m>> {
     let image = Image::new(*header, image);
     let section = image.tokenizer().context("the image has no tokenizer section")?;
-    Tokenizer::parse(section).map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))
+    open(section)
 }
 
 /// What came of a run.

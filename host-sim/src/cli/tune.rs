@@ -21,7 +21,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
 use ripple_kernel::image::{Header, Image};
-use ripple_kernel::text::tokenizer::{EncodeOptions, Tokenizer};
+use ripple_kernel::text::tokenizer::EncodeOptions;
 use ripple_tune::{Gradients, Schedule};
 use std::path::{Path, PathBuf};
 
@@ -368,8 +368,7 @@ fn read_tokens(header: &Header, image: &ImageBytes, path: &Path) -> Result<Vec<u
         ensure!(!text.trim().is_empty(), "the text is empty; expected some to read");
         let view = Image::new(*header, image);
         let section = view.tokenizer().context("the image has no tokenizer section")?;
-        let tokenizer = Tokenizer::parse(section)
-            .map_err(|e| anyhow!("section `tokenizer`: {e}; pack the model again"))?;
+        let tokenizer = crate::model::tokenizer::open(section)?;
         encode(&tokenizer, &text, EncodeOptions { parse_special: true, ..EncodeOptions::TEXT })
     };
     read().with_context(|| path.display().to_string()).map_err(bad_input)

@@ -4,9 +4,9 @@
 //! of an image. Knows nothing of files.
 
 use super::classes::classes;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use ripple_kernel::text::tokenizer::{
-    Beside, Form, Merge, Prefix, Spaces, Split, TokenizerError, TokenizerRepr, Words,
+    Beside, Form, Merge, Prefix, Spaces, Split, Tokenizer, TokenizerError, TokenizerRepr, Words,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -145,6 +145,33 @@ mod normal_form {
     }
 }
 
+/// The tokenizer of a section of an image, which gives back what it is given.
+///
+/// # Errors
+/// When it is none, or encodes a text as tokens of another one.
+pub fn open(section: &[u8]) -> Result<Tokenizer<'_>> {
+    let tokenizer = Tokenizer::parse(section)
+        .map_err(|error| anyhow!("section `tokenizer`: {error}; pack the model again"))?;
+    let shown = |id| {
+        format!("token {id} {:?}", String::from_utf8_lossy(tokenizer.bytes(id).unwrap_or_default()))
+    };
+    let fix = "correct the vocabulary and import the model again";
+    if let Some(Merge { left, right, result, .. }) = tokenizer.unfaithful_merge() {
+        bail!(
+            "the merge of {} and {} gives {}, expected the token of both together; {fix}",
+            shown(left),
+            shown(right),
+            shown(result)
+        );
+    }
+    if let Some(byte) = tokenizer.unfaithful_byte() {
+        bail!(
+            "the byte {byte:#04x} is encoded as a token of other bytes, expected one of its own; {fix}"
+        );
+    }
+    Ok(tokenizer)
+}
+
 impl TokenizerSpec {
     /// Tokens in the vocabulary.
     pub fn len(&self) -> usize {
@@ -209,6 +236,7 @@ impl TokenizerSpec {
         };
         let mut section = vec![0; usize::try_from(repr.encoded_bytes())?];
         repr.emit(&mut section).map_err(|error| self.refused(error, &merges))?;
+        open(&section).context("the vocabulary")?;
         Ok(section)
     }
 

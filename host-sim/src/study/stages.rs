@@ -3,13 +3,13 @@
 //! In: an image, a machine. Out: [`PresetTime`]. All times are simulated.
 
 use crate::machine::{ImageBytes, Machine};
+use crate::model::tokenizer::open;
 use crate::run::generate::{Overflow, Request, generate};
 use crate::run::report::report;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use ripple_kernel::Stage;
 use ripple_kernel::image::Image;
 use ripple_kernel::text::sample::SamplerOptions;
-use ripple_kernel::text::tokenizer::Tokenizer;
 use serde::Serialize;
 
 /// A token on one card, in milliseconds.
@@ -48,7 +48,7 @@ pub fn time(image: &ImageBytes, machine: &Machine, tokens: u32) -> Result<Preset
     let mut decoder = machine.open(image, &mut memory)?;
     let section = Image::new(header, image);
     let section = section.tokenizer().context("the image has no tokenizer section")?;
-    let tokenizer = Tokenizer::parse(section).map_err(|e| anyhow!("section `tokenizer`: {e}"))?;
+    let tokenizer = open(section)?;
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
     let sampler = SamplerOptions::GREEDY;

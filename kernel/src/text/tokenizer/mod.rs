@@ -105,6 +105,27 @@ impl<'m> Tokenizer<'m> {
         self.sections.token(id)
     }
 
+    /// The first merge whose result has not the bytes of its two parts, so that text would come back changed.
+    /// It can be encoded with all the same: whoever makes or accepts an image refuses it, not the board. Merges
+    /// that spell the name of a byte's token, such as `<0x41>`, are as their makers have them.
+    pub fn unfaithful_merge(&self) -> Option<Merge> {
+        let mut merges = (0..self.sections.merge_count).filter_map(|at| self.sections.merge_at(at));
+        let bytes = |id| self.bytes(id).unwrap_or_default();
+        merges.find(|merge| {
+            let byte = bytes(merge.result).first().and_then(|&byte| self.sections.byte_id(byte));
+            byte != Some(merge.result)
+                && !bytes(merge.left).iter().chain(bytes(merge.right)).eq(bytes(merge.result))
+        })
+    }
+
+    /// The first byte whose token is not that byte alone: as [`unfaithful_merge`](Self::unfaithful_merge).
+    pub fn unfaithful_byte(&self) -> Option<u8> {
+        (0..=u8::MAX).find(|&byte| {
+            let token = self.sections.byte_id(byte).filter(|&id| Some(id) != self.sections.unknown);
+            token.is_some_and(|id| self.bytes(id) != Some(&[byte]))
+        })
+    }
+
     /// Whether a space may be put in front of what follows an added token.
     pub const fn adds_space_inside(&self) -> bool {
         matches!(self.sections.prefix(), Prefix::Always | Prefix::UnlessSpace)
