@@ -3,7 +3,7 @@
 use super::source::open_image;
 use super::summary::{bytes, table};
 use crate::import::chat_template::of_image_bytes;
-use crate::machine::header;
+use crate::machine::{header, numbers};
 use crate::process::failure::bad_input;
 use crate::process::output;
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,7 @@ use ripple_kernel::{MemoryPlan, Options};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Show what an image holds, and check its checksums.
+/// Show what an image holds, and check its checksums and its numbers.
 #[derive(Args)]
 #[command(after_help = "Example:\n  ripple inspect my.image")]
 pub struct Inspect {
@@ -125,7 +125,8 @@ impl Inspect {
         } else {
             output::print(&print(&report))?;
         }
-        whole(&name.to_string(), &report).map_err(bad_input)
+        whole(&name.to_string(), &report).map_err(bad_input)?;
+        numbers::check(&header, &image, &SectionKind::ALL).with_context(|| name.to_string())
     }
 }
 

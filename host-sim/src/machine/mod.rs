@@ -11,6 +11,7 @@ mod damage;
 mod image;
 pub mod memory;
 pub mod meter;
+pub mod numbers;
 
 pub use card::{SimCard, Stats};
 pub use clock::VirtualClock;
@@ -256,6 +257,7 @@ impl Machine {
             let front = Image::new(header, &image[..tokenizer_end]);
             front.verify_mapped().map_err(|error| bad_input(anyhow!("{error}")))?;
         }
+        numbers::check(&header, image, &numbers::VECTORS)?;
         let meter = Meter::new(clock, self.core).with_timing(self.preset.timing());
         let (memory, adapter) = memory.lend_all();
         let mut decoder = Decoder::open(card, mapped, memory, &self.options, meter).map_err(
