@@ -2,6 +2,8 @@
 
 pub mod arbitrary;
 pub mod demo;
+pub mod faults;
+pub mod fuzz;
 pub mod oracle;
 pub mod spy;
 pub mod synthetic;

@@ -4,6 +4,7 @@ mod batch;
 mod context;
 mod damaged_image;
 mod exact_io;
+mod faults;
 mod half_updated;
 mod oracle;
 mod panics;
