@@ -111,10 +111,13 @@ impl<'m> Tokenizer<'m> {
     pub fn unfaithful_merge(&self) -> Option<Merge> {
         let mut merges = (0..self.sections.merge_count).filter_map(|at| self.sections.merge_at(at));
         let bytes = |id| self.bytes(id).unwrap_or_default();
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + (nibble - 10) };
+        let name = |byte| [b'<', b'0', b'x', digit(byte >> 4), digit(byte & 15), b'>'];
         merges.find(|merge| {
-            let byte = bytes(merge.result).first().and_then(|&byte| self.sections.byte_id(byte));
-            byte != Some(merge.result)
-                && !bytes(merge.left).iter().chain(bytes(merge.right)).eq(bytes(merge.result))
+            let both = || bytes(merge.left).iter().chain(bytes(merge.right));
+            let result = bytes(merge.result);
+            let spelled = matches!(result, [byte] if both().eq(&name(*byte)));
+            !spelled && !both().eq(result)
         })
     }
 

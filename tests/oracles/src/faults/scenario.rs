@@ -4,7 +4,7 @@
 
 use super::card::Card;
 use super::draw::Random;
-use super::subject::{Subject, TOKENS, bits, tokens};
+use super::subject::{Subject, bits, tokens};
 use ripple_hal::{Block, Faults, Faulty, Retry};
 use ripple_host_sim::cost::Tail;
 use ripple_kernel::image::{Header, Image, SectionKind};
