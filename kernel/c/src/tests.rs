@@ -94,7 +94,9 @@ fn opening_says_what_is_wrong() {
     assert_eq!(open(zeroes, &memory, &options), RippleStatus::NotAnImage);
     assert_eq!(open(no_card, &memory, &options), RippleStatus::NoCard);
     assert_eq!(open(nonsense, &memory, &options), RippleStatus::Device);
-    for odd in [RippleOptions { verify: 2, ..options }, RippleOptions { read_ahead: 255, ..options }] {
+    for odd in
+        [RippleOptions { verify: 2, ..options }, RippleOptions { read_ahead: 255, ..options }]
+    {
         assert_eq!(open(zeroes, &memory, &odd), RippleStatus::Argument);
     }
     let unknown = RippleOptions { kv: 9, ..options };

@@ -11,7 +11,9 @@ static CHOSEN: LazyLock<(Target, TempDir)> = LazyLock::new(|| {
     let names = TARGETS.map(|(name, _)| name).join(", ");
     let wanted = std::env::var("RIPPLE_FUZZ").unwrap_or_default();
     let found = TARGETS.into_iter().find(|(name, _)| *name == wanted);
-    let Some((_, target)) = found else { panic!("RIPPLE_FUZZ: {wanted:?}, expected one of {names}") };
+    let Some((_, target)) = found else {
+        panic!("RIPPLE_FUZZ: {wanted:?}, expected one of {names}")
+    };
     (target, tempfile::tempdir().expect("a folder"))
 });
 
