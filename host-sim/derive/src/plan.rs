@@ -11,6 +11,7 @@ use crate::machine::{Cost, Machine};
 use crate::search::state::State;
 use crate::search::walk::Judge;
 use crate::terms::terms;
+use smallvec::SmallVec;
 
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,32 +189,36 @@ fn run(state: &State) -> i64 {
     stepped.map(|(range, _)| range.len()).max().or_else(|| longest(&state.loops)).unwrap_or(1)
 }
 
-/// Numbers that are looked at one by one: a row that is straight so far costs about as much as one that is longer.
-const LONGEST_LOOKED_AT: i64 = 128;
-
 /// Numbers of a copy that one loop moves: as many along its last dimension as are the same step apart where they
-/// are read.
+/// are read. An index that is divided or wrapped does not come back to the line that it has left, so that its end
+/// is found by halves; for several such indices, which could make up for each other, it is an estimate.
 fn straight(copy: &Scope, tensors: &Tensors) -> i64 {
     let (Expr::Access(access), Some(last)) = (&copy.body, copy.loops.last()) else { return 1 };
-    let loops = copy.loops.len();
-    if access.index.iter().all(|index| !index.bends(loops - 1)) {
+    // Of the others every step goes as far. An index stands with the numbers that one step of it passes.
+    let (mut bent, mut passed) = (SmallVec::<[(&Index, i64); 2]>::new(), 1);
+    for (d, index) in access.index.iter().enumerate().rev() {
+        if index.bends(copy.loops.len() - 1) {
+            bent.push((index, passed));
+        }
+        passed *= access.extent(tensors, d).len();
+    }
+    if bent.is_empty() {
         return last.len();
     }
-    let mut at: Vec<i64> = copy.loops.iter().map(|range| range.lo).collect();
-    let mut place =
-        |i: i64| {
-            if let Some(x) = at.last_mut() {
-                *x = last.lo + i;
-            }
-            access.index.iter().enumerate().fold(0, |place, (d, index)| {
-                place * access.extent(tensors, d).len() + index.value(&at)
-            })
-        };
+    let mut at: SmallVec<[i64; 8]> = copy.loops.iter().map(|range| range.lo).collect();
+    let mut place = |i: i64| -> i64 {
+        if let Some(x) = at.last_mut() {
+            *x = last.lo + i;
+        }
+        bent.iter().map(|(index, passed)| index.value(&at) * passed).sum()
+    };
     let (first, second) = (place(0), place(1));
-    let most = last.len().min(LONGEST_LOOKED_AT);
-    let same = (2..most).take_while(|&i| place(i) - first == i * (second - first));
-    let run = 2 + same.count() as i64;
-    if run >= most { last.len() } else { run }
+    let (mut on, mut off) = (1, last.len());
+    while off - on > 1 {
+        let middle = on + (off - on) / 2;
+        if place(middle) - first == middle * (second - first) { on = middle } else { off = middle }
+    }
+    off.min(last.len())
 }
 
 fn is_weight(target: &Target, tensors: &Tensors) -> bool {
