@@ -78,11 +78,11 @@ impl ReadCost {
             (number as u32 * layer + start, number as u32 * layer + end)
         };
         let between = at(first).0.saturating_sub(at(last).1);
-        if between > self.gap.0 {
-            return 0;
+        match self.blocks.get(between as usize).filter(|_| between <= self.gap.0) {
+            Some(read) => self.command.saturating_sub(read.saturating_sub(self.command)),
+            // Further apart than the gap; or than the longest read, for which there is no price.
+            None => 0,
         }
-        let through = self.blocks[between as usize].saturating_sub(self.command);
-        self.command.saturating_sub(through)
     }
 
     /// What it takes to be at the same place again `count` bundles on: to read through, or another command.

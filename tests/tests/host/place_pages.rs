@@ -130,6 +130,21 @@ proptest! {
     }
 }
 
+/// Layers further apart than the longest read, but not than the gap.
+#[test]
+fn a_gap_may_be_longer_than_any_read() {
+    let trace = trace(60, &vec![(0, vec![vec![0], vec![59]]); 5]);
+    let card = Preset::by_name("emmc-hs200").unwrap();
+    for longest in [1, 2, 8] {
+        let cost = ReadCost::new(&card.timing(), 64, BlockCount(70), BlockCount(longest));
+        for cost in [cost.staying_open(card, trace.neurons()), cost] {
+            let placement = start(&trace, Method::Frequency, 0);
+            let made = pages(&trace, &placement, &cost, u64::MAX, &|_| ()).unwrap();
+            assert!(made.tokens() > 0);
+        }
+    }
+}
+
 #[test]
 fn pages_need_a_trace_that_names_its_tokens() {
     let header = trace(30, &[]).header().clone();
