@@ -39,13 +39,19 @@ pub fn install() {
 /// What a signal does; `typed`: whether somebody at a terminal asks for it, who may want to go on with the
 /// session.
 fn take(typed: bool) {
-    let mode = MODE.load(Ordering::Relaxed);
-    let again = REQUESTED.swap(true, Ordering::Relaxed);
-    if mode == ENDS || (mode == LISTENS && again) || (mode == TURN && !typed) {
+    let ends = match MODE.load(Ordering::Relaxed) {
+        ENDS => true,
+        TURN => !typed,
+        _ => REQUESTED.load(Ordering::Relaxed),
+    };
+    if ends {
+        // Nothing is requested: a turn that stopped for it would begin to edit a line, in a terminal that is to be as
+        // it was.
         terminal::restore();
         note("error: interrupted; no file was half written");
         remove_unfinished_and_exit(INTERRUPTED.into());
     }
+    REQUESTED.store(true, Ordering::Relaxed);
 }
 
 /// From now on, the command looks at [`requested`] by itself. The second Ctrl-C ends it all the same.
