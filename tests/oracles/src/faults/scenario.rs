@@ -223,6 +223,12 @@ impl<'s> Scenario<'s> {
                 }
             }
         };
+        // A card that came in time is one that was opened.
+        let number = decoder.header().number;
+        let is_open = |image: &Vec<Block>| {
+            Header::parse(Block::bytes(image)).is_ok_and(|header| header.number == number)
+        };
+        self.which = subject.images.iter().position(is_open).unwrap_or(self.which);
         let (mut row, mut mended) = (0, self.mended);
         let tokens: Vec<u32> = tokens().collect();
         while let Some(&token) = tokens.get(decoder.position() as usize) {
