@@ -128,8 +128,8 @@ pub fn pages(
         positions[token as usize].push(position);
     }
     let layers = trace.layers();
-    let misses: Vec<_> =
-        (0..layers).map(|layer| LayerMisses::new(trace, placement, layer)).collect();
+    let misses_of = |layer| LayerMisses::new(trace, placement, layer);
+    let misses: Vec<_> = (0..layers).map(misses_of).collect();
     let judged = AtomicUsize::new(0);
     let neurons = |tokens: usize| (tokens * layers * trace.neurons() / vocab) as u64;
     let made: Vec<(Vec<LayerPage>, u64)> = positions
@@ -241,11 +241,14 @@ impl<'a> Judge<'a> {
     /// The pages of a token that was read at `positions`, and what they save at them.
     fn token(&mut self, positions: &[usize]) -> (Vec<LayerPage>, u64) {
         let none = (vec![LayerPage::default(); self.layers.len()], 0);
+        if positions.is_empty() {
+            // Most of a large vocabulary: nothing says what such a token needs.
+            return none;
+        }
         let step = positions.len().div_ceil(MOST_JUDGED).max(1);
         let judged: Vec<usize> = positions.iter().copied().step_by(step).collect();
         // Each begins with a command, wherever it goes on.
-        let mut total = judged.len() as u64 * self.cost.command();
-        let mut pages = Vec::with_capacity(self.layers.len());
+        let (mut total, mut pages) = (judged.len() as u64 * self.cost.command(), Vec::new());
         for layer in 0..self.layers.len() {
             let (page, costs) = self.page(layer, positions, &judged);
             pages.push(page);
@@ -256,7 +259,6 @@ impl<'a> Judge<'a> {
             Some(saves @ 1..) if pages.iter().any(|page| !page.neurons.is_empty()) => {
                 (pages, saves * step as u64)
             }
-            // Nothing is saved, or nothing says what such a token needs: most of a large vocabulary.
             _ => none,
         }
     }
