@@ -12,17 +12,27 @@ use ripple_tests::faults::{Count, KINDS, Subject, run, table};
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Scenarios, the first seed, and the only kind, as the command line says; `None` where it says anything else.
+fn asked() -> Option<(u64, u64, Option<u64>)> {
+    let (mut scenarios, mut first, mut kind) = (None, 0, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next()?.parse().ok()?;
+        match name.as_str() {
+            "--scenarios" => scenarios = Some(value),
+            "--seed" => first = value,
+            "--kind" if value < KINDS.len() as u64 => kind = Some(value),
+            _ => return None,
+        }
+    }
+    Some((scenarios?, first, kind))
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1)?.parse::<u64>().ok()
-    };
-    let Some(scenarios) = number("--scenarios") else {
+    let Some((scenarios, first, kind)) = asked() else {
         eprintln!("usage: faults --scenarios N [--seed N] [--kind 0..{}]", KINDS.len());
         return ExitCode::from(2);
     };
-    let (first, kind) = (number("--seed").unwrap_or(0), number("--kind"));
     // What must not happen is said once, in its own words.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let begun = Instant::now();
