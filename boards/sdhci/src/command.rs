@@ -66,13 +66,16 @@ pub const MMC_EXT_CSD: Command = command(8, Response::Short);
 pub const SEND_CSD: Command = command(9, Response::Long);
 /// Ends a transfer of several blocks.
 pub const STOP: Command = command(12, Response::Busy);
+/// Ends a read that is under way; the controller takes it though data are still to come. A card that was
+/// read from is not busy afterwards.
+pub const ABORT: Command = command(12, Response::Short);
 /// The card's status.
 pub const SEND_STATUS: Command = command(13, Response::Short);
 /// The block length, for cards addressed in bytes.
 pub const BLOCK_LENGTH: Command = command(16, Response::Short);
 /// Reads one block.
 pub const READ_SINGLE: Command = command(17, Response::Short);
-/// Reads blocks until it is stopped.
+/// Reads as many blocks as the controller counts, and is stopped by it.
 pub const READ_MULTIPLE: Command = command(18, Response::Short);
 /// Writes one block.
 pub const WRITE_SINGLE: Command = command(24, Response::Short);

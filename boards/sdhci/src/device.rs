@@ -38,13 +38,17 @@ pub struct Sdhci<R, C> {
     host: Host<R, C>,
     media: Media,
     card: Option<Card>,
+    /// Blocks that a read which is open may skip, if reads may go on with one.
+    gap: Option<BlockCount>,
+    /// The block that the open read sends next.
+    open: Option<BlockIdx>,
 }
 
 impl<R: Registers, C: Clock> Sdhci<R, C> {
     /// A driver for the controller with these registers; touches nothing yet.
     pub const fn new(registers: R, clock: C, options: Options) -> Self {
         let host = Host::new(registers, clock, options.base_hz, options.detects_card);
-        Self { host, media: options.media, card: None }
+        Self { host, media: options.media, card: None, gap: None, open: None }
     }
 
     /// The controller's registers, for what this driver does not do.
@@ -57,7 +61,7 @@ impl<R: Registers, C: Clock> Sdhci<R, C> {
         match self.card {
             Some(card) if !self.host.is_removed() => Ok(card),
             _ => {
-                self.card = None;
+                (self.card, self.open) = (None, None);
                 let card = Card::start(&mut self.host, self.media)?;
                 self.card = Some(card);
                 Ok(card)
@@ -74,7 +78,19 @@ impl<R: Registers, C: Clock> Sdhci<R, C> {
         done
     }
 
-    /// Reads with one command, and works meanwhile if the controller writes memory itself.
+    /// Ends the read that is open, if one is.
+    fn close(&mut self) -> Result<(), SdhciError> {
+        self.open.take().map_or(Ok(()), |_| self.host.abort())
+    }
+
+    /// How many blocks lie before `start` in the read that is open, if it is to go on up to there.
+    fn skipped(&self, start: BlockIdx) -> Option<BlockCount> {
+        let next = self.open.filter(|&next| next <= start)?;
+        self.gap.filter(|&gap| start - next <= gap).map(|_| start - next)
+    }
+
+    /// Reads with the command that is open, or with one; works meanwhile if the controller writes memory
+    /// itself.
     fn read_once<T>(
         &mut self,
         card: Card,
@@ -83,14 +99,37 @@ impl<R: Registers, C: Clock> Sdhci<R, C> {
         work: impl FnOnce() -> T,
     ) -> Result<T, SdhciError> {
         let (command, argument) = (read_command(dst.len()), card.argument(start));
+        if let Some(skipped) = self.skipped(start) {
+            self.open = None;
+            return self.read_on(card, start, skipped, dst).map(|()| work());
+        }
+        self.close()?;
         if let Some(dma) = self.host.start_dma(command, argument, Lent::Into(&mut *dst)) {
             let dma = dma?;
             let done = work();
             dma.finish()?;
             return Ok(done);
         }
+        if self.gap.is_some() {
+            self.host.open(argument)?;
+            return self.read_on(card, start, BlockCount(0), dst).map(|()| work());
+        }
         self.host.read_by_copy(command, argument, dst)?;
         Ok(work())
+    }
+
+    /// Reads with the command that is open, and leaves it so but at the card's end.
+    fn read_on(
+        &mut self,
+        card: Card,
+        start: BlockIdx,
+        skipped: BlockCount,
+        dst: &mut [Block],
+    ) -> Result<(), SdhciError> {
+        self.host.read_on(skipped, dst)?;
+        let next = start + BlockCount(dst.len() as u32);
+        self.open = Some(next);
+        if next.0 < card.blocks.0 { Ok(()) } else { self.close() }
     }
 
     /// Writes with one command; the card has the blocks for good afterwards.
@@ -140,6 +179,19 @@ impl<R: Registers, C: Clock> BlockDevice for Sdhci<R, C> {
         }
         self.settle(card, done)
     }
+
+    /// Only reads by copy stay open: SDMA stops where its count ends, and no read knows how long the ones
+    /// behind it will be.
+    fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), SdhciError> {
+        self.gap = gap;
+        let Some(card) = self.card.take() else { return Ok(()) };
+        let done = self.close();
+        self.settle(card, done)
+    }
+
+    fn goes_on(&self) -> Option<BlockIdx> {
+        self.open
+    }
 }
 
 /// Each command's blocks are on the card, and no longer in its buffers alone, when the
@@ -152,7 +204,7 @@ impl<R: Registers, C: Clock> WriteDevice for Sdhci<R, C> {
         let card = self.card()?;
         OutOfRange::check(start, src, card.blocks).map_err(SdhciError::OutOfRange)?;
         self.card = None;
-        let (mut at, mut rest, mut done) = (start, src, Ok(()));
+        let (mut at, mut rest, mut done) = (start, src, self.close());
         while done.is_ok() && !rest.is_empty() {
             let (next, after) = rest.split_at(part(rest));
             done = self.write_once(card, at, next);

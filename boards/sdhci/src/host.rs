@@ -3,7 +3,7 @@
 //! In: [`Registers`], a clock for deadlines. Out: [`Host`]. Knows nothing of what a card is, of
 //! addresses or of data.
 
-use crate::command::{Command, Response};
+use crate::command::{ABORT, Command, Response};
 use crate::{Registers, SdhciError};
 use ripple_hal::{Clock, Micros};
 
@@ -62,6 +62,8 @@ mod clock {
 }
 
 const DATA_PRESENT: u32 = 1 << 21;
+/// The type of a command that is sent though another's data are under way.
+const ABORTS: u32 = 3 << 22;
 const POWER_3V3: u32 = 0xF << 8;
 const WIDE_BUS: u32 = 1 << 1;
 
@@ -218,7 +220,8 @@ impl<R: Registers, C: Clock> Host<R, C> {
         self.registers.write(register::ARGUMENT, argument);
         let bits = (command.index as u32) << 24 | command.response.bits() << 16;
         let data = mode.map_or(0, |mode| DATA_PRESENT | mode);
-        self.registers.write(register::COMMAND, bits | data);
+        let kind = if command == ABORT { ABORTS } else { 0 };
+        self.registers.write(register::COMMAND, bits | data | kind);
         self.wait_status(command, status::COMMAND_COMPLETE, COMMAND_LIMIT).map(drop)
     }
 
@@ -273,6 +276,18 @@ impl<R: Registers, C: Clock> Host<R, C> {
     pub fn long_response(&self) -> u128 {
         let word = |i: usize| self.registers.read(register::RESPONSE + 4 * i) as u128;
         (word(3) << 96 | word(2) << 64 | word(1) << 32 | word(0)) << 8
+    }
+
+    /// Ends the read that is under way, and forgets what the controller holds of it.
+    ///
+    /// # Errors
+    /// When the card does not say that it has stopped; the controller is ready again.
+    pub fn abort(&mut self) -> Result<(), SdhciError> {
+        let stopped = self.send(ABORT, 0, None);
+        if !self.reset_lines() {
+            return Err(SdhciError::Stuck);
+        }
+        stopped
     }
 
     /// Resets the command and the data circuits; whether they did. No transfer runs afterwards.

@@ -5,7 +5,9 @@
 //!
 //! A read is one command, CMD17 or CMD18 with automatic CMD12, straight into the caller's blocks: by
 //! programmed I/O, or by the controller's DMA (SDMA) where [`Registers::begin_dma`] offers it; then
-//! [`BlockDevice::read_while`] computes while the controller writes.
+//! [`BlockDevice::read_while`] computes while the controller writes. Where the device is to
+//! [stay open](BlockDevice::stay_open), a read by programmed I/O is a CMD18 without a count, which reads further on
+//! go on with; CMD12 ends it.
 //!
 //! A write is one command, CMD24 or CMD25 with automatic CMD12, straight from the caller's blocks: by
 //! programmed I/O, or by SDMA where [`Registers::begin_dma_from`] offers it; then CMD13 until the card has

@@ -7,7 +7,7 @@
 use crate::command::{Command, READ_MULTIPLE, Response, WRITE_MULTIPLE, WRITE_SINGLE};
 use crate::host::{DATA_LIMIT, Host, register, status};
 use crate::{Registers, SdhciError};
-use ripple_hal::{BLOCK_BYTES, Block, Clock};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Clock};
 use zerocopy::{transmute_mut, transmute_ref};
 
 /// Blocks that one command can ask for: a 16-bit register.
@@ -25,6 +25,9 @@ mod mode {
     pub const READ: u32 = 1 << 4;
     pub const MULTIPLE: u32 = 1 << 5;
 }
+
+/// How a read goes on until it is stopped: without a count.
+const ENDLESS: u32 = mode::READ | mode::MULTIPLE;
 
 /// Bits of the R1 card status that report an error.
 pub const CARD_ERRORS: u32 = 0xFDF9_8008;
@@ -70,16 +73,53 @@ impl<R: Registers, C: Clock> Host<R, C> {
         argument: u32,
         dst: &mut [Block],
     ) -> Result<(), SdhciError> {
-        self.request(command, argument, dst.len(), 0)?;
+        self.request(command, argument, dst.len(), mode_of(command))?;
         for block in dst {
-            self.wait_status(command, status::READ_READY, DATA_LIMIT)?;
-            let words: &mut [u32; BLOCK_BYTES / 4] = transmute_mut!(block);
-            for word in words {
-                *word = self.registers.read(register::DATA).to_le();
-            }
+            self.copy(command, block)?;
         }
         self.wait_status(command, status::TRANSFER_COMPLETE, DATA_LIMIT)?;
         self.check_removal()
+    }
+
+    /// Begins to read at `argument`, until [`abort`](Self::abort) ends it.
+    pub fn open(&mut self, argument: u32) -> Result<(), SdhciError> {
+        let result = self.request(READ_MULTIPLE, argument, 0, ENDLESS);
+        if result.is_err() {
+            self.reset_lines();
+        }
+        result
+    }
+
+    /// Copies into `dst` what the read that is [open](Self::open) sends after `skipped` blocks more.
+    pub fn read_on(&mut self, skipped: BlockCount, dst: &mut [Block]) -> Result<(), SdhciError> {
+        let result = self.try_read_on(skipped, dst);
+        if result.is_err() {
+            self.reset_lines();
+        }
+        result
+    }
+
+    fn try_read_on(&mut self, skipped: BlockCount, dst: &mut [Block]) -> Result<(), SdhciError> {
+        for _ in 0..skipped.0 {
+            self.wait_status(READ_MULTIPLE, status::READ_READY, DATA_LIMIT)?;
+            for _ in 0..BLOCK_BYTES / 4 {
+                self.registers.read(register::DATA);
+            }
+        }
+        for block in dst {
+            self.copy(READ_MULTIPLE, block)?;
+        }
+        self.check_removal()
+    }
+
+    /// Copies the next block that the card sends.
+    fn copy(&mut self, command: Command, block: &mut Block) -> Result<(), SdhciError> {
+        self.wait_status(command, status::READ_READY, DATA_LIMIT)?;
+        let words: &mut [u32; BLOCK_BYTES / 4] = transmute_mut!(block);
+        for word in words {
+            *word = self.registers.read(register::DATA).to_le();
+        }
+        Ok(())
     }
 
     /// Copies `src`, no more than a [`part`], to where `command` makes the card take it.
@@ -102,7 +142,7 @@ impl<R: Registers, C: Clock> Host<R, C> {
         argument: u32,
         src: &[Block],
     ) -> Result<(), SdhciError> {
-        self.request(command, argument, src.len(), 0)?;
+        self.request(command, argument, src.len(), mode_of(command))?;
         for block in src {
             self.wait_status(command, status::WRITE_READY, DATA_LIMIT)?;
             let words: &[u32; BLOCK_BYTES / 4] = transmute_ref!(block);
@@ -135,7 +175,7 @@ impl<R: Registers, C: Clock> Host<R, C> {
         let next = (address & !(BOUNDARY - 1)).wrapping_add(BOUNDARY);
         // Before the command, so that every way out of here stops it.
         let dma = Dma { host: self, blocks, command, next, running: true };
-        Some(dma.host.request(command, argument, count, mode::DMA).map(|()| dma))
+        Some(dma.host.request(command, argument, count, mode_of(command) | mode::DMA).map(|()| dma))
     }
 
     fn request(
@@ -143,12 +183,12 @@ impl<R: Registers, C: Clock> Host<R, C> {
         command: Command,
         argument: u32,
         blocks: usize,
-        extra: u32,
+        mode: u32,
     ) -> Result<(), SdhciError> {
         debug_assert!(blocks <= MOST_BLOCKS && command.response == Response::Short);
         let block = (blocks as u32) << 16 | BOUNDARY_BITS | BLOCK_BYTES as u32;
         self.registers.write(register::BLOCK, block);
-        self.send(command, argument, Some(mode_of(command) | extra))?;
+        self.send(command, argument, Some(mode))?;
         let status = self.registers.read(register::RESPONSE) & CARD_ERRORS;
         if status != 0 {
             return Err(SdhciError::Card { command: command.index, status });

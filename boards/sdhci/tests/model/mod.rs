@@ -233,7 +233,14 @@ impl Model {
     fn send(&mut self, at: u32, ext_csd: bool) {
         let mode = self.registers[0x0C / 4] & 0xFFFF;
         let multiple = mode & 1 << 5 != 0;
-        let left = if multiple { self.registers[1] >> 16 } else { 1 };
+        // Without a count, until it is stopped.
+        let counted = mode & 1 << 1 != 0;
+        let left = match (multiple, counted) {
+            (true, true) => self.registers[1] >> 16,
+            (true, false) => u32::MAX,
+            (false, _) => 1,
+        };
+        assert!(counted || !multiple || mode & 0b101 == 0, "without a count, by DMA or with a stop");
         assert_eq!(self.registers[1] & 0xFFF, 512);
         self.state = CardState::Data;
         self.sending = Some(Sending {
@@ -253,6 +260,8 @@ impl Model {
         if self.registers[0x2C / 4] & 1 << 2 == 0 {
             return;
         }
+        let aborts = value >> 22 & 3 == 3;
+        assert!(self.sending.is_none() || aborts, "CMD{index} while data are to come");
         self.log.push((index, argument));
         if self.take(|fault| fault == Fault::Silence(index)) {
             return;
@@ -305,6 +314,12 @@ impl Model {
                 return self.pull();
             }
             _ => {}
+        }
+        if !sending.ext_csd && sending.next >= self.blocks {
+            // It was to go on beyond the card's end: nothing comes, and the next answer says so.
+            self.sending = None;
+            self.status_errors |= 1 << 31;
+            return;
         }
         let mut block = self.block(sending.next);
         if sending.ext_csd {
