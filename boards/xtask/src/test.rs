@@ -6,7 +6,7 @@
 //! compared too; the steps of a board that writes keys and values to its card are those of one that
 //! keeps all in memory. RAM and flash must be what `ripple plan` says. Boards without a file are built only.
 
-use crate::count::{count_into, counted, number_before, row};
+use crate::count::{commands, count_into, counted, number_before, row};
 use crate::firmware::{build, image, machine, number, plan, qemu, ripple};
 use crate::shell::{command, root, run, said};
 use crate::size::Size;
@@ -27,9 +27,10 @@ const STACK: u64 = 128;
 
 const USAGE: &str = "usage: boards/x test [--update] [--count] [BOARD[-MODEL]...]";
 const HEADER: &str = "\
-Thousands of guest instructions a token (emulated), then reads and KiB a token after the prompt:
-| board | predictor | FFN | attention | head | card driver | embedding | reads | KiB |
-|---|---|---|---|---|---|---|---|---|";
+Thousands of guest instructions a token (emulated), then reads and KiB a token after the prompt,
+and commands a read, as the card counts them:
+| board | predictor | FFN | attention | head | card driver | embedding | reads | KiB | commands |
+|---|---|---|---|---|---|---|---|---|---|";
 
 /// What is asked for.
 #[derive(Default)]
@@ -127,7 +128,8 @@ fn board(name: &str, options: &Options) -> Result<Option<String>> {
     let stack = ram.filter_map(|line| number_before(line, "stack")).max();
     planned(&machine, &folder, &size, Some(stack.context("no stack was said")?))?;
     Ok(if options.count {
-        Some(row(name, &said, &counted(&counts)?).context("no token was counted")?)
+        let row = row(name, &said, &counted(&counts)?, commands(&counts)?);
+        Some(row.context("no token was counted")?)
     } else {
         None
     })

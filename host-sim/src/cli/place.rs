@@ -4,7 +4,10 @@ use super::args::{CARD, PageArgs};
 use super::summary::bytes;
 use crate::cost::Preset;
 use crate::placement::admission::hot_prefix;
-use crate::placement::{self, Method, PartialPlacement, PlaceOptions, Placement, ReadCost, steps};
+use crate::placement::{
+    self, Forecast, LayerForecast, Method, PartialPlacement, PlaceOptions, Placement, ReadCost,
+    steps,
+};
 use crate::process::failure::ensure_usage;
 use crate::process::output::{check_path, note, progress};
 use crate::profile::trace::Trace;
@@ -22,6 +25,9 @@ of `ripple place big.trace --method coactivation`:
   sbatch --wait --array=0-3 --cpus-per-task=2 --mem=8G --wrap \\
     'a=$((SLURM_ARRAY_TASK_ID * 8)); ripple place big.trace --layers $a..$((a + 8)) -o part-$a'
   ripple place --merge part-* -o big.placement";
+
+/// Up to here, missed bundles lie further apart than what a command is worth.
+const WORTH: f64 = 0.5;
 
 /// Order the neurons of each layer: for a card, unless --method or --layers says otherwise.
 #[derive(Args)]
@@ -95,6 +101,7 @@ impl Place {
             let staging = self.staging.map(BlockCount);
             let ffn = (trace.layers() * trace.neurons()) as u64 * u64::from(trace.bundle_bytes());
             let pages = self.pages.blocks(ffn);
+            self.foretell(&trace)?;
             let placed = place_for_card(&trace, self.card, staging, self.hot, pages)?;
             return self.write(&placed, trace.bundle_bytes());
         }
@@ -117,6 +124,15 @@ impl Place {
             method,
             self.output.display()
         ));
+        Ok(())
+    }
+
+    /// Says what reads will be before the time to place is spent.
+    fn foretell(&self, trace: &Trace) -> Result<()> {
+        let stride = stride(trace);
+        let cost = ReadCost::on(self.card, stride, trace.neurons(), self.staging.map(BlockCount));
+        let open = cost.staying_open(self.card, trace.neurons());
+        note(&expected(self.card, &cost, &Forecast::of(trace, &cost, &open, self.hot)?));
         Ok(())
     }
 
@@ -148,6 +164,45 @@ impl Place {
     }
 }
 
+/// Bytes of a bundle on the card.
+fn stride(trace: &Trace) -> u32 {
+    trace.bundle_bytes().next_multiple_of(4).max(8)
+}
+
+/// A forecast in words.
+fn expected(card: &Preset, cost: &ReadCost, forecast: &Forecast) -> String {
+    let gap = cost.gap();
+    let mut text = format!(
+        "{}: a read costs as much as {} blocks more, {:.1} bundles; a token before placing, its most frequent \
+         neurons held:\n layer  active  missed    rho  by frequency, ms\n",
+        card.name,
+        gap.0,
+        gap.bytes() as f64 / f64::from(cost.stride()),
+    );
+    let ms = |picoseconds: f64| picoseconds * 1e-9;
+    for (layer, of) in forecast.layers.iter().enumerate() {
+        let LayerForecast { active, missed, rho, by_frequency, .. } = *of;
+        let by_frequency = ms(by_frequency);
+        text += &format!("{layer:6} {active:7.1} {missed:7.1} {rho:6.2} {by_frequency:17.3}\n");
+    }
+    let (now, least) = (forecast.by_frequency(), forecast.least());
+    let rho = forecast.layers.iter().map(|layer| layer.rho).sum::<f64>()
+        / forecast.layers.len().max(1) as f64;
+    let order = if rho <= WORTH {
+        "what is missed lies apart: an order can save commands"
+    } else {
+        "what is missed is nearly side by side: an order saves little, pages or a larger cache more"
+    };
+    text += &format!(
+        "   all: {:.3} ms; {:.3} if it were read once, in one command: {:.2} times is all that an order, pages \
+         and a cache can give\n   rho {rho:.2}: {order}",
+        ms(now),
+        ms(least),
+        now / least.max(1.0),
+    );
+    text
+}
+
 /// [`placement::place_for_card`] with a progress bar, and with the cost of reads on `card`.
 pub fn place_for_card(
     trace: &Trace,
@@ -156,8 +211,7 @@ pub fn place_for_card(
     cache_share: f64,
     page_blocks: u64,
 ) -> Result<Placement> {
-    let stride = trace.bundle_bytes().next_multiple_of(4).max(8);
-    let cost = ReadCost::on(card, stride, trace.neurons(), staging);
+    let cost = ReadCost::on(card, stride(trace), trace.neurons(), staging);
     let bar = progress(steps(trace, page_blocks), "place");
     let placed =
         placement::place_for_card(trace, &cost, cache_share, page_blocks, &|n| bar.inc(n))?;

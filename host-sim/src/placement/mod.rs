@@ -19,6 +19,7 @@ pub mod admission;
 mod cost;
 mod file;
 mod for_card;
+mod forecast;
 mod greedy;
 mod order;
 mod pages;
@@ -29,6 +30,7 @@ mod wide;
 
 pub use cost::ReadCost;
 pub use for_card::{place_for_card, steps};
+pub use forecast::{Forecast, LayerForecast};
 pub use greedy::greedy;
 pub use order::{Order, OrderError, expected_reads, path_weight};
 pub use pages::{LayerPage, Pages, pages};

@@ -25,6 +25,7 @@ mod numbers;
 mod pack_errors;
 mod place_coactivation;
 mod place_demo_models;
+mod place_forecast;
 mod place_greedy;
 mod place_pages;
 mod place_parts;
