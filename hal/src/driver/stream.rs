@@ -15,6 +15,9 @@ use embedded_io::{Read, Seek, SeekFrom, Write};
 /// A last block that the stream fills only in part is padded with zeroes. The length is asked for
 /// once: a stream that shrinks afterwards gives [`StreamError::Ended`]. What can be written is: the blocks there
 /// are, the last one whole, and none behind it.
+///
+/// A stream has nobody else to read it, so [`read_while`](BlockDevice::read_while) reads, and works then. What
+/// reads a file beside the work needs a thread: `FileDevice` of the crate `ripple-host-sim`.
 #[derive(Debug)]
 pub struct Stream<S> {
     source: S,

@@ -235,6 +235,42 @@ fn boot_takes_no_longer_than_the_budget_or_seven_reads_of_each_size() {
     }
 }
 
+/// A clock of a host with other work to do: time jumps on at some of its readings.
+struct Busy<'a> {
+    clock: VirtualClock,
+    random: &'a std::cell::RefCell<Xoshiro256PlusPlus>,
+    share: f64,
+}
+
+impl Clock for Busy<'_> {
+    fn now(&self) -> Micros {
+        if self.random.borrow_mut().random_bool(self.share) {
+            self.clock.advance_ns(10_000_000);
+        }
+        self.clock.now()
+    }
+}
+
+#[test]
+fn a_host_that_is_pre_empted_finds_the_same_card() {
+    for preset in Preset::ALL.into_iter().filter(|preset| preset.table.is_empty()) {
+        for seed in 0..20 {
+            let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let random = std::cell::RefCell::new(random);
+            let clock = VirtualClock::new();
+            let mut card = SimCard::new(vec![0; CARD_BYTES], preset.timing(), clock.clone());
+            // A read asks three times: of a third of them the time is wrong.
+            let busy = Busy { clock, random: &random, share: 0.12 };
+            let mut scratch = [Block::ZERO; 64];
+            let found = calibrate(&mut card, &busy, &mut scratch, Micros(1_000_000)).unwrap();
+            let (t0, bw) = (found.t0_ns(), found.bytes_per_second());
+            assert!(error(t0, preset.t0_ns) < 0.05, "{} {seed}: {t0} ns", preset.name);
+            assert!(error(bw, preset.bytes_per_second) < 0.05, "{} {seed}: {bw}", preset.name);
+            assert!(found.overlaps(), "{} {seed}", preset.name);
+        }
+    }
+}
+
 /// A device that reads first and works then.
 struct Blocking(SimCard<Vec<u8>>);
 
