@@ -11,6 +11,7 @@
 //! | [`predictor`] | how the board finds active neurons, trained and judged |
 //! | [`profile`] | which neurons fire on a text, and which fire together |
 //! | [`machine`] | the simulated card and core that the kernel runs on |
+//! | [`device`] | the image on a real device, by a real clock |
 //! | [`placement`] | the order of the neurons, what is held in RAM, the pages |
 //! | [`pack`] | the image |
 //! | [`layout`] | what goes where in an image, derived from a model's equations for a board |
@@ -26,6 +27,7 @@
 pub mod bench;
 pub mod cli;
 pub mod cost;
+pub mod device;
 pub mod html;
 pub mod import;
 pub mod layout;

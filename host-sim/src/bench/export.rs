@@ -21,7 +21,7 @@ pub fn json(rows: &[Row]) -> Result<String> {
 ///
 /// # Errors
 /// Only in theory: all rows have the same fields.
-pub fn csv(rows: &[Row]) -> Result<String> {
+pub fn csv(rows: &[impl serde::Serialize]) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

@@ -2,7 +2,7 @@
 //!
 //! In: a profile trace to place with, a held-out trace to replay, cards, cache sizes. Out: a
 //! [`Row`] for each model, card, cache size and policy, and the rows as tables, files and a chart.
-//! All times are simulated.
+//! All times are simulated, but for those of [`speed`], which are measured.
 
 mod blank;
 mod chart;
@@ -15,6 +15,7 @@ pub mod policy;
 pub mod replay;
 mod row;
 pub(crate) mod run;
+pub mod speed;
 mod summary;
 mod table;
 

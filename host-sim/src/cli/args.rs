@@ -125,8 +125,13 @@ impl MachineArgs {
         self.cache.share_of(ffn_bytes(geometry))
     }
 
-    /// The board, for an image with this header.
-    pub fn machine(&self, header: &Header) -> Result<Machine> {
+    /// What the kernel is told, for an image with this header; `staging`: blocks of it where nobody says. Its
+    /// collapse gap is `--gap`, or 0.
+    pub fn options(
+        &self,
+        header: &Header,
+        staging: impl FnOnce() -> BlockCount,
+    ) -> Result<Options> {
         let config = &header.geometry.config;
         let context = self.context.unwrap_or(config.context);
         if context > config.context {
@@ -135,25 +140,29 @@ impl MachineArgs {
                 "--context {context}: expected at most {most}, the model's context"
             )));
         }
-        let mut options = Options {
+        Ok(Options {
             context,
             spill: 0,
             kv: self.kv.into(),
-            staging: self.staging.map_or_else(
-                || staging(self.card, header.geometry.table_blocks(SectionKind::Ffn)),
-                BlockCount,
-            ),
+            staging: self.staging.map_or_else(staging, BlockCount),
             cache_bytes: self.cache.bytes_of(ffn_bytes(&header.geometry)),
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,
             eviction: Eviction::S3Fifo,
-            collapse_gap: BlockCount(0),
+            collapse_gap: BlockCount(self.gap.unwrap_or(0)),
             batch: self.batch,
             read_ahead: !self.no_read_ahead,
             verify: true,
-        };
-        let measured = || calibrated_gap(self.card, &header.geometry, &options);
-        options.collapse_gap = self.gap.map_or_else(measured, BlockCount);
+        })
+    }
+
+    /// The board, for an image with this header.
+    pub fn machine(&self, header: &Header) -> Result<Machine> {
+        let layer = header.geometry.table_blocks(SectionKind::Ffn);
+        let mut options = self.options(header, || staging(self.card, layer))?;
+        if self.gap.is_none() {
+            options.collapse_gap = calibrated_gap(self.card, &header.geometry, &options);
+        }
         let (preset, core, mapped) = (self.card, self.core, self.map);
         Ok(Machine { preset, core, mapped, options })
     }

@@ -1,10 +1,11 @@
-//! `ripple bench`: policies side by side, on every card.
+//! `ripple bench`: policies side by side, on every card; or, with `--device`, what a real device does.
 //!
 //! In: models with a profile and a held-out text, or traces of both. Out: a table, and files. What
 //! a policy costs is asked of whoever calls [`Bench::run`]; nothing here knows a policy.
 
 use super::args::{PAGE_MIB, page_blocks};
 use super::texts::{Texts, Traced};
+use crate::bench::speed::{Speed, speed_markdown};
 use crate::bench::{Case, Row, Settings, chart, csv, json, markdown, table};
 use crate::cost::Preset;
 use crate::machine::Core;
@@ -17,13 +18,18 @@ use clap::{Args, ValueEnum, value_parser};
 use ripple_hal::BlockCount;
 use std::path::PathBuf;
 
+mod measured;
+
+use measured::MeasuredArgs;
+
 /// The cache size that the chart shows when it can choose.
 const CHARTED: f64 = 0.1;
 
-/// Compare policies on held-out text: card and core time, reads, bytes. All times are simulated.
+/// Compare policies on held-out text: card and core time, reads, bytes, all times simulated. Or, with --device, measure
+/// tokens a second on a real one.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  ripple bench story-nano --preset spi,uhs-sdr104 --cache 0,0.1\n  ripple bench my.model --profile profile.txt --held-out other.txt --svg card-time.svg"
+    after_help = "Examples:\n  ripple bench story-nano --preset spi,uhs-sdr104 --cache 0,0.1\n  ripple bench my.model --profile profile.txt --held-out other.txt --svg card-time.svg\n  ripple bench --device my.image --ram 1.5,0.3 --pp 128 --tg 64 --dense --json speed.json"
 )]
 pub struct Bench {
     /// Model files, Hugging Face directories or names of demo models; without any, all demo models.
@@ -53,6 +59,8 @@ pub struct Bench {
     page_mib: u32,
     #[command(flatten)]
     texts: Texts,
+    #[command(flatten)]
+    measured: MeasuredArgs,
     #[command(flatten)]
     files: Files,
 }
@@ -97,6 +105,9 @@ impl Bench {
         policies: &[&str],
         replay: impl FnMut(&Case<'_>, &Settings, &'static Preset, f64) -> Result<Vec<Row>>,
     ) -> Result<()> {
+        if let Some(device) = self.measured.device() {
+            return self.measured.run(device, self.staging, self.texts.held_out(), &self.files);
+        }
         output::print(&self.compare(policies, replay)?)
     }
 
@@ -190,6 +201,11 @@ impl Bench {
 }
 
 impl Files {
+    /// Writes what was measured; there is no chart of it.
+    fn write_measured(&self, rows: &[Speed], about: &str) -> Result<()> {
+        self.texts(&|| speed_json(rows, about), &|| csv(rows), &|| Ok(speed_markdown(rows, about)))
+    }
+
     fn check(&self) -> Result<()> {
         let all = [&self.json, &self.csv, &self.md, &self.svg];
         all.into_iter().flatten().try_for_each(|path| check_path(path))
@@ -208,15 +224,35 @@ impl Files {
     }
 
     fn write(&self, rows: &[Row], charted: f64, about: &str) -> Result<()> {
-        let write = |path: &Option<PathBuf>, text: &dyn Fn() -> Result<String>| match path {
-            Some(path) => write_whole(path, |out| Ok(out.write_all(text()?.as_bytes())?)),
-            None => Ok(()),
-        };
-        write(&self.json, &|| json(rows))?;
-        write(&self.csv, &|| csv(rows))?;
-        write(&self.md, &|| Ok(markdown(rows, about)))?;
+        self.texts(&|| json(rows), &|| csv(rows), &|| Ok(markdown(rows, about)))?;
         write(&self.svg, &|| Ok(chart(rows, charted, about)))
     }
+
+    fn texts(&self, json: Text<'_>, csv: Text<'_>, md: Text<'_>) -> Result<()> {
+        write(&self.json, json)?;
+        write(&self.csv, csv)?;
+        write(&self.md, md)
+    }
+}
+
+/// A file's text, made where it is asked for.
+type Text<'a> = &'a dyn Fn() -> Result<String>;
+
+fn write(path: &Option<PathBuf>, text: Text<'_>) -> Result<()> {
+    match path {
+        Some(path) => write_whole(path, |out| Ok(out.write_all(text()?.as_bytes())?)),
+        None => Ok(()),
+    }
+}
+
+/// Rows that were measured, and what they are of: `measured`, never `rows`, which are simulated.
+fn speed_json(rows: &[Speed], about: &str) -> Result<String> {
+    #[derive(serde::Serialize)]
+    struct Measured<'r> {
+        about: &'r str,
+        measured: &'r [Speed],
+    }
+    output::json(&Measured { about, measured: rows })
 }
 
 /// Each item once, where it was first.

@@ -3,8 +3,9 @@
 use super::args::{MachineArgs, PageArgs, RowArgs};
 use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
 use super::request::RequestArgs;
-use super::run::{Stream, stream};
+use super::run::stream;
 use super::summary::bytes;
+use super::tell::Stream;
 use crate::import::demo;
 use crate::machine::{ImageBytes, header};
 use crate::model::Model;

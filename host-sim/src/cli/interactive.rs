@@ -4,15 +4,15 @@
 //! standard error. Where standard input is not a terminal, nothing is asked and an error ends it.
 
 use super::lines::{Line, Lines};
-use crate::machine::SimDecoder;
 use crate::process::failure::Interrupted;
 use crate::process::{interrupt, output};
 use crate::run::chat::Chat;
 use crate::run::generate::{End, Request, go_on};
 use crate::run::session;
 use anyhow::{Context, Result, bail};
-use ripple_kernel::KvKind;
+use ripple_hal::WriteDevice;
 use ripple_kernel::text::tokenizer::Tokenizer;
+use ripple_kernel::{Decoder, KvKind, Probe};
 use std::path::Path;
 
 const HELP: &str = "\
@@ -35,9 +35,9 @@ enum Then {
 }
 
 /// A text that is gone on with.
-pub struct Conversation<'m> {
+pub struct Conversation<'m, D: WriteDevice, P> {
     /// It has been fed the first of `text`, up to its position.
-    pub decoder: SimDecoder<'m>,
+    pub decoder: Decoder<'m, D, P>,
     pub tokenizer: Tokenizer<'m>,
     pub text: Vec<u32>,
     /// Its prompt does not count.
@@ -52,7 +52,7 @@ pub struct Conversation<'m> {
     pub keeps_lines: bool,
 }
 
-impl Conversation<'_> {
+impl<D: WriteDevice, P: Probe> Conversation<'_, D, P> {
     /// Begins with the request's prompt, if it has one, then reads lines to the end of standard input.
     ///
     /// # Errors

@@ -1,33 +1,37 @@
-//! `ripple run`: generates text from an image on a simulated card.
+//! `ripple run`: generates text from an image on a simulated card, or from a real device.
 
 use super::args::MachineArgs;
 use super::import::CheckpointArgs;
 use super::interactive::Conversation;
 use super::made::made;
+use super::on_device::{self, DeviceArgs, Ready};
 use super::request::RequestArgs;
-use super::source::{Source, open_shape};
+use super::source::{Source, open_image, open_shape};
 use super::summary::{Host, Phases, summary};
+use super::tell::{Stream, Told, tell};
 use crate::import::chat_template;
 use crate::machine::adapter::Saved;
+use crate::machine::meter::Counts;
 use crate::machine::{ImageBytes, Machine, header};
+use crate::model::chat::ChatTemplate;
 use crate::model::tokenizer::open;
 use crate::process::failure::{Interrupted, bad_input, ensure_usage};
 use crate::process::interrupt;
 use crate::process::output;
 use crate::run::chat::Chat;
-use crate::run::generate::{End, Generated, Overflow, Request, generate};
+use crate::run::generate::{End, Generated, Overflow, Request};
+use crate::run::measured::{Measured, Span};
 use crate::run::report::{Report, report};
 use crate::run::session::identity;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ripple_kernel::Position;
+use ripple_hal::WriteDevice;
 use ripple_kernel::image::{Header, Image};
 use ripple_kernel::text::tokenizer::Tokenizer;
+use ripple_kernel::{Decoder, KvKind, Options, Position, Probe};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,15 +40,17 @@ Examples:
   ripple run my.image --prompt 'Once' -n 2000 --kv-spill 128
   ripple run my.image --adapter notes.lora --prompt 'Dear diary'
   ripple run my.image --interactive
+  ripple run --device my.image --ram 64M --prompt 'Once'     measured on this machine, nothing simulated
   ripple run my.image --chat --system 'Be brief.' --interactive";
 
-/// Generate text from an image on a simulated card.
+/// Generate text from an image on a simulated card, or with --device from a real one.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
     /// Image, as `ripple make` or `ripple pack` writes it; or a model, or the name of a demo model, whose
     /// image is then made for this run.
-    image: PathBuf,
+    #[arg(required_unless_present = "device")]
+    image: Option<PathBuf>,
     /// Text that a model's neurons are placed by; without it, profile.txt beside the model, and without that
     /// they lie as in the checkpoint. An image is placed already.
     #[arg(long, value_name = "FILE")]
@@ -55,6 +61,8 @@ pub struct Run {
     request: RequestArgs,
     #[command(flatten)]
     machine: MachineArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Print the report as JSON on standard output (the text then goes to standard error).
     #[arg(long)]
     json: bool,
@@ -67,7 +75,7 @@ pub struct Run {
     no_history: bool,
     /// Keep no more than this many positions of the KV cache in memory: older ones go to the card, behind
     /// the image. The text is the same.
-    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "POSITIONS", conflicts_with = "device", value_parser = clap::value_parser!(u32).range(1..))]
     kv_spill: Option<u32>,
     /// Adapter of this image, as `ripple tune` writes it.
     #[arg(long, value_name = "FILE")]
@@ -90,8 +98,16 @@ impl Run {
             !(self.interactive && self.request.prompt.as_deref() == Some("-")),
             "--prompt -: it takes all of standard input, where --interactive reads lines; expected one of them"
         );
-        let name = self.image.display();
-        let image = self.image()?;
+        match (&self.image, &self.device.device) {
+            (_, Some(device)) => self.measured(device),
+            (Some(image), None) => self.simulated(image),
+            (None, None) => unreachable!("clap asks for one of them"),
+        }
+    }
+
+    fn simulated(&self, path: &Path) -> Result<()> {
+        let name = path.display();
+        let image = self.image(path)?;
         let header = header(&image).with_context(|| name.to_string())?;
         let mut machine = self.machine.machine(&header)?;
         let mut request = self.request.request(self.request.text(!self.interactive)?)?;
@@ -110,11 +126,17 @@ impl Run {
             options.context -= options.spill;
             request.overflow = Overflow::Spill;
         }
-        check_window(&request, &machine, &header)?;
+        check_window(&request, &machine.options, &header)?;
         let adapter = self.adapter.as_deref().map(|path| Saved::read(path, &header)).transpose()?;
-        let mut chat = self.chat(&header, &image).with_context(|| name.to_string())?;
+        let own = || chat_template::of_image_bytes(&image);
+        let words = tokenizer(&header, &image)?;
+        let mut chat = self.chat(&words, own).with_context(|| name.to_string())?;
         if self.interactive {
-            return self.converse(&image, &machine, request, chat, adapter.as_ref());
+            let memory = machine.memory(&image, &header)?;
+            let mut memory = memory.with_adapter(adapter.as_ref(), machine.options.batch);
+            let decoder = machine.open(&image, &mut memory)?;
+            let (kv, image) = (machine.options.kv, identity(&image));
+            return self.converse(decoder, words, request, chat, kv, image);
         }
         if let Some(chat) = &mut chat {
             request.chat = Some(chat.ask(&request.prompt)?);
@@ -124,29 +146,87 @@ impl Run {
                 .with_context(|| name.to_string())?;
         outcome.print(&name.to_string(), &machine, self.json)
     }
-}
 
-impl Run {
+    fn measured(&self, path: &Path) -> Result<()> {
+        let mut request = self.request.request(self.request.text(!self.interactive)?)?;
+        let mut ready = Ready::new(path, &self.device, &self.machine, self.device.ram, None)?;
+        let header = *ready.found.header();
+        if let Some(image) = &self.image {
+            let other = self::header(&open_image(image)?)?.crc;
+            ensure_usage!(
+                other == header.crc,
+                "--device {}: it holds another image than {}; write that one to it with `ripple card`, or leave \
+                 out one of them",
+                path.display(),
+                image.display()
+            );
+        }
+        check_window(&request, &ready.options, &header)?;
+        let adapter = self.adapter.as_deref().map(|path| Saved::read(path, &header)).transpose()?;
+        let own = ready.chat_template();
+        let memory = ready.memory();
+        let mut memory = memory.with_adapter(adapter.as_ref(), ready.options.batch);
+        let Ready { found, held, options, device } = ready;
+        let words = open(held.tokenizer())?;
+        let mut chat = self.chat(&words, || own)?;
+        let image = identity(found.front());
+        let traffic = found.traffic();
+        let mut decoder = found.open(&held, &mut memory, &options)?;
+        if self.interactive {
+            return self.converse(decoder, words, request, chat, options.kv, image);
+        }
+        if let Some(chat) = &mut chat {
+            request.chat = Some(chat.ask(&request.prompt)?);
+        }
+        *decoder.probe_mut() = Counts::default();
+        let (begun, mut after) = (traffic.get(), traffic.get());
+        let to = Stream::beside(self.json);
+        let told = tell(&mut decoder, &words, &request, to, |_| after = traffic.get());
+        let Told { generated, text, host } = told.with_context(|| path.display().to_string())?;
+        let prompt = generated.prompt.len() as u64;
+        let prompt = Span::new(prompt, host.prompt_seconds, after.since(begun));
+        let new = generated.tokens.len() as u64;
+        let generation = Span::new(new, host.seconds, traffic.get().since(after));
+        let measured = Measured::new(&mut decoder, device, prompt, generation);
+        if self.json {
+            output::print_json(&MeasuredJson {
+                text: &text,
+                prompt_tokens: generated.prompt.len(),
+                generated_tokens: generated.tokens.len(),
+                end: generated.end,
+                passes: generated.passes,
+                drafted: generated.drafted,
+                accepted: generated.accepted,
+                measured: &measured,
+            })?;
+        } else {
+            let summary = on_device::summary(&measured, &generated, options.batch);
+            output::print(&format!("\n{summary}"))?;
+        }
+        if generated.end == End::Interrupted { Err(Interrupted.into()) } else { Ok(()) }
+    }
+
     /// The image, mapped, or made of a model.
-    fn image(&self) -> Result<ImageBytes> {
-        match open_shape(&self.image, &self.checkpoint.options(self.machine.context))? {
+    fn image(&self, path: &Path) -> Result<ImageBytes> {
+        match open_shape(path, &self.checkpoint.options(self.machine.context))? {
             Source::Image(image) => {
-                ensure_usage!(
-                    self.text.is_none(),
-                    "--text: {} is placed already",
-                    self.image.display()
-                );
+                ensure_usage!(self.text.is_none(), "--text: {} is placed already", path.display());
                 Ok(image)
             }
             Source::Model(found) => made(*found, self.text.as_deref(), &self.machine),
         }
     }
 
-    fn chat(&self, header: &Header, image: &[u8]) -> Result<Option<Chat>> {
+    /// The chat that was asked for; `own`: the image's template, if it has one.
+    fn chat(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        own: impl FnOnce() -> Result<Option<ChatTemplate>>,
+    ) -> Result<Option<Chat>> {
         if !self.chat {
             return Ok(None);
         }
-        let own = chat_template::of_image_bytes(image)?;
+        let own = own()?;
         let mut template = match (&self.template, &own) {
             (Some(path), _) => chat_template::read(path).map_err(bad_input)?,
             (None, Some(own)) => own.clone(),
@@ -159,48 +239,39 @@ impl Run {
             // Nothing was said of tokens where the template is from.
             template.tokens = match own {
                 Some(own) if !own.tokens.is_empty() => own.tokens,
-                _ => self.tokens(header, image)?,
+                _ => tokens(tokenizer),
             };
         }
-        Ok(Some(Chat::new(template, self.system.as_deref(), &tokenizer(header, image)?)))
+        Ok(Some(Chat::new(template, self.system.as_deref(), tokenizer)))
     }
 
-    /// The texts of the tokens that an image says begin and end a text.
-    fn tokens(&self, header: &Header, image: &[u8]) -> Result<BTreeMap<String, String>> {
-        let tokenizer = tokenizer(header, image)?;
-        let text = |token: u32| {
-            String::from_utf8_lossy(tokenizer.bytes(token).unwrap_or(&[])).into_owned()
-        };
-        let named = [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos())];
-        let there =
-            named.into_iter().filter_map(|(name, token)| Some((name.to_owned(), text(token?))));
-        Ok(there.collect())
-    }
-
-    fn converse(
+    fn converse<'m, D: WriteDevice, P: Probe>(
         &self,
-        image: &ImageBytes,
-        machine: &Machine,
+        decoder: Decoder<'m, D, P>,
+        tokenizer: Tokenizer<'m>,
         request: Request,
         chat: Option<Chat>,
-        adapter: Option<&Saved>,
+        kv: KvKind,
+        image: u32,
     ) -> Result<()> {
-        let header = header(image)?;
-        let memory = machine.memory(image, &header)?;
-        let mut memory = memory.with_adapter(adapter, machine.options.batch);
-        let decoder = machine.open(image, &mut memory)?;
-        let tokenizer = tokenizer(&header, image)?;
-        let (kv, image) = (machine.options.kv, identity(image));
         let text = Vec::new();
         let keeps_lines = !self.no_history;
         Conversation { decoder, tokenizer, text, request, kv, image, chat, keeps_lines }.run()
     }
 }
 
+/// The texts of the tokens that an image says begin and end a text.
+fn tokens(tokenizer: &Tokenizer<'_>) -> BTreeMap<String, String> {
+    let text =
+        |token: u32| String::from_utf8_lossy(tokenizer.bytes(token).unwrap_or(&[])).into_owned();
+    let named = [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos())];
+    named.into_iter().filter_map(|(name, token)| Some((name.to_owned(), text(token?)))).collect()
+}
+
 /// Refuses a window that cannot slide, before it is full.
-fn check_window(request: &Request, machine: &Machine, header: &Header) -> Result<()> {
+fn check_window(request: &Request, options: &Options, header: &Header) -> Result<()> {
     let Overflow::Window { sinks } = request.overflow else { return Ok(()) };
-    let context = machine.options.context;
+    let context = options.context;
     ensure_usage!(
         header.geometry.config.position != Position::Learned,
         "--overflow window: the positions of this model are learned, a window cannot slide over \
@@ -230,35 +301,6 @@ pub struct Outcome {
     host: Host,
 }
 
-/// Where generated text goes as it comes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Output,
-    /// Standard error: standard output holds something else.
-    Error,
-    /// Nowhere.
-    Nothing,
-}
-
-impl Stream {
-    /// For a report that is JSON, or is not.
-    pub const fn beside(json: bool) -> Self {
-        if json { Self::Error } else { Self::Output }
-    }
-
-    fn print(self, piece: &str) -> Result<()> {
-        match self {
-            Self::Output => output::print(piece),
-            Self::Error => {
-                let _ = std::io::stderr().write_all(piece.as_bytes());
-                Ok(())
-            }
-            Self::Nothing => Ok(()),
-        }
-    }
-}
-
 impl Outcome {
     fn phases(&self) -> Phases {
         let (generated, report) = (&self.generated, &self.report);
@@ -273,6 +315,19 @@ impl Outcome {
             accepted: generated.accepted,
         }
     }
+}
+
+/// A run on a real device as JSON; nothing in it is simulated.
+#[derive(Serialize)]
+struct MeasuredJson<'a> {
+    text: &'a str,
+    prompt_tokens: usize,
+    generated_tokens: usize,
+    end: End,
+    passes: u32,
+    drafted: u32,
+    accepted: u32,
+    measured: &'a Measured,
 }
 
 /// A run as JSON; every time in it is simulated, but for `host`.
@@ -330,43 +385,11 @@ pub fn stream(
     let tokenizer = tokenizer(&header, image)?;
     decoder.probe_mut().reset();
     decoder.device_mut().take_stats();
-    let terminal = to != Stream::Nothing && std::io::stderr().is_terminal();
-    let mut text = String::new();
-    let mut printed = Ok(());
     let mut prompt_bytes = 0;
-    let begun = Instant::now();
-    let mut prompt_seconds = 0.0;
-    let generated = generate(
-        &mut decoder,
-        &tokenizer,
-        request,
-        |piece| {
-            text.push_str(piece);
-            if printed.is_ok() {
-                printed = to.print(piece);
-            }
-        },
-        |decoder, done, all| {
-            prompt_bytes = decoder.device_mut().stats().bytes();
-            prompt_seconds = begun.elapsed().as_secs_f64();
-            if terminal && all > 16 {
-                let end = if done == all { "\r\x1b[K" } else { "" };
-                let _ = write!(std::io::stderr(), "\rprompt {done}/{all}{end}");
-            }
-        },
-    );
-    // An error starts a line of its own.
-    if !text.is_empty() {
-        to.print("\n")?;
-    }
-    printed?;
-    let generated = generated?;
-    let seconds = begun.elapsed().as_secs_f64() - prompt_seconds;
-    let tokens_per_second = match generated.tokens.len() {
-        0 => 0.0,
-        tokens => tokens as f64 / seconds,
-    };
-    let host = Host { prompt_seconds, seconds, tokens_per_second };
+    let told = tell(&mut decoder, &tokenizer, request, to, |decoder| {
+        prompt_bytes = decoder.device_mut().stats().bytes();
+    });
+    let Told { generated, text, host } = told?;
     let report = report(&mut decoder, machine, image, generated.fed())?;
     Ok(Outcome { generated, text, report, prompt_bytes, host })
 }

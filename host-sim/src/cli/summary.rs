@@ -50,13 +50,7 @@ pub fn summary(
         }
     };
     let core = report.core.to_possible_value();
-    let end = match generated.end {
-        End::Tokens => "",
-        End::EndOfText => "; the text ended",
-        End::StopString => "; a stop string was found",
-        End::Context => "; the context is full",
-        End::Interrupted => "; interrupted",
-    };
+    let end = ended(generated.end);
     let overlap = report.io_ms + report.compute_ms - report.ms_per_token;
     let mut lines = vec![
         format!(
@@ -141,6 +135,17 @@ pub fn summary(
         host.tokens_per_second, host.prompt_seconds
     ));
     lines.join("\n") + "\n"
+}
+
+/// Why a text ended, behind what was generated; nothing where all of it was.
+pub fn ended(end: End) -> &'static str {
+    match end {
+        End::Tokens => "",
+        End::EndOfText => "; the text ended",
+        End::StopString => "; a stop string was found",
+        End::Context => "; the context is full",
+        End::Interrupted => "; interrupted",
+    }
 }
 
 /// What calibration at boot finds and takes.

@@ -57,6 +57,11 @@ struct ModelTexts {
 }
 
 impl Texts {
+    /// The text to measure with, where one is named.
+    pub fn held_out(&self) -> Option<&Path> {
+        self.held_out.as_deref()
+    }
+
     /// Reads or records the traces, all before the first is replayed: what is missing is missed
     /// early.
     pub fn traced(&self, models: &[PathBuf]) -> Result<Vec<Traced>> {

@@ -10,7 +10,7 @@ use super::{file, json};
 use crate::model::chat::ChatTemplate;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ripple_hal::BLOCK_BYTES;
-use ripple_kernel::image::{Crc32, Header};
+use ripple_kernel::image::{ChatText, Crc32, Header};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -177,6 +177,14 @@ pub fn of_image_bytes(image: &[u8]) -> Result<Option<ChatTemplate>> {
     let start = chat.start.0 as usize * BLOCK_BYTES;
     let end = start.saturating_add(chat.bytes as usize).min(image.len());
     unpack(image.get(start..end).unwrap_or(&[]), chat.bytes, chat.crc).map(Some)
+}
+
+/// The same, of the `bytes` that an image has where its header says that `chat` is.
+///
+/// # Errors
+/// When they are damaged.
+pub fn of_chat_bytes(chat: &ChatText, bytes: &[u8]) -> Result<ChatTemplate> {
+    unpack(bytes, chat.bytes, chat.crc)
 }
 
 fn unpack(bytes: &[u8], length: u32, expected: u32) -> Result<ChatTemplate> {

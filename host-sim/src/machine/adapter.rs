@@ -80,6 +80,6 @@ impl Lent {
 }
 
 /// An adapter that a decoder does not take.
-pub(super) fn refused(error: AdapterError) -> anyhow::Error {
+pub(crate) fn refused(error: AdapterError) -> anyhow::Error {
     bad_input(anyhow!("{error}"))
 }

@@ -1,14 +1,14 @@
 //! Memory for a decoder on the host: the board's statics, as vectors of exactly the planned size.
 
 use super::adapter::{Lent, Saved};
-use ripple_hal::Block;
+use super::pages::PageBlocks;
 use ripple_kernel::adapter::Adapter;
 use ripple_kernel::{Memory, MemoryPlan};
 
 /// Owns the regions that a decoder borrows.
 pub struct HostMemory {
     work: Vec<u32>,
-    staging: Vec<Block>,
+    staging: PageBlocks,
     cache: Vec<u32>,
     index: Vec<u32>,
     kv: Vec<u32>,
@@ -20,7 +20,7 @@ impl HostMemory {
     pub fn new(plan: &MemoryPlan) -> Self {
         Self {
             work: vec![0; plan.work],
-            staging: vec![Block::ZERO; plan.staging],
+            staging: PageBlocks::new(plan.staging),
             cache: vec![0; plan.cache],
             index: vec![0; plan.index],
             kv: vec![0; plan.kv],
@@ -45,11 +45,11 @@ impl HostMemory {
     }
 
     /// Lends all of it.
-    pub(super) fn lend_all(&mut self) -> (Memory<'_>, Option<Adapter<'_>>) {
+    pub(crate) fn lend_all(&mut self) -> (Memory<'_>, Option<Adapter<'_>>) {
         let adapter = self.adapter.as_mut().map(Lent::lend);
         let memory = Memory {
             work: &mut self.work,
-            staging: &mut self.staging,
+            staging: self.staging.blocks_mut(),
             cache: &mut self.cache,
             index: &mut self.index,
             kv: &mut self.kv,

@@ -24,41 +24,17 @@ pub struct StageCounts {
     pub card_ps: u64,
 }
 
-/// A probe that counts, and lets computation take its time on the virtual clock.
-pub struct Meter {
-    clock: VirtualClock,
-    timing: Option<Timing>,
-    picoseconds: u64,
+/// A probe that counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
     stages: [StageCounts; Stage::ALL.len()],
-    compute_ps: u64,
     hits: u64,
     misses: u64,
     passes: u64,
     heads: u64,
 }
 
-impl Meter {
-    /// Counts from zero, on `clock`.
-    pub fn new(clock: VirtualClock, core: Core) -> Self {
-        Self {
-            clock,
-            timing: None,
-            picoseconds: core.picoseconds(),
-            stages: Default::default(),
-            compute_ps: 0,
-            hits: 0,
-            misses: 0,
-            passes: 0,
-            heads: 0,
-        }
-    }
-
-    /// The same, which knows what reads cost on the card.
-    #[must_use]
-    pub fn with_timing(self, timing: Timing) -> Self {
-        Self { timing: Some(timing), ..self }
-    }
-
+impl Counts {
     /// What a stage did.
     pub fn stage(&self, stage: Stage) -> StageCounts {
         self.stages[stage as usize]
@@ -73,21 +49,9 @@ impl Meter {
     pub fn passes(&self) -> (u64, u64) {
         (self.passes, self.heads)
     }
-
-    /// Picoseconds that the core computed.
-    pub fn compute_ps(&self) -> u64 {
-        self.compute_ps
-    }
-
-    /// Starts again from zero.
-    pub fn reset(&mut self) {
-        self.stages = Default::default();
-        (self.compute_ps, self.hits, self.misses) = (0, 0, 0);
-        (self.passes, self.heads) = (0, 0);
-    }
 }
 
-impl Probe for Meter {
+impl Probe for Counts {
     fn wants_active(&self) -> bool {
         false
     }
@@ -108,11 +72,82 @@ impl Probe for Meter {
         counts.reads += 1;
         counts.bytes += extent.blocks.bytes();
         counts.wanted += u64::from(extent.wanted);
-        counts.card_ps += self.timing.as_ref().map_or(0, |t| t.cost_ps(extent.blocks.bytes()));
     }
 
     fn compute(&mut self, stage: Stage, count: u32) {
         self.stages[stage as usize].multiply_accumulates += u64::from(count);
+    }
+}
+
+/// A probe that counts, and lets computation take its time on the virtual clock.
+pub struct Meter {
+    counts: Counts,
+    clock: VirtualClock,
+    timing: Option<Timing>,
+    picoseconds: u64,
+    compute_ps: u64,
+}
+
+impl Meter {
+    /// Counts from zero, on `clock`.
+    pub fn new(clock: VirtualClock, core: Core) -> Self {
+        let picoseconds = core.picoseconds();
+        Self { counts: Counts::default(), clock, timing: None, picoseconds, compute_ps: 0 }
+    }
+
+    /// The same, which knows what reads cost on the card.
+    #[must_use]
+    pub fn with_timing(self, timing: Timing) -> Self {
+        Self { timing: Some(timing), ..self }
+    }
+
+    /// What a stage did.
+    pub fn stage(&self, stage: Stage) -> StageCounts {
+        self.counts.stage(stage)
+    }
+
+    /// Active neurons that were in memory, and that were not.
+    pub fn lookups(&self) -> (u64, u64) {
+        self.counts.lookups()
+    }
+
+    /// Passes, and those of them that computed logits.
+    pub fn passes(&self) -> (u64, u64) {
+        self.counts.passes()
+    }
+
+    /// Picoseconds that the core computed.
+    pub fn compute_ps(&self) -> u64 {
+        self.compute_ps
+    }
+
+    /// Starts again from zero.
+    pub fn reset(&mut self) {
+        (self.counts, self.compute_ps) = (Counts::default(), 0);
+    }
+}
+
+impl Probe for Meter {
+    fn wants_active(&self) -> bool {
+        self.counts.wants_active()
+    }
+
+    fn enter(&mut self, stage: Stage, layer: u32) {
+        self.counts.enter(stage, layer);
+    }
+
+    fn lookup(&mut self, layer: u32, hits: u32, misses: u32) {
+        self.counts.lookup(layer, hits, misses);
+    }
+
+    fn extent(&mut self, stage: Stage, extent: &Extent) {
+        self.counts.extent(stage, extent);
+        let card_ps = self.timing.as_ref().map_or(0, |t| t.cost_ps(extent.blocks.bytes()));
+        self.counts.stages[stage as usize].card_ps += card_ps;
+    }
+
+    fn compute(&mut self, stage: Stage, count: u32) {
+        self.counts.compute(stage, count);
         let time = u64::from(count) * self.picoseconds;
         self.compute_ps += time;
         self.clock.advance_ps(time);

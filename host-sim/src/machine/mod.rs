@@ -12,6 +12,7 @@ mod image;
 pub mod memory;
 pub mod meter;
 pub mod numbers;
+pub mod pages;
 
 pub use card::{SimCard, Stats};
 pub use clock::VirtualClock;
@@ -124,14 +125,19 @@ impl std::str::FromStr for Mapped {
 }
 
 impl Mapped {
+    /// The bytes that it stands for, of an image with this header.
+    pub fn bytes(self, header: &Header) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::All => header.blocks.bytes(),
+            Self::Dense => u64::from(header.section(SectionKind::Ffn).start.0) * BLOCK_BYTES as u64,
+            Self::Bytes(bytes) => bytes.min(header.blocks.bytes()),
+        }
+    }
+
     /// The prefix of `image` that it stands for.
     pub fn of<'m>(self, header: &Header, image: &'m [u8]) -> &'m [u8] {
-        let bytes = match self {
-            Self::None => 0,
-            Self::All => image.len() as u64,
-            Self::Dense => u64::from(header.section(SectionKind::Ffn).start.0) * BLOCK_BYTES as u64,
-            Self::Bytes(bytes) => bytes,
-        };
+        let bytes = if self == Self::All { image.len() as u64 } else { self.bytes(header) };
         &image[..usize::try_from(bytes).unwrap_or(usize::MAX).min(image.len())]
     }
 }

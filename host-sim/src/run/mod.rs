@@ -5,5 +5,6 @@
 
 pub mod chat;
 pub mod generate;
+pub mod measured;
 pub mod report;
 pub mod session;

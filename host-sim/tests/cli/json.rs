@@ -47,12 +47,18 @@ fn every_json_has_a_version_and_these_fields() {
     ripple(folder, &format!("pack {model} --placement p --trace t -o i.img"));
     let small = "--profile-tokens 256 --tokens 64";
     ripple(folder, &format!("bench story-nano --preset spi --cache 0.1 {small} --json bench.json"));
+    let measured = "--ram 2M --pp 4 --tg 2 -r 1 --json measured.json";
+    ripple(folder, &format!("bench --device i.img {measured}"));
     let report = format!("report story-nano {small} --generate 2 -o r.html --json report.json");
     ripple(folder, &report);
     let read = |file: &str| std::fs::read(folder.join(file)).unwrap();
     let mut all = String::new();
     for (name, json) in [
         ("ripple run IMAGE --json", ripple(folder, "run i.img -n 2 --json")),
+        (
+            "ripple run --device IMAGE --json",
+            ripple(folder, "run --device i.img --page-cache --ram 2M -n 2 --json"),
+        ),
         (
             "ripple tune IMAGE --text TEXT --json",
             ripple(
@@ -79,6 +85,7 @@ fn every_json_has_a_version_and_these_fields() {
         ("ripple card IMAGE -o FILE --json", ripple(folder, "card i.img -o c --json")),
         ("ripple doctor --json", ripple(folder, "doctor --json")),
         ("ripple bench MODEL --json FILE", read("bench.json")),
+        ("ripple bench --device IMAGE --json FILE", read("measured.json")),
         ("ripple report MODEL -o PAGE --json FILE", read("report.json")),
     ] {
         let json: Value = serde_json::from_slice(&json).unwrap();

@@ -10,6 +10,7 @@ mod card;
 mod commands;
 mod dense;
 mod derive;
+mod device;
 mod gguf;
 mod json;
 mod layout;

@@ -290,6 +290,20 @@ fn interrupted_run_prints_what_was_done() {
 }
 
 #[test]
+fn an_interrupted_run_on_a_device_prints_what_was_done() {
+    let folder = with("device", &["story.image"]);
+    let line = "run --device story.image --file pipe -n 100";
+    let waiting = Waiting::start(&folder, line, "pipe");
+    waiting.signal(Signal::INT);
+    std::thread::sleep(SETTLES);
+    let output = waiting.finish(b"One day, ");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("measured   story.image, "), "{printed}");
+    assert!(printed.contains("; interrupted\n"), "{printed}");
+    assert_eq!(output.status.code(), Some(130));
+}
+
+#[test]
 fn interrupted_trace_writes_nothing() {
     let folder = with("trace", &["story.model"]);
     let line = "trace story.model --text pipe -o story.trace";

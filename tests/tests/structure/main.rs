@@ -97,6 +97,7 @@ const ORDERS: [(&str, &[&str]); 6] = [
             "predictor",
             "profile",
             "machine",
+            "device",
             "placement",
             "pack",
             "layout",
