@@ -9,7 +9,7 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
-        "cargo::rustc-check-cfg=cfg(ripple_isa, values(\"portable\", \"armv7m\", \"armv7em\", \"mve\", \"neon\"))"
+        "cargo::rustc-check-cfg=cfg(ripple_isa, values(\"portable\", \"armv7m\", \"armv7em\", \"mve\", \"neon\", \"x86\"))"
     );
     let variable = |name| env::var(name).unwrap_or_default();
     let isa = isa(&variable("TARGET"), &variable("CARGO_ENCODED_RUSTFLAGS"));
@@ -17,8 +17,9 @@ fn main() {
 }
 
 /// What the inner loops are written for: Thumb-2 alone, with the DSP extension (which every ARMv7-A core
-/// has, in ARM state too), with Helium; AArch64 with vectors.
+/// has, in ARM state too), with Helium; AArch64 with vectors; x86-64 with those that it turns out to have.
 fn isa(target: &str, flags: &str) -> &'static str {
+    let miri = env::var_os("CARGO_CFG_MIRI").is_some();
     let has = |feature, cpus: &[&str]| {
         let set =
             |sign| flags.split(['\x1f', '=', ',']).any(|flag| flag == format!("{sign}{feature}"));
@@ -37,6 +38,8 @@ fn isa(target: &str, flags: &str) -> &'static str {
         Some("thumbv8m.main") => "armv7m",
         Some("armv7a") => "armv7em",
         Some("aarch64") if !target.ends_with("softfloat") && !has_not("neon") => "neon",
+        // Bare metal keeps to registers that need no setting up; Miri interprets no `cpuid`.
+        Some("x86_64") if !target.contains("-none") && !target.ends_with("-uefi") && !miri => "x86",
         _ => "portable",
     }
 }

@@ -7,7 +7,7 @@
 use crate::image::Quant;
 use crate::image::Record;
 use crate::math::accumulate::Accumulator;
-use crate::math::{self, Input};
+use crate::math::{self, Input, Inputs};
 
 /// A row of a record, with its scales and the record's bias.
 pub(crate) struct Row<'a> {
@@ -46,6 +46,45 @@ impl<'a> Row<'a> {
             Weights::Q4(groups) => math::groups::dot(groups, x.packed) * x.scale,
         };
         product + self.bias
+    }
+
+    /// Calls `out(position, row . x_position + bias)` for each position, ascending.
+    #[inline]
+    pub fn dot_each(&self, inputs: Inputs<'_>, mut out: impl FnMut(usize, f32)) {
+        let done = 0;
+        #[cfg(ripple_isa = "x86")]
+        let (inputs, done) = {
+            let (mut inputs, mut done) = (inputs, done);
+            while let Some(xs) = inputs.several() {
+                self.dots(xs).into_iter().zip(done..).for_each(|(y, position)| out(position, y));
+                done += math::TOGETHER;
+            }
+            (inputs, done)
+        };
+        for (position, x) in (done..).zip(inputs) {
+            out(position, self.dot(x));
+        }
+    }
+
+    /// [`dot`](Self::dot) with each of several inputs: the row is loaded once.
+    #[cfg(ripple_isa = "x86")]
+    #[inline]
+    pub fn dots(&self, xs: [Input<'_>; math::TOGETHER]) -> [f32; math::TOGETHER] {
+        let packed = xs.map(|x| x.packed);
+        let mut products = match self.weights {
+            Weights::Q8 { row, .. } => math::dots(row, packed).map(|product| product as f32),
+            #[cfg(feature = "q4")]
+            Weights::Q4(groups) => math::groups::dots(groups, packed),
+        };
+        let scale = match self.weights {
+            Weights::Q8 { scale, .. } => scale,
+            #[cfg(feature = "q4")]
+            Weights::Q4(_) => 1.0,
+        };
+        for (product, x) in products.iter_mut().zip(xs) {
+            *product = *product * (scale * x.scale) + self.bias;
+        }
+        products
     }
 
     /// `row . x + bias`, or `None` where the integers say that it is not above 0: four in five times,

@@ -23,9 +23,7 @@ pub(crate) fn gemv<D: BlockDevice, P: Probe>(
     let rows = table.count as usize;
     records.for_each(stage, table, 0..table.count, &mut |probe, slot, record| {
         let row = Row::of(&record, 0);
-        for (position, x) in inputs.enumerate() {
-            out.put(position, slot, rows, row.dot(x));
-        }
+        row.dot_each(inputs, |position, y| out.put(position, slot, rows, y));
         probe.compute(stage, work);
     })
 }

@@ -39,6 +39,10 @@ pub(crate) fn predict<D: BlockDevice, P: Probe>(
     let cols = table.layout.cols;
     let mut each = Each { records, table, slots, sets, positions: inputs.scales.len() };
     match geometry.predictor {
+        #[cfg(ripple_isa = "x86")]
+        Predictor::Exact if inputs.scales.len() >= math::TOGETHER => {
+            each.score_together(cols, inputs, |x| coefficient(activation, threshold, x))
+        }
         Predictor::Exact => each.score(cols, |record, position| {
             let (row, x) = (Row::of(record, 0), inputs.at(position));
             // Only a ReLU's threshold is never below 0.
@@ -74,6 +78,30 @@ struct Each<'a, 'b, 'i, 's, 't, D, P> {
 }
 
 impl<D: BlockDevice, P: Probe> Each<'_, '_, '_, '_, '_, D, P> {
+    /// [`score`](Self::score) of what is a product with a row: several positions at once.
+    #[cfg(ripple_isa = "x86")]
+    fn score_together(
+        &mut self,
+        work: u32,
+        inputs: Inputs<'_>,
+        score: impl Fn(f32) -> Option<f32>,
+    ) -> Result<(), FetchError<D::Error>> {
+        let Self { records, table, slots, sets, positions } = self;
+        records.for_each(Stage::Predictor, table, slots.clone(), &mut |probe, slot, record| {
+            let mut active = false;
+            Row::of(&record, 0).dot_each(inputs, |position, product| {
+                if let Some(value) = score(product) {
+                    sets.mark(position, value);
+                    active = true;
+                }
+            });
+            if active {
+                sets.close(slot);
+            }
+            probe.compute(Stage::Predictor, work * *positions as u32);
+        })
+    }
+
     /// Scores each row at each position: where there is something, the neuron is active, with that as
     /// its first-layer output if the predictor knows it. `work`: multiply-accumulates of a score.
     fn score(

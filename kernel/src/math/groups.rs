@@ -67,6 +67,23 @@ impl<'a> Groups<'a> {
 /// Not inlined: rows of 8 bits, beside which it stands, would pay for its registers.
 #[inline(never)]
 pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
+    #[cfg(ripple_isa = "x86")]
+    let [sum] = isa::group_units(row, [x]);
+    #[cfg(not(ripple_isa = "x86"))]
+    let sum = units(row, x);
+    sum as f32 * UNIT
+}
+
+/// [`dot`] with each of several vectors, packed from as many numbers.
+#[cfg(ripple_isa = "x86")]
+#[inline]
+pub fn dots(row: Groups<'_>, xs: [Packed<'_>; isa::TOGETHER]) -> [f32; isa::TOGETHER] {
+    isa::group_units(row, xs).map(|sum| sum as f32 * UNIT)
+}
+
+/// The sum in units of 2^-24, a group after the other.
+#[inline]
+pub(super) fn units(row: Groups<'_>, x: Packed<'_>) -> i64 {
     let (whole, rest) = x.groups();
     let mut sum = 0i64;
     let mut groups = row.iter();
@@ -78,7 +95,7 @@ pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
         slices::copy(&mut last, rest);
         sum = sum.wrapping_add(term(scale, numbers, &last));
     }
-    sum as f32 * UNIT
+    sum
 }
 
 #[inline]
@@ -99,21 +116,21 @@ pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -
     }
 }
 
-#[cfg(not(any(ripple_isa = "portable", ripple_isa = "neon")))]
+#[cfg(not(any(ripple_isa = "portable", ripple_isa = "neon", ripple_isa = "x86")))]
 use isa::dot_group;
 
 /// Dot product of a group with as many numbers of a packed vector.
-#[cfg(any(ripple_isa = "portable", ripple_isa = "neon"))]
+#[cfg(any(ripple_isa = "portable", ripple_isa = "neon", ripple_isa = "x86"))]
 #[inline]
 fn dot_group(group: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i32 {
     super::scalar::dot(&unpack(group), isa::numbers(x))
 }
 
-#[cfg(ripple_isa = "armv7em")]
+#[cfg(any(ripple_isa = "armv7em", ripple_isa = "x86"))]
 use isa::axpy_group;
 
 /// `acc_j += coefficient * q_j`, wrapping.
-#[cfg(not(ripple_isa = "armv7em"))]
+#[cfg(not(any(ripple_isa = "armv7em", ripple_isa = "x86")))]
 #[inline]
 fn axpy_group(acc: &mut [i32; GROUP], coefficient: i32, numbers: &[u8; BYTES]) {
     axpy(acc, coefficient, &unpack(numbers));
@@ -122,7 +139,7 @@ fn axpy_group(acc: &mut [i32; GROUP], coefficient: i32, numbers: &[u8; BYTES]) {
 /// A scale as a multiple of 2^-24. What is 2^7 or more, infinity or NaN becomes less: it is never
 /// stored.
 #[inline]
-fn fixed(half: u16) -> i32 {
+pub(super) fn fixed(half: u16) -> i32 {
     let (exponent, fraction) = (u32::from(half >> 10 & 0x1F), i32::from(half & 0x3FF));
     let magnitude = match exponent.checked_sub(1) {
         None => fraction,

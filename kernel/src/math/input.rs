@@ -30,6 +30,18 @@ impl<'a> Inputs<'a> {
         let packed = Packed::all(from.and_then(|from| from.get(..self.words)).unwrap_or(&[]));
         Input { packed, scale: self.scales.get(position).copied().unwrap_or(0.0) }
     }
+
+    /// The next ones, as many as are multiplied with a row together; `None` where fewer are left.
+    #[cfg(ripple_isa = "x86")]
+    #[inline]
+    pub fn several(&mut self) -> Option<[Input<'a>; super::TOGETHER]> {
+        if self.scales.len() < super::TOGETHER {
+            return None;
+        }
+        let several = core::array::from_fn(|i| self.at(i));
+        self.nth(super::TOGETHER - 1);
+        Some(several)
+    }
 }
 
 /// All of them, by position.

@@ -29,6 +29,8 @@ mod neon;
 mod portable;
 #[cfg(any(ripple_isa = "armv7m", ripple_isa = "armv7em"))]
 mod thumb2;
+#[cfg(ripple_isa = "x86")]
+mod x86;
 
 #[cfg(ripple_isa = "armv7em")]
 use armv7em as isa;
@@ -40,8 +42,14 @@ use mve as isa;
 use neon as isa;
 #[cfg(ripple_isa = "portable")]
 use portable as isa;
+#[cfg(ripple_isa = "x86")]
+use x86 as isa;
 
 pub(crate) use input::{Input, Inputs};
 pub use isa::axpy;
+#[cfg(ripple_isa = "x86")]
+pub use isa::{Arm, TOGETHER};
+#[cfg(ripple_isa = "x86")]
+pub use packed::dots;
 pub use packed::{Packed, dot};
 pub use scalar::{dot_f32, half_to_f32, matching_signs};

@@ -48,6 +48,13 @@ impl<'a> Packed<'a> {
         self.words.get(isa::FIRST_WORD..).unwrap_or(&[]).as_chunks()
     }
 
+    /// What the instruction set's file made of it.
+    #[cfg(ripple_isa = "x86")]
+    #[inline]
+    pub(super) fn words_of(self) -> &'a [u32] {
+        self.words
+    }
+
     /// Numbers, with the zeroes.
     fn len(self) -> usize {
         2 * self.words.len().saturating_sub(1)
@@ -66,6 +73,17 @@ pub fn dot(row: &[i8], x: Packed<'_>) -> i32 {
         isa::dot(row, x.words)
     } else {
         one_by_one(row, x.words)
+    }
+}
+
+/// [`dot`] with each of several vectors, packed from as many numbers.
+#[cfg(ripple_isa = "x86")]
+#[inline]
+pub fn dots(row: &[i8], xs: [Packed<'_>; isa::TOGETHER]) -> [i32; isa::TOGETHER] {
+    if xs.iter().all(|x| row.len() + 2 == 2 * x.words.len()) {
+        isa::dots(row, xs.map(|x| x.words))
+    } else {
+        xs.map(|x| dot(row, x))
     }
 }
 
