@@ -243,6 +243,14 @@ pub(crate) fn attend<C: Chunks>(
                         (quant::quantise(query, quantised), Packed::new(quantised, packed))
                     }
                 };
+                #[cfg(ripple_isa = "x86")]
+                if let Some(keys) = kv.halves(rows, kv_head(first + i)) {
+                    let scores = slices::rest_mut(scores.at(i), rows.first as usize);
+                    let scores = front_mut(scores, keys.count());
+                    math::halves::half_dots(query, keys, scores);
+                    scores.iter_mut().for_each(|score| *score = capped(factor * *score, cap));
+                    continue;
+                }
                 let scores = scores.at(i).iter_mut().skip(rows.first as usize);
                 for (place, key) in scores.zip(kv.vectors(rows, kv_head(first + i))) {
                     *place = capped(factor * score(query, scale, packed, key), cap);
@@ -258,6 +266,12 @@ pub(crate) fn attend<C: Chunks>(
             for i in 0..at_once {
                 let Some(mut sum) = sums.at(i) else { continue };
                 let out = out.at(first + i);
+                #[cfg(ripple_isa = "x86")]
+                if let Some(values) = kv.halves(rows, kv_head(first + i)) {
+                    let weights = slices::rest(scores.at(i), rows.first as usize);
+                    math::halves::add_halves(out, weights, values);
+                    continue;
+                }
                 let weights = scores.at(i).iter().skip(rows.first as usize);
                 for (weight, value) in weights.zip(kv.vectors(rows, kv_head(first + i))) {
                     match value {

@@ -9,6 +9,8 @@ pub mod accumulate;
 pub mod activation;
 #[cfg(feature = "q4")]
 pub mod groups;
+#[cfg(ripple_isa = "x86")]
+pub mod halves;
 mod input;
 pub mod norm;
 mod packed;

@@ -4,6 +4,8 @@
 //! attention.
 
 use crate::config::ModelConfig;
+#[cfg(ripple_isa = "x86")]
+use crate::math::halves::HalfRows;
 use crate::math::{self, quant};
 use crate::slices;
 use half::f16;
@@ -191,6 +193,16 @@ impl<'m> KvCache<'m> {
         // Of the last position no more than its own row, which is half of the stride.
         let words = stride * last.saturating_sub(self.first) as usize + self.row_words();
         KvRows { words: slices::part(self.words, at, words), stride, first: self.first }
+    }
+
+    /// One head's vectors of `rows`, if they are of 16 bits, as one table.
+    #[cfg(ripple_isa = "x86")]
+    pub fn halves<'r>(&self, rows: KvRows<'r>, head: u32) -> Option<HalfRows<'r>> {
+        let words = self.kind.head_words(self.head_dim) as usize;
+        let all = slices::rest(rows.words, head as usize * words);
+        let cells = <[u16]>::ref_from_bytes(all.as_bytes()).ok()?;
+        let rows = HalfRows { cells, stride: 2 * rows.stride, columns: 2 * words };
+        (self.kind == KvKind::F16).then_some(rows)
     }
 
     /// One head's vectors of `rows`, by position.

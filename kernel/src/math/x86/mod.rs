@@ -14,13 +14,17 @@
 mod arm;
 #[cfg(feature = "q4")]
 mod grouped;
+mod halves;
 mod loops;
 #[cfg(test)]
 mod tests;
 
 #[cfg(feature = "q4")]
+use super::Packed;
+#[cfg(feature = "q4")]
 use super::groups::{self, Groups};
-use super::{Packed, scalar};
+use super::halves::{HalfRows, plain_add, plain_dots};
+use super::scalar;
 pub use arm::Arm;
 use loops::{Avx2, Evex, Vex};
 use zerocopy::{FromBytes, IntoBytes};
@@ -74,7 +78,7 @@ pub fn dot(row: &[i8], words: &[u32]) -> i32 {
 fn dot_with(arm: Arm, row: &[i8], words: &[u32]) -> i32 {
     match arm {
         Arm::Portable => scalar::dot(row, numbers(words)),
-        // SAFETY, here and below: an arm is in use only where the processor has what it needs.
+        // SAFETY: an arm is in use only where the processor has what it needs.
         Arm::Avx2 => unsafe { loops::dot::<Avx2>(row, words) },
         // SAFETY: as above.
         Arm::AvxVnni => unsafe { loops::dot::<Vex>(row, words) },
@@ -165,5 +169,37 @@ fn axpy_group_with(
         Arm::Avx2 | Arm::AvxVnni | Arm::Avx512Vnni => unsafe {
             grouped::axpy(acc, coefficient, numbers);
         },
+    }
+}
+
+/// `out_t = x . row_t`.
+#[inline]
+pub fn half_dots(x: &[f32], rows: HalfRows<'_>, out: &mut [f32]) {
+    half_dots_with(Arm::used(), x, rows, out);
+}
+
+#[inline]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+fn half_dots_with(arm: Arm, x: &[f32], rows: HalfRows<'_>, out: &mut [f32]) {
+    match arm {
+        Arm::Portable => plain_dots(x, rows, out),
+        // SAFETY: an arm is in use only where the processor has what it needs, and each of these has AVX2.
+        Arm::Avx2 | Arm::AvxVnni | Arm::Avx512Vnni => unsafe { halves::dots(x, rows, out) },
+    }
+}
+
+/// `out += weight_t * row_t` for each row, in order.
+#[inline]
+pub fn add_halves(out: &mut [f32], weights: &[f32], rows: HalfRows<'_>) {
+    add_halves_with(Arm::used(), out, weights, rows);
+}
+
+#[inline]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+fn add_halves_with(arm: Arm, out: &mut [f32], weights: &[f32], rows: HalfRows<'_>) {
+    match arm {
+        Arm::Portable => plain_add(out, weights, rows),
+        // SAFETY: an arm is in use only where the processor has what it needs, and each of these has AVX2.
+        Arm::Avx2 | Arm::AvxVnni | Arm::Avx512Vnni => unsafe { halves::add(out, weights, rows) },
     }
 }

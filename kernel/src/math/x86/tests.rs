@@ -126,6 +126,39 @@ fn rows_in_4_bits_are_the_oracles_at_every_length() {
     }
 }
 
+#[test]
+fn vectors_of_halves_have_the_bits_of_the_portable_loops() {
+    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for arm in arms() {
+        let mut random = Pcg32::new(8, 0);
+        for (round, columns) in (4..=132usize).step_by(4).chain([6, 13, 256]).enumerate() {
+            for count in 0..=20 {
+                let stride = columns + random.next_u32() as usize % 3 * 2;
+                // Every pattern, those that are no numbers too; the last row may end early.
+                let length =
+                    stride * count.max(1) - if round % 2 == 0 { stride - columns } else { 0 };
+                let length = if count == 0 { columns - 1 } else { length };
+                let cells: Vec<u16> = (0..length).map(|_| random.next_u32() as u16).collect();
+                let rows = HalfRows { cells: &cells, stride, columns };
+                assert_eq!((rows.count(), rows.iter().count()), (count, count), "{columns}");
+                let mut float = || (random.next_u32() as i32) as f32 * 1e-9;
+                let x: Vec<f32> = (0..columns).map(|_| float()).collect();
+                let weights: Vec<f32> = (0..count).map(|_| float()).collect();
+
+                let (mut found, mut expected) = (vec![7.0; count + 1], vec![7.0; count + 1]);
+                half_dots_with(arm, &x, rows, &mut found);
+                plain_dots(&x, rows, &mut expected);
+                assert_eq!(bits(&found), bits(&expected), "{arm:?}, {count} of {columns}");
+
+                let (mut found, mut expected) = (x.clone(), x);
+                add_halves_with(arm, &mut found, &weights, rows);
+                plain_add(&mut expected, &weights, rows);
+                assert_eq!(bits(&found), bits(&expected), "{arm:?}, {count} of {columns}");
+            }
+        }
+    }
+}
+
 /// Beside the oracle of the oracles: a plain sum.
 #[test]
 fn the_largest_products_do_not_saturate() {
