@@ -49,7 +49,7 @@ impl<'a> Packed<'a> {
     }
 
     /// What the instruction set's file made of it.
-    #[cfg(ripple_isa = "x86")]
+    #[cfg(all(feature = "q4", ripple_isa = "x86"))]
     #[inline]
     pub(super) fn words_of(self) -> &'a [u32] {
         self.words

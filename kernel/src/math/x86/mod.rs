@@ -29,7 +29,7 @@ pub use arm::Arm;
 use loops::{Avx2, Evex, Vex};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Vectors that [`dots`] multiplies with a row at once.
+/// Vectors that are multiplied with a row at once.
 pub const TOGETHER: usize = 8;
 
 /// Where the first group's words are in a packed vector.

@@ -1,6 +1,7 @@
 //! Every arm that this processor has, beside the portable loops.
 
 use super::*;
+use crate::math::Packed;
 use crate::text::sample::Pcg32;
 extern crate std;
 use std::vec;
