@@ -22,6 +22,7 @@ pub fn lint(folders: &[&str]) -> Result<()> {
         let target = match folder {
             // A library for one kind of core is checked with the boards that use it.
             "cortex-m" | "bare-a" | "marks" => continue,
+            "signed" => "--target thumbv7em-none-eabihf --features said",
             "check" | "kernels" | "programs" | "../kernel/c" => "--target thumbv7em-none-eabihf",
             _ => "",
         };

@@ -15,6 +15,7 @@ mod lint;
 mod programs;
 mod setup;
 mod shell;
+mod signed;
 mod size;
 mod talk;
 mod test;
@@ -41,6 +42,7 @@ All that is done with boards on this machine: boards/x COMMAND
   learn [--count] [BOARD[-MODEL]:LESSON[:TOKENS]...]
                                  learn from a text in QEMU: every line as on this machine, and the adapters
                                  on the card those of `ripple tune`; --count: instructions of a step
+  signed                         what a signed image costs two cores, and that what was changed is refused
   programs                       run derived programs on two cores: what they give, and what they take
                                  against the model
   check [panics|sizes|c [LEVEL]] link all of kernel, hal and the C library: nothing in it can panic,
@@ -81,6 +83,7 @@ fn command(words: &[&str]) -> Option<Result<()>> {
         ["faults", boards @ ..] => faults::faults(boards),
         ["kernels"] => kernels::kernels(),
         ["learn", more @ ..] => learn::learn(more),
+        ["signed"] => signed::signed(),
         ["programs"] => programs::programs(),
         ["check"] => check::all(),
         ["check", "--self-test"] => check::self_test(),

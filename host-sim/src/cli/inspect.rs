@@ -4,8 +4,9 @@ use super::source::open_image;
 use super::summary::{bytes, table};
 use crate::import::chat_template::of_image_bytes;
 use crate::machine::{header, numbers};
+use crate::pack::sign;
 use crate::process::failure::bad_input;
-use crate::process::output;
+use crate::process::output::{self, note};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
@@ -14,6 +15,7 @@ use ripple_kernel::image::Crc32;
 use ripple_kernel::image::{Bundle, Header, Image, Lossy, Predictor, SectionKind};
 use ripple_kernel::{MemoryPlan, Options};
 use serde::Serialize;
+use std::fs;
 use std::path::PathBuf;
 
 /// Show what an image holds, and check its checksums and its numbers.
@@ -22,6 +24,9 @@ use std::path::PathBuf;
 pub struct Inspect {
     /// Image, as `ripple pack` writes it.
     image: PathBuf,
+    /// Public key, 32 bytes: compare every block with what it has signed.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -32,6 +37,8 @@ struct Report {
     image: String,
     bytes: u64,
     file_bytes: u64,
+    /// Whether it carries a signature; by whom, `--public-key` asks.
+    signed: bool,
     model: Shape,
     sections: Vec<Section>,
     layers: Vec<Layer>,
@@ -126,6 +133,16 @@ impl Inspect {
             output::print(&print(&report))?;
         }
         whole(&name.to_string(), &report).map_err(bad_input)?;
+        if let Some(path) = &self.public_key {
+            let shown = path.display();
+            let key = fs::read(path).with_context(|| format!("{shown}"))?;
+            let key = <[u8; 32]>::try_from(&key[..]).with_context(|| {
+                format!("{shown}: expected the 32 bytes of a public key, found {}", key.len())
+            });
+            let counter = sign::check(&image, &header, &key.map_err(bad_input)?);
+            let counter = counter.with_context(|| name.to_string()).map_err(bad_input)?;
+            note(&format!("{name}: signed by {shown}, update {counter}"));
+        }
         numbers::check(&header, &image, &SectionKind::ALL).with_context(|| name.to_string())
     }
 }
@@ -200,6 +217,7 @@ fn inspect(name: String, image: &[u8], header: &Header) -> Report {
         image: name,
         bytes: header.blocks.bytes(),
         file_bytes: image.len() as u64,
+        signed: sign::is_signed(image, header),
         model: Shape {
             dim: c.dim,
             layers: c.layers,
@@ -261,7 +279,8 @@ fn print(report: &Report) -> String {
         None => format!(", cut off after {}", bytes(report.file_bytes as f64)),
     };
     let size = bytes(report.bytes as f64);
-    let mut out = format!("{}: an image of {size}{file}\n", report.image);
+    let signed = if report.signed { ", signed" } else { "" };
+    let mut out = format!("{}: an image of {size}{signed}{file}\n", report.image);
     let bundle = match m.bundle.as_str() {
         "rest" => "without the first row, which the predictor holds",
         _ => "all rows",

@@ -29,6 +29,7 @@ mod report;
 mod request;
 mod run;
 mod shell;
+mod sign;
 mod source;
 mod stages;
 mod summary;
@@ -87,6 +88,7 @@ enum Command {
     Orders(stages::Orders),
     TrainPredictor(train::TrainPredictor),
     Pack(stages::Pack),
+    Sign(sign::Sign),
     Card(card::Card),
     Run(run::Run),
     Tune(tune::Tune),
@@ -120,6 +122,7 @@ pub fn main() -> Result<()> {
         Some(Command::Orders(c)) => c.run(),
         Some(Command::TrainPredictor(c)) => c.run(),
         Some(Command::Pack(c)) => c.run(),
+        Some(Command::Sign(c)) => c.run(),
         Some(Command::Card(c)) => c.run(),
         Some(Command::Run(c)) => c.run(),
         Some(Command::Tune(c)) => c.run(),

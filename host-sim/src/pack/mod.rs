@@ -4,6 +4,7 @@
 //! traces or devices. The format itself is [`ripple_kernel::image`].
 
 mod number;
+pub mod sign;
 
 use crate::model::{Layer, Model, NormWeights};
 use crate::placement::{Order, Pages, Placement};

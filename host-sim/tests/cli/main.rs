@@ -23,6 +23,7 @@ mod quality;
 mod refused;
 mod report;
 mod run;
+mod sign;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod tune;

@@ -159,6 +159,25 @@ impl Header {
         (bytes > 0).then_some(ChatText { start: BlockIdx(start), bytes, crc })
     }
 
+    /// Writes into the front of an image that it has `blocks` blocks: what was put behind it, digests and a
+    /// signature say, is part of it then. For tools on a host.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), of the header as it was and as it is now.
+    pub fn lengthen(bytes: &mut [u8], blocks: BlockCount) -> Result<Self, ImageError> {
+        let end = Self::parse(bytes)?.bytes as usize;
+        let (start, body) = bytes.split_at_mut_checked(size_of::<RawStart>()).unwrap_or_default();
+        let body = body.get_mut(..end.saturating_sub(size_of::<RawStart>())).unwrap_or_default();
+        if let Ok((model, _)) = RawModel::mut_from_prefix(body) {
+            model.blocks = blocks.0.into();
+        }
+        let crc = crc32(body);
+        if let Ok((start, _)) = RawStart::mut_from_prefix(start) {
+            start.header_crc = crc.into();
+        }
+        Self::parse(bytes)
+    }
+
     /// Where a section is.
     pub fn section(&self, kind: SectionKind) -> Section {
         self.sections.get(kind.index()).copied().unwrap_or(Section::NONE)

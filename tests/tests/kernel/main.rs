@@ -15,6 +15,7 @@ mod record_check;
 mod same_bits;
 mod sample_facts;
 mod sample_oracle;
+mod signed;
 mod speculate;
 mod spill;
 mod stop;

@@ -11,8 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate's rooms, from what knows nothing to what knows it all.
-const ORDERS: [(&str, &[&str]); 6] = [
+const ORDERS: [(&str, &[&str]); 7] = [
     ("hal", &["block", "clock", "device", "driver", "volume", "cost", "adapter"]),
+    ("hal/signed", &["shape", "error", "statement", "sign", "device"]),
     (
         "kernel",
         &[
