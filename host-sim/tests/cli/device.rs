@@ -150,7 +150,7 @@ fn what_is_no_device_with_an_image_is_refused_with_the_fix() {
     }
     let locked = folder.join("locked");
     std::fs::write(&locked, &image).unwrap();
-    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
     // Who may do anything may read it.
     if !rustix::process::geteuid().is_root() {
         let error = refused(&folder, &["run", "--device", "locked", "-p", "One"]);
