@@ -106,7 +106,9 @@ impl Ready {
         };
         let header = *found.header();
         let ram = ram.map(|ram| ram.of(weights(&header)));
+        // A device as fast as memory has no gap to speak of: a read is never longer than staging.
         let gap = calibration.map_or(BlockCount(0), |calibration| calibration.collapse_gap());
+        let gap = gap.min(BlockCount(MOST_STAGING));
         let mut options = machine.options(&header, || staging(gap, ram))?;
         if machine.gap.is_none() {
             options.collapse_gap = gap;

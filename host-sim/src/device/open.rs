@@ -210,7 +210,9 @@ fn direct(_: &Path, _: &File) -> Option<(File, Option<(usize, usize)>)> {
 fn in_memory(file: &File) -> bool {
     // statfs(2): TMPFS_MAGIC, RAMFS_MAGIC.
     const MAGICS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
-    rustix::fs::fstatfs(file).is_ok_and(|of| MAGICS.contains(&(of.f_type as u64)))
+    // Where the name of a block device lies says nothing of the device.
+    let is_file = file.metadata().is_ok_and(|found| found.is_file());
+    is_file && rustix::fs::fstatfs(file).is_ok_and(|of| MAGICS.contains(&(of.f_type as u64)))
 }
 
 #[cfg(not(target_os = "linux"))]
