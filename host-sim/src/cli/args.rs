@@ -15,9 +15,12 @@ use ripple_kernel::{
 
 /// Room on the card that pages may take in a comparison of policies, in MiB: 3 % of a small card.
 pub const PAGE_MIB: u32 = 1024;
-/// Room that pages take where nobody says: so many times the model's FFN, but [`LEAST_PAGES`] to
-/// [`MOST_PAGES`].
+/// Room that pages take where nobody says: so many times the model's FFN, or once for each [`PAYS`] tokens of the
+/// profile if those are fewer, but [`LEAST_PAGES`] to [`MOST_PAGES`].
 const PAGES_PER_FFN: u64 = 4;
+/// Tokens of a profile that say enough to fill as much room as the FFN takes: of fewer, each is seen so seldom
+/// that all get the same pages, those of the most frequent neurons.
+const PAYS: u64 = 1024;
 const LEAST_PAGES: u64 = 64 << 20;
 const MOST_PAGES: u64 = 1 << 30;
 /// The card that everything is placed for, and runs on, by default.
@@ -33,7 +36,7 @@ pub fn page_blocks(mib: u32) -> u64 {
 pub struct PageArgs {
     /// Most room on the card for pages (copies of the neurons that a token is likely to need, side by side,
     /// so that one read fetches them), in MiB; 0 for none. Without it, four times the model's FFN, 64 to
-    /// 1024 MiB.
+    /// 1024 MiB, and less where fewer than 4096 tokens were traced.
     #[arg(long, value_name = "MIB")]
     page_mib: Option<u32>,
 }
@@ -49,10 +52,11 @@ impl PageArgs {
         Self::new(self.page_mib.or(Some(mib)))
     }
 
-    /// Blocks of it, for a model whose FFN takes `ffn_bytes` on the card.
-    pub fn blocks(self, ffn_bytes: u64) -> u64 {
+    /// Blocks of it, for a model whose FFN takes `ffn_bytes` on the card, placed by `tokens` of a profile.
+    pub fn blocks(self, ffn_bytes: u64, tokens: usize) -> u64 {
         let proportion = || {
-            let bytes = ffn_bytes.saturating_mul(PAGES_PER_FFN).clamp(LEAST_PAGES, MOST_PAGES);
+            let paid = (tokens as u64).min(PAGES_PER_FFN * PAYS);
+            let bytes = (ffn_bytes.saturating_mul(paid) / PAYS).clamp(LEAST_PAGES, MOST_PAGES);
             bytes / BLOCK_BYTES as u64
         };
         self.page_mib.map_or_else(proportion, page_blocks)
@@ -266,4 +270,22 @@ impl std::str::FromStr for Cache {
 pub fn ffn_bytes(geometry: &Geometry) -> u64 {
     let c = &geometry.config;
     u64::from(c.neurons) * u64::from(c.layers) * u64::from(geometry.bundle_layout().stride())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LEAST_PAGES, MOST_PAGES, PageArgs};
+    use ripple_hal::BLOCK_BYTES;
+
+    #[test]
+    fn pages_take_no_more_room_than_the_profile_pays_for() {
+        let bytes = |ffn, tokens| PageArgs::new(None).blocks(ffn, tokens) * BLOCK_BYTES as u64;
+        let ffn = 100 << 20;
+        assert_eq!(bytes(ffn, 16_384), 4 * ffn);
+        assert_eq!(bytes(ffn, 2048), 2 * ffn);
+        assert_eq!(bytes(ffn, 128), LEAST_PAGES);
+        assert_eq!(bytes(1 << 20, 128), LEAST_PAGES);
+        assert_eq!(bytes(8 << 30, 16_384), MOST_PAGES);
+        assert_eq!(PageArgs::new(Some(3)).blocks(ffn, 1), 3 << 11);
+    }
 }

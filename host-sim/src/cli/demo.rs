@@ -1,13 +1,13 @@
 //! The demo: a trained model through every stage, from checkpoint to text on a simulated card.
 
 use super::args::{MachineArgs, PageArgs, RowArgs};
-use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
+use super::prepare::{PROFILE_TOKENS, Target, prepare};
 use super::request::RequestArgs;
 use super::run::stream;
 use super::summary::bytes;
 use super::tell::Stream;
 use crate::import::demo;
-use crate::machine::{ImageBytes, header};
+use crate::machine::header;
 use crate::model::Model;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output;
@@ -54,9 +54,8 @@ impl Demo {
             pages: self.pages,
             quants,
         };
-        let Prepared { image, tokens } =
-            prepare(&model, &directory.join("profile.txt"), PROFILE_TOKENS, &target)?;
-        let image: ImageBytes = image.into();
+        let prepared = prepare(&model, &directory.join("profile.txt"), PROFILE_TOKENS, &target)?;
+        let (image, tokens) = (prepared.image(&model)?, prepared.tokens);
         let header = header(&image)?;
         let machine = self.machine.machine(&header)?;
         let title = format!(

@@ -106,7 +106,9 @@ impl Import {
         check_path(&self.output)?;
         let checkpoint = demo_folder(&self.checkpoint)?.unwrap_or_else(|| self.checkpoint.clone());
         let model = self.options.read(&checkpoint, self.text.as_deref(), self.tokens)?;
-        model.write(&self.output)?;
+        let bar = progress(2 * model.numbers(), "write");
+        model.write_with(&self.output, &|n| bar.inc(n))?;
+        bar.finish_and_clear();
         note(&format!("{} -> {}", about(&model), self.output.display()));
         Ok(())
     }

@@ -4,17 +4,16 @@
 //! done and what was not.
 
 use super::args::{MachineArgs, PageArgs};
-use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare, prepare_unplaced};
+use super::prepare::{PROFILE_TOKENS, Target, prepare, prepare_unplaced};
 use super::source::Found;
 use super::summary::bytes;
 use crate::machine::{ImageBytes, header};
 use crate::model::threshold::sparsify;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output::note;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ripple_hal::BlockCount;
 use ripple_kernel::image::Quants;
-use std::io::Write;
 use std::path::Path;
 
 /// The image of the model that was `found`, placed by `text`, or by the profile beside the model, for the card
@@ -28,14 +27,14 @@ pub fn made(found: Found, text: Option<&Path>, machine: &MachineArgs) -> Result<
     let text = text.map(Path::to_owned).or_else(|| found.profile());
     let mut model = found.model;
     let name = model.name.clone();
-    let (image, how) = if model.config.activation.lossy() && model.sparsity.is_none() {
+    let (prepared, how) = if model.config.activation.lossy() && model.sparsity.is_none() {
         sparsify(&mut model, 1.0, &[], &|_| ())?;
         let how = format!(
             "all neurons are active, as {:?} is never 0: nothing is left out, and reads are as many as they \
              can be; `ripple make --threshold` leaves some out, at a cost that it measures",
             model.config.activation
         );
-        (prepare_unplaced(&model, Quants::Q8)?, how)
+        (prepare_unplaced(&model, Quants::Q8), how)
     } else if let Some(text) = text {
         let format = Format::new(&PredictorChoice::Exact, Quants::Q8);
         let target = Target {
@@ -45,13 +44,15 @@ pub fn made(found: Found, text: Option<&Path>, machine: &MachineArgs) -> Result<
             pages: PageArgs::new(None),
             quants: Quants::Q8,
         };
-        let Prepared { image, tokens } = prepare(&model, &text, PROFILE_TOKENS, &target)?;
-        (image, format!("placed by {tokens} tokens of {}", text.display()))
+        let prepared = prepare(&model, &text, PROFILE_TOKENS, &target)?;
+        let how = format!("placed by {} tokens of {}", prepared.tokens, text.display());
+        (prepared, how)
     } else {
         let how = "its neurons lie as in the checkpoint, and reads are what they are without placing; \
                    --text FILE places them";
-        (prepare_unplaced(&model, Quants::Q8)?, how.to_owned())
+        (prepare_unplaced(&model, Quants::Q8), how.to_owned())
     };
+    let image = prepared.image(&model)?;
     drop(model);
     let pages = header(&image)?.geometry.page_blocks.bytes();
     note(&format!("{name}: {how}"));
@@ -60,9 +61,5 @@ pub fn made(found: Found, text: Option<&Path>, machine: &MachineArgs) -> Result<
         bytes(image.len() as f64),
         bytes(pages as f64)
     ));
-    let mut file = tempfile::tempfile().context("no temporary file")?;
-    file.write_all(&image).and_then(|()| file.flush()).context(
-        "the temporary file cannot be written; make room, or name another folder in TMPDIR",
-    )?;
-    ImageBytes::map(&file).context("the temporary file")
+    Ok(image)
 }

@@ -6,18 +6,18 @@
 use super::args::{CARD, Cache, PageArgs, RowArgs, ffn_bytes};
 use super::board::{board_parser, cache_share};
 use super::import::{CALIBRATION_TOKENS, ImportArgs, about};
-use super::prepare::{PROFILE_TOKENS, Prepared, Target, prepare};
+use super::prepare::{PROFILE_TOKENS, Target, prepare};
 use super::source::{demo_folder, folder_of};
 use super::summary::bytes;
 use crate::cost::Preset;
 use crate::import::kind::Kind;
 use crate::model::Model;
-use crate::model::reference::Reference;
+use crate::model::forward::window_losses;
 use crate::model::text::read_tokens;
 use crate::pack::plan;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::failure::{bad_input, bad_usage, ensure_usage};
-use crate::process::output::{check_path, note, write_whole};
+use crate::process::output::{check_path, note, replace_file};
 use anyhow::{Context, Result, anyhow};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Tokens that the estimate is measured on.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 64;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,14 +99,18 @@ impl Make {
         };
         let model = self.read(&path, &text)?;
         let target = self.target(&model)?;
-        let Prepared { image, tokens } = prepare(&model, &text, self.tokens, &target)?;
-        write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
+        let prepared = prepare(&model, &text, self.tokens, &target)?;
+        let mut bytes = 0;
+        replace_file(&self.output, |file| {
+            bytes = prepared.write(&model, file)?;
+            Ok(())
+        })?;
         let card = format!("an {} card", target.card.name);
         note(&format!(
-            "{}: {} bytes, placed for {} by {tokens} tokens -> {}",
+            "{}: {bytes} bytes, placed for {} by {} tokens -> {}",
             model.name,
-            image.len(),
             self.board.map_or(&*card, |board| board.name),
+            prepared.tokens,
             self.output.display()
         ));
         Ok(())
@@ -161,7 +165,9 @@ impl Make {
         let format = Format::new(&PredictorChoice::Exact, self.rows.quants());
         let image = plan(format, model, model.tokenizer.pack()?.len(), None)?;
         let target = self.target(model)?;
-        let most = target.pages.blocks(ffn_bytes(image.geometry())) * BLOCK_BYTES as u64;
+        let tokens = read_tokens(model, text)?;
+        let all = tokens.len().min(self.tokens as usize);
+        let most = target.pages.blocks(ffn_bytes(image.geometry()), all) * BLOCK_BYTES as u64;
         let pages = match most {
             0 => "without pages".to_owned(),
             most => {
@@ -173,8 +179,6 @@ impl Make {
             let budget = Budget::planned(board, image.geometry(), mapped);
             budget.check(board).map_err(|error| anyhow!("{}: {error}", model.name))?;
         }
-        let tokens = read_tokens(model, text)?;
-        let all = tokens.len().min(self.tokens as usize);
         let each = seconds_each(model, &tokens);
         let total = Duration::from_secs_f64(each * (all as f64 + 2.0 * f64::from(calibrated)));
         note(&format!(
@@ -191,11 +195,7 @@ impl Make {
 /// Seconds a token takes on all cores, measured on the first of `tokens`.
 fn seconds_each(model: &Model, tokens: &[u32]) -> f64 {
     let sample = &tokens[..tokens.len().min(SAMPLE).min(model.config.context as usize)];
-    let mut reference = Reference::new(model);
     let begun = Instant::now();
-    for &token in sample {
-        reference.forward(token);
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    begun.elapsed().as_secs_f64() / (sample.len().max(1) * cores) as f64
+    window_losses(model, &[sample], &mut |_| (), &|_| ());
+    begun.elapsed().as_secs_f64() / sample.len().max(1) as f64
 }

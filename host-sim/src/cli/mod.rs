@@ -28,6 +28,7 @@ mod program;
 mod report;
 mod request;
 mod run;
+mod shares;
 mod shell;
 mod sign;
 mod source;

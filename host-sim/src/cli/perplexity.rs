@@ -1,11 +1,13 @@
 //! `ripple perplexity`: what storing and predicting cost in quality, beside the float32 reference.
 
 use super::args::{Kv, RowArgs};
+use super::shares::{Shares, share};
 use super::source::{open_image, open_model};
 use super::summary::{bytes, table};
 use crate::machine::adapter::Saved;
 use crate::machine::{ImageBytes, header};
 use crate::model::Model;
+use crate::model::selection::judge;
 use crate::model::text::read_tokens;
 use crate::pack::pack_as;
 use crate::placement::Placement;
@@ -14,7 +16,7 @@ use crate::predictor::{Format, PredictorChoice};
 use crate::predictor::{Goal, Quality, Trained, evaluate};
 use crate::process::interrupt;
 use crate::process::output::{self, progress};
-use crate::study::quality::{Measured, measure_adapted};
+use crate::study::quality::{Measured, measure_adapted, uninterrupted};
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, value_parser};
 use ripple_kernel::Options;
@@ -34,7 +36,8 @@ const SIGNS: [(u32, f64); 3] = [(1, 0.999), (4, 0.99), (4, 0.999)];
     ripple perplexity my.model --text held-out.txt --ffn q4 --head q4\n  \
     ripple perplexity my.model --text held-out.txt --image my.image --adapter notes.lora\n  \
     ripple perplexity my.model --text held-out.txt --mixes\n  \
-    ripple perplexity my.model --text held-out.txt --calibrate profile.txt")]
+    ripple perplexity my.model --text held-out.txt --calibrate profile.txt\n  \
+    ripple perplexity silu.model --text held-out.txt --calibrate profile.txt --keep 0.5,0.3")]
 pub struct Perplexity {
     /// Model file or Hugging Face directory.
     model: PathBuf,
@@ -58,6 +61,12 @@ pub struct Perplexity {
     /// Profiling text: measures sign predictors that are calibrated on it.
     #[arg(long)]
     calibrate: Option<PathBuf>,
+    /// For SiLU and GELU gates: measure instead what it would cost to keep these shares of the neurons, chosen by
+    /// the gate, as thresholds do, and by the whole product `|act(gate) * up| * norm(down)`, in float32;
+    /// calibrated on the profiling text.
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', requires = "calibrate", value_parser = share,
+        conflicts_with_all = ["image", "trained", "mixes", "ffn", "attn", "head"])]
+    keep: Vec<f64>,
     /// Most windows of the full context.
     #[arg(long, default_value_t = 40, value_parser = value_parser!(u32).range(1..))]
     windows: u32,
@@ -82,6 +91,9 @@ impl Perplexity {
             None => Vec::new(),
         };
         let profile = &profile[..profile.len().min(CALIBRATION_TOKENS)];
+        if !self.keep.is_empty() {
+            return self.shares(&model, profile, held_out);
+        }
 
         let signs = if self.calibrate.is_some() { &SIGNS[..] } else { &[] };
         let judged = signs.len() + self.trained.len();
@@ -125,6 +137,24 @@ impl Perplexity {
             lossless,
             lossy,
         };
+        if self.json {
+            return output::print_json(&report);
+        }
+        output::print(&report.print())
+    }
+
+    /// What keeping shares of the neurons would cost.
+    fn shares(&self, model: &Model, profile: &[u32], held_out: &[u32]) -> Result<()> {
+        let context = model.config.context.max(1) as usize;
+        let whole = held_out.len() / context * context;
+        let all = profile.len() + whole * (1 + 2 * self.keep.len());
+        let bar = progress(all as u64, "keep");
+        let (dense, kept) = judge(model, profile, held_out, &self.keep, &|n| bar.inc(n))
+            .with_context(|| self.text.display().to_string())?;
+        bar.finish_and_clear();
+        uninterrupted()?;
+        let geometry = Format::new(&PredictorChoice::Exact, self.rows.quants()).geometry(model);
+        let report = Shares::new(model, &geometry, dense, kept, whole / context);
         if self.json {
             return output::print_json(&report);
         }

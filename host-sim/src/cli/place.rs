@@ -100,7 +100,7 @@ impl Place {
         if self.method.is_none() && self.layers.is_none() {
             let staging = self.staging.map(BlockCount);
             let ffn = (trace.layers() * trace.neurons()) as u64 * u64::from(trace.bundle_bytes());
-            let pages = self.pages.blocks(ffn);
+            let pages = self.pages.blocks(ffn, trace.tokens());
             self.foretell(&trace)?;
             let placed = place_for_card(&trace, self.card, staging, self.hot, pages)?;
             return self.write(&placed, trace.bundle_bytes());

@@ -264,7 +264,7 @@ impl Plan {
         let quants = self.rows.quants();
         let Some(text) = self.text.clone().or_else(|| found.profile()) else {
             let placed = "as in the checkpoint: --text FILE places them".to_owned();
-            return Ok((prepare_unplaced(model, quants)?.into(), placed));
+            return Ok((prepare_unplaced(model, quants).image(model)?, placed));
         };
         let target = Target {
             card,
@@ -275,7 +275,7 @@ impl Plan {
         };
         let prepared = prepare(model, &text, PROFILE_TOKENS, &target)?;
         let name = text.file_name().unwrap_or_default().to_string_lossy();
-        Ok((prepared.image.into(), format!("placed by {} tokens of {name}", prepared.tokens)))
+        Ok((prepared.image(model)?, format!("placed by {} tokens of {name}", prepared.tokens)))
     }
 
     fn generate(

@@ -1,18 +1,20 @@
-//! From a model and a text to an image, in memory: trace, place, pack.
+//! From a model and a text to an image: trace, place, pack.
 
 use super::args::{PageArgs, ffn_bytes};
 use super::place::place_for_card;
 use crate::cost::Preset;
+use crate::machine::ImageBytes;
 use crate::model::Model;
 use crate::model::text::read_tokens;
-use crate::pack::pack_as;
+use crate::pack::Packing;
 use crate::placement::Placement;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output::progress;
 use crate::profile::record::record;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ripple_hal::BlockCount;
 use ripple_kernel::image::Quants;
+use std::fs::File;
 use std::path::Path;
 
 /// Tokens of the profiling text that are traced: enough for the demo models, and quick.
@@ -32,16 +34,19 @@ pub struct Target {
     pub quants: Quants,
 }
 
-/// An image, and how many tokens it was placed by.
+/// What an image is written from.
 pub struct Prepared {
-    pub image: Vec<u8>,
+    placement: Placement,
+    active: Vec<f64>,
+    quants: Quants,
+    /// Tokens that it was placed by.
     pub tokens: usize,
 }
 
-/// Traces `model` on the first `most` tokens of `text`, places its neurons for `target` and packs it.
+/// Traces `model` on the first `most` tokens of `text`, and places its neurons for `target`.
 ///
 /// # Errors
-/// When the text cannot be read, or the model cannot be stored.
+/// When the text cannot be read.
 pub fn prepare(model: &Model, text: &Path, most: u32, target: &Target) -> Result<Prepared> {
     let tokens = read_tokens(model, text)?;
     let tokens = &tokens[..tokens.len().min(most as usize)];
@@ -52,22 +57,51 @@ pub fn prepare(model: &Model, text: &Path, most: u32, target: &Target) -> Result
     let bundle_bytes = geometry.bundle_layout().stride();
     let trace = record(model, &name, tokens, &|n| bar.inc(n)).of_bundles(bundle_bytes);
     bar.finish_and_clear();
-    let Target { card, staging, cache_share, pages, .. } = *target;
-    let pages = pages.blocks(ffn_bytes(&geometry));
+    let Target { card, staging, cache_share, pages, quants } = *target;
+    let pages = pages.blocks(ffn_bytes(&geometry), tokens.len());
     let placement = place_for_card(&trace, card, staging, cache_share, pages)?;
-    let active: Vec<f64> =
-        (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
-    let image = pack_as(format, model, &placement, &active)?;
-    Ok(Prepared { image, tokens: tokens.len() })
+    let active = (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
+    Ok(Prepared { placement, active, quants, tokens: tokens.len() })
 }
 
-/// Packs `model` with its neurons as they are in the checkpoint: no text is needed, and reads are what
-/// they are without placing.
-///
-/// # Errors
-/// When the model cannot be stored.
-pub fn prepare_unplaced(model: &Model, quants: Quants) -> Result<Vec<u8>> {
+/// `model` with its neurons as they are in the checkpoint: no text is needed, and reads are what they are
+/// without placing.
+pub fn prepare_unplaced(model: &Model, quants: Quants) -> Prepared {
     let c = &model.config;
     let placement = Placement::identity(&model.name, c.layers as usize, c.neurons as usize);
-    pack_as(Format::new(&PredictorChoice::Exact, quants), model, &placement, &[])
+    Prepared { placement, active: Vec::new(), quants, tokens: 0 }
+}
+
+impl Prepared {
+    /// Writes the image to `file`, which is empty; gives its size.
+    ///
+    /// # Errors
+    /// When the model cannot be stored, or there is no room.
+    pub fn write(&self, model: &Model, file: &File) -> Result<usize> {
+        let format = Format::new(&PredictorChoice::Exact, self.quants);
+        write_packing(&Packing::new(format, model, &self.placement)?, &self.active, file)
+    }
+
+    /// The image, in a temporary file that is gone with it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn image(&self, model: &Model) -> Result<ImageBytes> {
+        let file = tempfile::tempfile().context("no temporary file")?;
+        self.write(model, &file).context(
+            "the temporary file cannot be written; make room, or name another folder in TMPDIR",
+        )?;
+        ImageBytes::map(&file).context("the temporary file")
+    }
+}
+
+/// Writes an image to `file`, with a progress bar; gives its size.
+///
+/// # Errors
+/// As [`Packing::write_file`].
+pub fn write_packing(packing: &Packing<'_>, active: &[f64], file: &File) -> Result<usize> {
+    let bar = progress(packing.bytes() as u64 - packing.page_bytes(), "pack");
+    packing.write_file(file, active, &|n| bar.inc(n))?;
+    bar.finish_and_clear();
+    Ok(packing.bytes())
 }

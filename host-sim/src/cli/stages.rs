@@ -1,13 +1,13 @@
 //! The offline stages behind the import, one subcommand each: trace, orders, pack.
 
 use super::args::{RowArgs, quants};
+use super::prepare::write_packing;
 use super::source::open_model;
 use super::summary::bytes;
 use crate::layout::LayoutFile;
-use crate::machine::header;
 use crate::model::Model;
 use crate::model::text::read_tokens;
-use crate::pack::pack_as;
+use crate::pack::Packing;
 use crate::placement::Placement;
 use crate::placement::runs::order_table;
 use crate::predictor::signs::{SignOptions, calibrate};
@@ -15,7 +15,7 @@ use crate::predictor::{Format, PredictorChoice};
 use crate::predictor::{Goal, Trained};
 use crate::process::failure::{Interrupted, bad_input};
 use crate::process::interrupt;
-use crate::process::output::{self, check_path, note, progress, write_whole};
+use crate::process::output::{self, check_path, note, progress, replace_file};
 use crate::profile::record::record;
 use crate::profile::trace::Trace;
 use crate::tune::merge::merge;
@@ -234,15 +234,18 @@ impl Pack {
         };
         let order = plan.as_ref().map_or(Ok(SectionKind::ALL.to_vec()), LayoutFile::order)?;
         let format = Format { order: &order, ..Format::new(&predictor, self.rows.quants()) };
-        let image = pack_as(format, &model, &placement, &active)
-            .with_context(|| self.placement.display().to_string())
-            .map_err(bad_input)?;
-        let pages = match header(&image)?.geometry.page_blocks.bytes() {
+        let shown = || self.placement.display().to_string();
+        let packing = Packing::new(format, &model, &placement);
+        let packing = packing.with_context(shown).map_err(bad_input)?;
+        let pages = match packing.page_bytes() {
             0 => "without pages".to_owned(),
             pages => format!("{} of it pages", bytes(pages as f64)),
         };
-        note(&format!("{}: an image of {}, {pages}", model.name, bytes(image.len() as f64)));
-        write_whole(&self.output, |out| Ok(out.write_all(&image)?))?;
+        note(&format!("{}: an image of {}, {pages}", model.name, bytes(packing.bytes() as f64)));
+        replace_file(&self.output, |file| {
+            let written = write_packing(&packing, &active, file);
+            written.map(drop).with_context(shown).map_err(bad_input)
+        })?;
         if placement.model() != model.name {
             note(&format!(
                 "{}: placed for `{}`, packed for `{}`: the same text, but maybe more reads",
@@ -251,7 +254,7 @@ impl Pack {
                 model.name
             ));
         }
-        note(&format!("{}: {} bytes -> {}", model.name, image.len(), self.output.display()));
+        note(&format!("{}: {} bytes -> {}", model.name, packing.bytes(), self.output.display()));
         Ok(())
     }
 }

@@ -3,14 +3,17 @@
 //! In: a path. Out: tensors by name, converted to float32 and checked. Knows nothing of what the
 //! tensors mean.
 
+use super::in_file::InFile;
 use super::json;
+use super::quants::Type;
 use super::tensors::TensorFile;
-use anyhow::{Context, Result, anyhow, bail};
-use half::{bf16, f16};
+use crate::model::Values;
+use anyhow::{Context, Result, bail};
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A file of all tensors, and the index of several; the first that is there is read.
 const NAMES: [(&str, &str); 2] = [
@@ -134,8 +137,9 @@ impl Checkpoint {
         self.files.first()?.notes.get(key).map(String::as_str)
     }
 
-    /// The values of tensor `name`, which must have `shape`, must be floating point and finite.
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    /// The values of tensor `name`, which must have `shape`, must be floating point and finite; they are left in
+    /// the file until they are asked for.
+    pub(crate) fn stored(&self, name: &str, shape: &[usize]) -> Result<Values> {
         let found = self.tensors.get(name).and_then(|&at| self.files.get(at));
         let found = found.and_then(|file| Some((file, file.tensors.get(name)?)));
         let Some((file, info)) = found else {
@@ -147,13 +151,15 @@ impl Checkpoint {
             );
         };
         let path = file.path.display();
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            bail!(
-                "{path}: tensor `{name}` is {}, expected F32, F16 or BF16; import the original \
-                 weights: they are quantised later, by `ripple pack`",
-                info.dtype
-            );
-        }
+        let kind = match info.dtype {
+            Dtype::F32 => Type::F32,
+            Dtype::F16 => Type::F16,
+            Dtype::BF16 => Type::BF16,
+            found => bail!(
+                "{path}: tensor `{name}` is {found}, expected F32, F16 or BF16; import the original \
+                 weights: they are quantised later, by `ripple pack`"
+            ),
+        };
         if info.shape != shape {
             bail!(
                 "{path}: tensor `{name}` has shape {:?}, expected {shape:?} from the \
@@ -161,30 +167,20 @@ impl Checkpoint {
                 info.shape
             );
         }
-        let bytes = file.bytes.get(info.bytes.clone()).ok_or_else(|| {
-            anyhow!("{path}: tensor `{name}` lies beyond the end of the file; download it again")
-        })?;
-        let values = to_f32(info.dtype, bytes);
-        if let Some(i) = values.iter().position(|value| !value.is_finite()) {
+        let range = info.bytes.clone();
+        if file.bytes.get(range.clone()).is_none() {
+            bail!("{path}: tensor `{name}` lies beyond the end of the file; download it again");
+        }
+        let count = shape.iter().product();
+        let values = InFile { file: Arc::clone(&file.bytes), kind, start: range.start, count };
+        if let Err((i, value)) = values.check() {
             bail!(
-                "{path}: tensor `{name}` holds {} at element {i} of {}, expected finite values; \
+                "{path}: tensor `{name}` holds {value} at element {i} of {count}, expected finite values; \
                  the checkpoint is damaged or overflowed when it was converted to {}: download it \
                  again or convert it to F32 or BF16",
-                values[i],
-                values.len(),
                 info.dtype
             );
         }
-        Ok(values)
-    }
-}
-
-/// `bytes` of one of the three floating-point types as float32; exact for each of them.
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    let pairs = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    match dtype {
-        Dtype::F16 => pairs().map(|bits| f16::from_bits(bits).to_f32()).collect(),
-        Dtype::BF16 => pairs().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-        _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Ok(values.stored())
     }
 }

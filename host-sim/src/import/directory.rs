@@ -9,7 +9,7 @@ use super::keys::{Format, GENERATION};
 use super::names::Names;
 use super::{Options, chat_template, json, tokenizer};
 use crate::model::tokenizer::TokenizerSpec;
-use crate::model::{self, Matrix, Model, TensorSource};
+use crate::model::{self, Matrix, Model, TensorSource, Values};
 use anyhow::{Context, Result, bail};
 use ripple_kernel::config::ModelConfig;
 use std::collections::BTreeSet;
@@ -31,36 +31,38 @@ pub(super) fn import(directory: &Path, options: &Options<'_>) -> Result<Model> {
         let theirs = names.translate(name);
         let mut tensor = |theirs: &str, shape: &[usize]| {
             used.insert(theirs.to_owned());
-            checkpoint.tensor(theirs, shape)
+            checkpoint.stored(theirs, shape)
         };
         if let (Some(width), "embed.weight" | "head.weight") = (parsed.projected, name) {
-            return projected(name, &names, width as usize, shape, &mut tensor);
+            return projected(name, &names, width as usize, shape, &mut tensor).map(Values::from);
         }
         if family == Family::Opt && name == "positions.weight" {
             let (rows, cols) = (shape[0], shape[1]);
             let all = tensor(&theirs, &[parsed.positions as usize + OPT_OFFSET, cols])?;
-            return Ok(all[OPT_OFFSET * cols..][..rows * cols].to_vec());
+            return Ok(all.of(OPT_OFFSET * cols..(OPT_OFFSET + rows) * cols).into_owned().into());
         }
         if let Some((fused, rows)) = names.fused(name, &config) {
             let cols = shape.get(1).copied().unwrap_or(1);
             let whole = [&[rows.all][..], &shape[1..]].concat();
             let values = tensor(&fused, &whole)?;
-            return Ok(rows.of(&values, cols));
+            return Ok(rows.of(&values.of(0..values.len()), cols).into());
         }
         let mut values = tensor(&theirs, shape)?;
         if let (true, Some(norm)) = (config.variant.sub_norm, names.sub_norm(name)) {
-            let norm = tensor(&norm, &[shape[1]])?;
-            values.chunks_exact_mut(shape[1]).for_each(|row| {
+            let norm = tensor(&norm, &[shape[1]])?.into_held();
+            let mut held = values.into_held();
+            held.chunks_exact_mut(shape[1]).for_each(|row| {
                 row.iter_mut().zip(&norm).for_each(|(value, norm)| *value *= norm);
             });
+            values = held.into();
         }
         Ok(values)
     })?;
     if let (Some(width), true) = (parsed.projected, checkpoint.has("lm_head.weight")) {
         // The projected table is the embedding's.
         let (rows, cols) = (config.vocab as usize, width as usize);
-        let data = checkpoint.tensor(&names.translate("embed.weight"), &[rows, cols])?;
-        check_tied(&checkpoint, &Matrix { rows, cols, data })?;
+        let table = checkpoint.stored(&names.translate("embed.weight"), &[rows, cols])?;
+        check_tied(&checkpoint, &Matrix::new(rows, cols, table))?;
         used.insert("lm_head.weight".to_owned());
     }
     if config.tied_head {
@@ -90,16 +92,16 @@ fn projected(
 ) -> Result<Vec<f32>> {
     let (vocab, dim) = (shape[0], shape[1]);
     let data = tensor(&names.translate("embed.weight"), &[vocab, width])?;
-    let table = Matrix { rows: vocab, cols: width, data };
+    let table = Matrix::new(vocab, width, data);
     let prefix = names.prefix();
     let rows = if name == "embed.weight" {
         let data = tensor(&format!("{prefix}project_in.weight"), &[dim, width])?;
-        Matrix { rows: dim, cols: width, data }
+        Matrix::new(dim, width, data)
     } else {
         let data = tensor(&format!("{prefix}project_out.weight"), &[width, dim])?;
-        Matrix { rows: width, cols: dim, data }.transposed()
+        Matrix::new(width, dim, data).transposed()
     };
-    Ok(product(&table, &rows).data)
+    Ok(product(&table, &rows).values().into_owned())
 }
 
 /// Refuses what a file of the directory says and nobody follows; a file that is not there says nothing.
@@ -136,7 +138,11 @@ fn read_tokenizer(
 /// A tied head may be stored all the same; then it must be the embedding table.
 fn check_tied(checkpoint: &Checkpoint, embed: &model::Matrix) -> Result<()> {
     let name = "lm_head.weight";
-    if checkpoint.has(name) && checkpoint.tensor(name, &[embed.rows, embed.cols])? != embed.data {
+    if !checkpoint.has(name) {
+        return Ok(());
+    }
+    let head = checkpoint.stored(name, &[embed.rows, embed.cols])?;
+    if Matrix::new(embed.rows, embed.cols, head) != *embed {
         bail!(
             "{}: tensor `{name}` differs from the embedding table, but `tie_word_embeddings` is \
              true; set it to false in config.json if the head was trained apart",

@@ -6,7 +6,7 @@
 use super::checkpoint::Checkpoint;
 use crate::model::chat::ChatTemplate;
 use crate::model::tokenizer::TokenizerSpec;
-use crate::model::{self, Model, Sparsity};
+use crate::model::{self, Model, NamedTensor, Sparsity, Tensor};
 use crate::process::output;
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
@@ -176,6 +176,14 @@ impl Model {
     /// # Errors
     /// When `path` cannot be written; what was there before is then still there.
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_with(path, &|_| ())
+    }
+
+    /// The same, telling `done` of numbers that were looked at: of each of the model's, twice.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_with(&self, path: &Path, done: &dyn Fn(u64)) -> Result<()> {
         let header = Header {
             version: VERSION,
             name: self.name.clone(),
@@ -191,13 +199,20 @@ impl Model {
             tokenizer: self.tokenizer.clone(),
         };
         let tensors = self.tensors();
-        let half: Vec<bool> = tensors.iter().map(|(_, _, values)| fits_half(values)).collect();
+        let half: Vec<bool> = tensors
+            .iter()
+            .map(|tensor| {
+                done(tensor.len() as u64);
+                tensor.fits_half()
+            })
+            .collect();
         let mut end = 0;
-        let infos = tensors.iter().zip(&half).map(|((name, shape, values), &half)| {
+        let infos = tensors.iter().zip(&half).map(|(tensor, &half)| {
             let start = end;
-            end += values.len() * if half { 2 } else { 4 };
+            end += tensor.len() * if half { 2 } else { 4 };
             let dtype = if half { Dtype::F16 } else { Dtype::F32 };
-            (name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) })
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            (name, TensorInfo { dtype, shape, data_offsets: (start, end) })
         });
         let infos = infos.collect();
         let entry = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
@@ -207,8 +222,11 @@ impl Model {
         output::write_whole(path, |out| {
             out.write_all(&(json.len() as u64).to_le_bytes())?;
             out.write_all(&json)?;
-            for ((_, _, values), &half) in tensors.iter().zip(&half) {
-                write_values(out, values, half)?;
+            for (tensor, &half) in tensors.iter().zip(&half) {
+                tensor.parts(|values| {
+                    done(values.len() as u64);
+                    write_values(out, values, half)
+                })?;
             }
             Ok(())
         })
@@ -248,7 +266,7 @@ impl Model {
                 error.expected
             )
         })?;
-        let weights = model::build(&config, &mut |name, shape| checkpoint.tensor(name, shape))?;
+        let weights = model::build(&config, &mut |name, shape| checkpoint.stored(name, shape))?;
         let sparsity = sparsity.map(Sparsity::from);
         if let Some(found) = sparsity.as_ref().map(|sparsity| sparsity.thresholds.len())
             && found != config.layers as usize
@@ -296,6 +314,37 @@ pub(super) fn chat_template(path: &Path) -> Result<Option<ChatTemplate>> {
     let part: Part = serde_json::from_str(json)
         .with_context(|| format!("{shown}: damaged model file; import the checkpoint again"))?;
     Ok(chat_of(part.chat_template, part.chat_tokens))
+}
+
+/// Numbers that are looked at, or written, at once.
+const PART: usize = 1 << 20;
+
+impl NamedTensor<'_> {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Calls `each` with the values, part by part; what was looked at is let go.
+    fn parts(&self, mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        match self.values {
+            Tensor::Vector(values) => each(values),
+            Tensor::Matrix(matrix) => {
+                let rows = (PART / matrix.cols.max(1)).max(1);
+                (0..matrix.rows).step_by(rows).try_for_each(|first| {
+                    let rows = first..matrix.rows.min(first + rows);
+                    each(&matrix.rows(rows.clone()))?;
+                    matrix.release(rows);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// Whether float16 holds every value exactly.
+    fn fits_half(&self) -> bool {
+        let fits = |values: &[f32]| if fits_half(values) { Ok(()) } else { bail!("it does not") };
+        self.parts(fits).is_ok()
+    }
 }
 
 /// Whether float16 holds every value exactly.

@@ -31,7 +31,7 @@ impl Fold {
         self.offset(weights);
         let mut logits = self.logits;
         if self.embed != 1.0 {
-            scale(&mut weights.embed.data, self.embed);
+            scale(weights.embed.values_mut(), self.embed);
             // The table of a tied head is the same.
             if weights.head.is_none() {
                 logits /= self.embed;
@@ -56,7 +56,8 @@ impl Fold {
                 }
                 if rope.turned != 0 && (rope.turned as usize) < head_dim {
                     let turned = rope.turned as usize;
-                    turn_first(&mut linear.weight.data, head_dim, turned, linear.weight.cols);
+                    let cols = linear.weight.cols;
+                    turn_first(linear.weight.values_mut(), head_dim, turned, cols);
                     for values in [linear.bias.as_mut(), norm.as_mut()].into_iter().flatten() {
                         turn_first(values, head_dim, turned, 1);
                     }
@@ -89,22 +90,25 @@ fn scale(values: &mut [f32], factor: f32) {
 }
 
 fn scale_linear(linear: &mut Linear, factor: f32) {
-    scale(&mut linear.weight.data, factor);
+    if factor != 1.0 {
+        scale(linear.weight.values_mut(), factor);
+    }
     scale(linear.bias.as_deref_mut().unwrap_or_default(), factor);
 }
 
 /// Reorders the rows of heads of which only the first `turned` numbers are turned, pairs half of that
 /// apart, so that pairs are half a head apart and the turned ones come first.
-fn turn_first(values: &mut Vec<f32>, head_dim: usize, turned: usize, cols: usize) {
+fn turn_first(values: &mut [f32], head_dim: usize, turned: usize, cols: usize) {
     let half = turned / 2;
     let rest = (head_dim - turned) / 2;
     let rows = (0..half).chain(turned..turned + rest);
     let rows = rows.chain(half..turned).chain(turned + rest..head_dim);
     let order: Vec<usize> = rows.collect();
-    let old = std::mem::take(values);
-    values.reserve(old.len());
-    for head in old.chunks_exact(head_dim * cols) {
-        values.extend(order.iter().flat_map(|row| &head[row * cols..(row + 1) * cols]));
+    for head in values.chunks_exact_mut(head_dim * cols) {
+        let old = head.to_vec();
+        for (out, row) in head.chunks_exact_mut(cols).zip(&order) {
+            out.copy_from_slice(&old[row * cols..(row + 1) * cols]);
+        }
     }
 }
 
@@ -112,16 +116,14 @@ fn turn_first(values: &mut Vec<f32>, head_dim: usize, turned: usize, cols: usize
 pub(super) fn product(a: &Matrix, b: &Matrix) -> Matrix {
     use rayon::prelude::*;
     let mut data = vec![0.0; a.rows * b.rows];
-    data.par_chunks_mut(b.rows.max(1)).zip(a.data.par_chunks(a.cols.max(1))).for_each(
-        |(out, a)| {
-            for (out, b) in out.iter_mut().zip(b.data.chunks_exact(b.cols)) {
-                // In double precision: what is computed here stands for two products that followed each other.
-                *out =
-                    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32;
-            }
-        },
-    );
-    Matrix { rows: a.rows, cols: b.rows, data }
+    let (left, right) = (a.values(), b.values());
+    data.par_chunks_mut(b.rows.max(1)).zip(left.par_chunks(a.cols.max(1))).for_each(|(out, a)| {
+        for (out, b) in out.iter_mut().zip(right.chunks_exact(b.cols)) {
+            // In double precision: what is computed here stands for two products that followed each other.
+            *out = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32;
+        }
+    });
+    Matrix::new(a.rows, b.rows, data)
 }
 
 #[cfg(test)]
@@ -138,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_product_is_of_rows_with_rows() {
-        let a = Matrix { rows: 2, cols: 3, data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
-        let b = Matrix { rows: 1, cols: 3, data: vec![1.0, 0.0, 2.0] };
-        assert_eq!(product(&a, &b).data, [7.0, 16.0]);
+        let a = Matrix::new(2, 3, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let b = Matrix::new(1, 3, vec![1.0, 0.0, 2.0]);
+        assert_eq!(*product(&a, &b).values(), [7.0, 16.0]);
     }
 }

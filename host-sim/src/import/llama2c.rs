@@ -62,9 +62,9 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
         }
         Ok(match name.rsplit('.').nth(1) {
             Some("query" | "key") => {
-                halves_of_neighbours(&values, config.head_dim as usize, shape[1])
+                halves_of_neighbours(&values, config.head_dim as usize, shape[1]).into()
             }
-            _ => values,
+            _ => values.into(),
         })
     })?;
     let tokenizer = read_tokenizer(tokenizer, config.vocab)?;

@@ -3,6 +3,10 @@
 //! Rotary positions turn pairs of numbers. Files of llama2.c and llama.cpp have the two of a pair next
 //! to each other; Hugging Face checkpoints, and this project, have them half a head apart.
 
+use super::in_file::Reordered;
+use crate::model::Values;
+use std::sync::Arc;
+
 /// Reorders the rows of heads from neighbours to halves: rows `2i` and `2i + 1` of a head become rows
 /// `i` and `i + head_dim / 2`. `values`: (heads * head_dim, cols).
 pub(super) fn halves_of_neighbours(values: &[f32], head_dim: usize, cols: usize) -> Vec<f32> {
@@ -12,6 +16,21 @@ pub(super) fn halves_of_neighbours(values: &[f32], head_dim: usize, cols: usize)
         out.extend(rows().step_by(2).chain(rows().skip(1).step_by(2)).flatten());
     }
     out
+}
+
+/// The same of numbers that may be stored elsewhere, and stay there.
+pub(super) fn turned_rows(values: Values, head_dim: usize, cols: usize) -> Values {
+    match values {
+        Values::Held(values) => halves_of_neighbours(&values, head_dim, cols).into(),
+        Values::Stored(_, count) => {
+            let half = head_dim / 2;
+            let row = move |row: usize| {
+                let (head, at) = (row / head_dim * head_dim, row % head_dim);
+                head + if at < half { 2 * at } else { 2 * (at - half) + 1 }
+            };
+            Values::Stored(Arc::new(Reordered { of: values, cols, row: Box::new(row) }), count)
+        }
+    }
 }
 
 #[cfg(test)]

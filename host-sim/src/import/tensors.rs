@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a tensor is.
 pub(super) struct Stored {
@@ -23,7 +24,7 @@ pub(super) struct Stored {
 /// An open file.
 pub(super) struct TensorFile {
     pub path: PathBuf,
-    pub bytes: Mmap,
+    pub bytes: Arc<Mmap>,
     pub tensors: BTreeMap<String, Stored>,
     /// What a safetensors file says besides.
     pub notes: HashMap<String, String>,
@@ -54,7 +55,7 @@ impl TensorFile {
         } else {
             in_safetensors(&bytes).with_context(|| shown.to_string())?
         };
-        Ok(Self { path: path.to_owned(), bytes, tensors, notes })
+        Ok(Self { path: path.to_owned(), bytes: Arc::new(bytes), tensors, notes })
     }
 }
 

@@ -5,48 +5,21 @@
 
 pub mod chat;
 mod classes;
+pub mod forward;
+pub mod matrix;
 pub mod reference;
+pub mod selection;
 pub mod text;
 pub mod threshold;
 pub mod tokenizer;
 
 use anyhow::{Result, ensure};
 use chat::ChatTemplate;
+pub use matrix::{Matrix, Values};
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Order, Position};
 use ripple_kernel::image::Lossy;
 use ripple_kernel::math::activation::{coefficient, factor};
 use tokenizer::TokenizerSpec;
-
-/// A table of `rows * cols` values, row after row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Matrix {
-    /// Rows.
-    pub rows: usize,
-    /// Columns: the length of a row.
-    pub cols: usize,
-    /// The values: `rows * cols`.
-    pub data: Vec<f32>,
-}
-
-impl Matrix {
-    /// Row `i`.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub fn row(&self, i: usize) -> &[f32] {
-        &self.data[i * self.cols..(i + 1) * self.cols]
-    }
-
-    /// The same values, columns as rows.
-    #[must_use]
-    pub fn transposed(&self) -> Self {
-        let mut data = Vec::with_capacity(self.data.len());
-        for column in 0..self.cols {
-            data.extend((0..self.rows).map(|row| self.data[row * self.cols + column]));
-        }
-        Self { rows: self.cols, cols: self.rows, data }
-    }
-}
 
 /// `y = W x + b`.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +125,7 @@ pub(crate) struct Weights {
 }
 
 /// Gives the values of a tensor of the given name and shape.
-pub(crate) type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+pub(crate) type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Values> + 'a;
 
 /// Asks `tensor(name, shape)` for every tensor that a model of shape `config` has. This list of
 /// names is the one that model files use; importers translate from it.
@@ -202,12 +175,16 @@ struct Builder<'a, 'b> {
 
 impl Builder<'_, '_> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix> {
-        Ok(Matrix { rows, cols, data: (self.tensor)(name, &[rows, cols])? })
+        Ok(Matrix::new(rows, cols, (self.tensor)(name, &[rows, cols])?))
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>> {
+        Ok((self.tensor)(name, &[len])?.into_held())
     }
 
     fn linear(&mut self, name: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), rows, cols)?;
-        let bias = if bias { Some((self.tensor)(&format!("{name}.bias"), &[rows])?) } else { None };
+        let bias = if bias { Some(self.vector(&format!("{name}.bias"), rows)?) } else { None };
         Ok(Linear { weight, bias })
     }
 
@@ -216,8 +193,8 @@ impl Builder<'_, '_> {
         let (dim, head_dim) = (config.dim as usize, config.head_dim as usize);
         let mut extra = Extra::default();
         if config.variant.head_norm {
-            extra.query_norm = Some((self.tensor)(&name("query_norm.weight"), &[head_dim])?);
-            extra.key_norm = Some((self.tensor)(&name("key_norm.weight"), &[head_dim])?);
+            extra.query_norm = Some(self.vector(&name("query_norm.weight"), head_dim)?);
+            extra.key_norm = Some(self.vector(&name("key_norm.weight"), head_dim)?);
         }
         if config.variant.order == Order::Around {
             extra.attention_out_norm = Some(self.norm(&name("attention_out_norm"), dim)?);
@@ -227,17 +204,34 @@ impl Builder<'_, '_> {
     }
 
     fn norm(&mut self, name: &str, dim: usize) -> Result<NormWeights> {
-        let weight = (self.tensor)(&format!("{name}.weight"), &[dim])?;
+        let weight = self.vector(&format!("{name}.weight"), dim)?;
         let bias = match self.norm {
-            Norm::Layer => Some((self.tensor)(&format!("{name}.bias"), &[dim])?),
+            Norm::Layer => Some(self.vector(&format!("{name}.bias"), dim)?),
             _ => None,
         };
         Ok(NormWeights { weight, bias })
     }
 }
 
-/// A tensor of a model: its name, shape and values.
-pub(crate) type NamedTensor<'a> = (String, Vec<usize>, &'a [f32]);
+/// A tensor of a model: its name and its values, a vector being a table of one row.
+pub(crate) struct NamedTensor<'a> {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Tensor<'a>,
+}
+
+/// Where the values of a tensor are.
+#[derive(Clone, Copy)]
+pub(crate) enum Tensor<'a> {
+    Vector(&'a [f32]),
+    Matrix(&'a Matrix),
+}
+
+impl<'a> NamedTensor<'a> {
+    fn vector(name: String, values: &'a [f32]) -> Self {
+        Self { name, shape: vec![values.len()], values: Tensor::Vector(values) }
+    }
+}
 
 impl Model {
     pub(crate) fn new(
@@ -276,8 +270,7 @@ impl Model {
         );
         self.config.context = context;
         if let Some(positions) = &mut self.positions {
-            positions.rows = context as usize;
-            positions.data.truncate(positions.rows * positions.cols);
+            positions.truncate(context as usize);
         }
         Ok(())
     }
@@ -301,6 +294,12 @@ impl Model {
         factor(self.config.activation, up)
     }
 
+    /// How many numbers all its tensors have together.
+    pub fn numbers(&self) -> u64 {
+        let count = |tensor: NamedTensor<'_>| tensor.shape.iter().product::<usize>() as u64;
+        self.tensors().into_iter().map(count).sum()
+    }
+
     /// Every tensor under the name that [`build`] asks for.
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
         let mut all = Vec::new();
@@ -317,8 +316,7 @@ impl Model {
             let Extra { query_norm, key_norm, attention_out_norm, ffn_out_norm } = &layer.extra;
             for (part, weight) in [("query_norm", query_norm), ("key_norm", key_norm)] {
                 if let Some(weight) = weight {
-                    let name = format!("{}.weight", name(part));
-                    all.push((name, vec![weight.len()], weight));
+                    all.push(NamedTensor::vector(format!("{}.weight", name(part)), weight));
                 }
             }
             let behind =
@@ -348,17 +346,18 @@ impl Model {
 
 fn push_matrix<'a>(all: &mut Vec<NamedTensor<'a>>, name: &str, matrix: Option<&'a Matrix>) {
     if let Some(m) = matrix {
-        all.push((format!("{name}.weight"), vec![m.rows, m.cols], &m.data));
+        let (name, shape) = (format!("{name}.weight"), vec![m.rows, m.cols]);
+        all.push(NamedTensor { name, shape, values: Tensor::Matrix(m) });
     }
 }
 
 fn push_bias<'a>(all: &mut Vec<NamedTensor<'a>>, name: &str, bias: Option<&'a [f32]>) {
     if let Some(bias) = bias {
-        all.push((format!("{name}.bias"), vec![bias.len()], bias));
+        all.push(NamedTensor::vector(format!("{name}.bias"), bias));
     }
 }
 
 fn push_norm<'a>(all: &mut Vec<NamedTensor<'a>>, name: &str, norm: &'a NormWeights) {
-    all.push((format!("{name}.weight"), vec![norm.weight.len()], &norm.weight));
+    all.push(NamedTensor::vector(format!("{name}.weight"), &norm.weight));
     push_bias(all, name, norm.bias.as_deref());
 }

@@ -1,7 +1,8 @@
 //! The naive dense forward pass in float32: the truth that everything else is measured against.
 //!
 //! In: a [`Model`] and tokens, one after another. Out: logits, and on request every neuron's
-//! activation. Knows nothing of storage, quantisation or prediction.
+//! activation. Knows nothing of storage, quantisation or prediction. [`forward`](super::forward) gives the
+//! same bits for whole texts, and much faster.
 
 use crate::model::{Linear, Matrix, Model, NormWeights};
 use ripple_kernel::config::{ModelConfig, Norm, Order};
@@ -87,27 +88,14 @@ impl<'a> Reference<'a> {
         token: u32,
         observe: &mut impl FnMut(usize, &[f32], &[f32]),
     ) -> &[f32] {
-        self.forward_through(token, &mut |layer, pre: &mut [f32], x: &[f32]| observe(layer, pre, x))
-    }
-
-    /// As [`Reference::forward_with`], with pre-activations that may be changed before they are used:
-    /// a neuron that is set to negative infinity is not active.
-    ///
-    /// # Panics
-    /// When `token` is not in the vocabulary or the context is full.
-    pub fn forward_through(
-        &mut self,
-        token: u32,
-        change: &mut impl FnMut(usize, &mut [f32], &[f32]),
-    ) -> &[f32] {
         let model = self.model;
         let config = &model.config;
         assert!(token < config.vocab, "token {token}, vocabulary of {}", config.vocab);
         assert!(self.position < config.context as usize, "context of {} is full", config.context);
 
-        self.x.copy_from_slice(model.embed.row(token as usize));
+        self.x.copy_from_slice(&model.embed.row(token as usize));
         if let Some(positions) = &model.positions {
-            add(&mut self.x, positions.row(self.position));
+            add(&mut self.x, &positions.row(self.position));
         }
         for (i, layer) in model.layers.iter().enumerate() {
             let order = config.variant.order;
@@ -129,7 +117,7 @@ impl<'a> Reference<'a> {
                 }
             }
             apply(layer.gate.as_ref().unwrap_or(&layer.up), &self.normed, &mut self.pre_activation);
-            change(i, &mut self.pre_activation, &self.normed);
+            observe(i, &self.pre_activation, &self.normed);
             self.ffn(i);
             self.join(&layer.ffn_norm, layer.extra.ffn_out_norm.as_ref());
         }
@@ -224,13 +212,13 @@ impl<'a> Reference<'a> {
             if let Some(active) = self.model.coefficient(index, pre) {
                 let hidden = match layer.gate {
                     Some(_) => {
-                        let up = dot(layer.up.weight.row(neuron), &self.normed);
+                        let up = dot(&layer.up.weight.row(neuron), &self.normed);
                         active * self.model.factor(up)
                     }
                     None => active,
                 };
                 squares += hidden * hidden;
-                add_scaled(&mut self.projected, hidden, self.down[index].row(neuron));
+                add_scaled(&mut self.projected, hidden, &self.down[index].row(neuron));
             }
         }
         let config = &self.model.config;
@@ -242,20 +230,20 @@ impl<'a> Reference<'a> {
 }
 
 /// `x / sqrt(mean(x^2) + eps)` in place.
-fn divide_by_root_mean_square(x: &mut [f32], eps: f32) {
+pub(super) fn divide_by_root_mean_square(x: &mut [f32], eps: f32) {
     let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
     let factor = 1.0 / (mean + eps).sqrt();
     x.iter_mut().for_each(|x| *x *= factor);
 }
 
 /// `cap tanh(x / cap)`, if there is a cap.
-fn capped(x: f32, cap: f32) -> f32 {
+pub(super) fn capped(x: f32, cap: f32) -> f32 {
     if cap > 0.0 { cap * libm::tanhf(x / cap) } else { x }
 }
 
 /// `(cos, sin)` of `position * theta^(-2i / head_dim)`, or of the model's own frequencies; none where
 /// positions are learned.
-fn rotations(model: &Model) -> Vec<(f32, f32)> {
+pub(super) fn rotations(model: &Model) -> Vec<(f32, f32)> {
     use ripple_kernel::config::Position;
     let (config, theta) = (&model.config, model.rope_theta);
     if config.position == Position::Learned {
@@ -274,14 +262,14 @@ fn rotations(model: &Model) -> Vec<(f32, f32)> {
 }
 
 /// Turns the pairs `(head[i], head[i + half])`, as Hugging Face checkpoints have them.
-fn rotate(head: &mut [f32], angles: &[(f32, f32)]) {
+pub(super) fn rotate(head: &mut [f32], angles: &[(f32, f32)]) {
     let (low, high) = head.split_at_mut(angles.len());
     for ((a, b), &(cos, sin)) in low.iter_mut().zip(high).zip(angles) {
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }
 
-fn normalise(config: &ModelConfig, norm: &NormWeights, x: &[f32], out: &mut [f32]) {
+pub(super) fn normalise(config: &ModelConfig, norm: &NormWeights, x: &[f32], out: &mut [f32]) {
     let n = x.len() as f32;
     let mean = match config.norm {
         Norm::Layer => x.iter().sum::<f32>() / n,
@@ -297,7 +285,7 @@ fn normalise(config: &ModelConfig, norm: &NormWeights, x: &[f32], out: &mut [f32
     }
 }
 
-fn softmax(scores: &mut [f32]) {
+pub(super) fn softmax(scores: &mut [f32]) {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|score| *score = libm::expf(*score - most));
     let sum: f32 = scores.iter().sum();
@@ -314,8 +302,8 @@ fn apply(linear: &Linear, x: &[f32], y: &mut [f32]) {
 
 /// `y = W x`.
 fn multiply(weight: &Matrix, x: &[f32], y: &mut [f32]) {
-    for (y, row) in y.iter_mut().zip(weight.data.chunks_exact(weight.cols)) {
-        *y = dot(row, x);
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = dot(&weight.row(i), x);
     }
 }
 
@@ -333,7 +321,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-fn add(y: &mut [f32], x: &[f32]) {
+pub(super) fn add(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
@@ -363,7 +351,7 @@ pub fn perplexity(losses: &[f64]) -> f64 {
 }
 
 /// `-ln softmax(logits)[token]`.
-fn surprise(logits: &[f32], token: u32) -> f64 {
+pub(crate) fn surprise(logits: &[f32], token: u32) -> f64 {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - most).exp()).sum();
     sum.ln() - f64::from(logits[token as usize] - most)

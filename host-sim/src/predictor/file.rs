@@ -12,6 +12,7 @@ use crate::process::output::write_whole;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::json;
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
@@ -57,12 +58,12 @@ impl Trained {
             writeln!(out, "\"model\":{},\"text\":{},", json!(self.model), json!(self.text))?;
             writeln!(out, "\"tokens\":{},\"goal\":{},", self.tokens, json!(self.goal))?;
             write!(out, "\"{}\":{},\n\"thresholds\":", size.0, size.1)?;
-            write_lines(out, thresholds.iter())?;
+            write_lines(out, thresholds.iter().map(|line| Cow::Borrowed(&line[..])))?;
             if !factors.is_empty() {
                 write!(out, ",\n\"projections\":")?;
-                write_lines(out, factors.iter().map(|factors| &factors.projection.data))?;
+                write_lines(out, factors.iter().map(|factors| factors.projection.values()))?;
                 write!(out, ",\n\"rows\":")?;
-                write_lines(out, factors.iter().map(|factors| &factors.rows.data))?;
+                write_lines(out, factors.iter().map(|factors| factors.rows.values()))?;
             }
             Ok(writeln!(out, "}}")?)
         })
@@ -106,8 +107,8 @@ impl Trained {
                     );
                     let pairs = file.projections.into_iter().zip(file.rows);
                     let layers = pairs.map(|(projection, data)| Factors {
-                        projection: Matrix { rows: columns, cols: dim, data: projection },
-                        rows: Matrix { rows: neurons, cols: columns, data },
+                        projection: Matrix::new(columns, dim, projection),
+                        rows: Matrix::new(neurons, columns, data),
                     });
                     PredictorChoice::LowRank(LowRank { rank, layers: layers.collect(), thresholds })
                 }
@@ -124,7 +125,7 @@ impl Trained {
 /// An array of arrays, one a line.
 fn write_lines<'a>(
     out: &mut dyn Write,
-    lines: impl ExactSizeIterator<Item = &'a Vec<f32>>,
+    lines: impl ExactSizeIterator<Item = Cow<'a, [f32]>>,
 ) -> Result<()> {
     let last = lines.len().saturating_sub(1);
     writeln!(out, "[")?;

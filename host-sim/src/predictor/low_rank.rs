@@ -45,9 +45,9 @@ pub struct Factors {
 impl Scores for &[Factors] {
     fn scores(&self, layer: usize, input: &[f32], each: &mut dyn FnMut(usize, f32)) {
         let Factors { projection, rows } = &self[layer];
-        let code: Vec<f32> = (0..projection.rows).map(|i| dot(projection.row(i), input)).collect();
+        let code: Vec<f32> = (0..projection.rows).map(|i| dot(&projection.row(i), input)).collect();
         for neuron in 0..rows.rows {
-            each(neuron, dot(rows.row(neuron), &code));
+            each(neuron, dot(&rows.row(neuron), &code));
         }
     }
 }
@@ -178,11 +178,11 @@ fn factors(first: &Matrix, covariance: &[f64], rank: usize) -> Factors {
         }
         orthonormalise(&mut columns);
     }
-    let projection = thin(&columns).into_iter().flatten().map(|x| x as f32).collect();
+    let projection = thin(&columns).into_iter().flatten().map(|x| x as f32).collect::<Vec<f32>>();
     let rows = (0..neurons).flat_map(|i| columns.iter().map(move |column| column[i] as f32));
     Factors {
-        projection: Matrix { rows: rank, cols: dim, data: projection },
-        rows: Matrix { rows: neurons, cols: rank, data: rows.collect() },
+        projection: Matrix::new(rank, dim, projection),
+        rows: Matrix::new(neurons, rank, rows.collect::<Vec<_>>()),
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
             let (a, b) = ((i % 5) as f32 - 2.2, (i % 3) as f32 - 0.9);
             (0..dim).map(move |j| a * direction(0, j) + b * direction(1, j))
         });
-        let first = Matrix { rows: neurons, cols: dim, data: data.collect() };
+        let first = Matrix::new(neurons, dim, data.collect::<Vec<_>>());
         let mut covariance = vec![0.0; dim * dim];
         (0..dim).for_each(|j| covariance[j * dim + j] = 1.0 + j as f64);
         let found = [factors(&first, &covariance, 2)];
@@ -224,7 +224,7 @@ mod tests {
         found.as_slice().scores(0, &input, &mut |neuron, score| {
             let row = first.row(neuron);
             let variance: f32 = row.iter().enumerate().map(|(j, w)| w * w * (1.0 + j as f32)).sum();
-            let expected = dot(row, &input) / variance.sqrt();
+            let expected = dot(&row, &input) / variance.sqrt();
             assert!((score - expected).abs() < 1e-5, "{neuron}: {score}, not {expected}");
         });
     }

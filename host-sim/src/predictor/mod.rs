@@ -12,7 +12,8 @@ pub mod signs;
 pub use choice::{Format, PredictorChoice, geometry};
 
 use crate::model::Model;
-use crate::model::reference::{Reference, perplexity, window_loss};
+use crate::model::forward::{Ffn, Forward, Watch, window_losses};
+use crate::model::reference::perplexity;
 use crate::model::text::windows;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -224,32 +225,27 @@ pub fn masked_perplexity(
     done: &(dyn Fn(u64) + Sync),
 ) -> f64 {
     let context = model.config.context as usize;
+    let (dim, neurons) = (model.config.dim as usize, model.config.neurons as usize);
     let full: Vec<&[u32]> = tokens.chunks_exact(context.max(1)).collect();
-    let run = |reference: &mut Reference<'_>, window: &[u32]| {
-        let Ok(loss) = window_loss(window, |begins, token| {
-            if begins {
-                reference.reset();
-            }
-            let logits =
-                reference.forward_through(token, &mut |layer, pre: &mut [f32], x: &[f32]| {
-                    if masked.contains(&layer) {
-                        scores.scores(layer, x, &mut |neuron, score| {
-                            if score < thresholds[layer][neuron] {
-                                pre[neuron] = f32::NEG_INFINITY;
-                            }
-                        });
-                    }
-                });
-            Ok::<_, std::convert::Infallible>(logits.to_vec())
+    let mut mask = |ffn: Ffn<'_>| {
+        let layer = ffn.layer;
+        if !masked.contains(&layer) {
+            return;
+        }
+        let positions = ffn.pre.par_chunks_mut(neurons).zip(ffn.input.par_chunks(dim));
+        positions.for_each(|(pre, input)| {
+            scores.scores(layer, input, &mut |neuron, score| {
+                if score < thresholds[layer][neuron] {
+                    pre[neuron] = f32::NEG_INFINITY;
+                }
+            });
         });
-        done(window.len() as u64);
-        loss
     };
-    let losses: Vec<f64> = full.into_par_iter().map_init(|| Reference::new(model), run).collect();
-    perplexity(&losses)
+    perplexity(&window_losses(model, &full, &mut mask, done))
 }
 
-/// Runs the reference over the windows of `tokens` in parallel, one `T` a window.
+/// Runs the reference over the windows of `tokens`, one `T` a window, which sees each layer's positions in
+/// their order.
 fn each_window<T: Send>(
     model: &Model,
     tokens: &[u32],
@@ -257,22 +253,35 @@ fn each_window<T: Send>(
     empty: impl Fn() -> T + Sync,
     observe: impl Fn(&mut T, usize, &[f32], &[f32]) + Sync,
 ) -> Vec<T> {
-    windows(tokens, model.config.context)
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map_init(
-            || Reference::new(model),
-            |reference, window| {
-                let mut sums = empty();
-                reference.reset();
-                for &token in window {
-                    reference.forward_with(token, &mut |layer, pre: &[f32], input: &[f32]| {
-                        observe(&mut sums, layer, pre, input);
-                    });
-                }
-                done(window.len() as u64);
-                sums
-            },
-        )
-        .collect()
+    let windows: Vec<_> = windows(tokens, model.config.context).collect();
+    let parts = windows.iter().map(|_| empty()).collect();
+    let mut watch = EachWindow { model, parts, observe };
+    Forward::new(model).read(&windows, &mut watch, done);
+    watch.parts
+}
+
+/// What [`each_window`] looks on with.
+struct EachWindow<'m, T, F> {
+    model: &'m Model,
+    parts: Vec<T>,
+    observe: F,
+}
+
+impl<T: Send, F: Fn(&mut T, usize, &[f32], &[f32]) + Sync> Watch for EachWindow<'_, T, F> {
+    fn ffn(&mut self, ffn: Ffn<'_>) {
+        let config = &self.model.config;
+        let (dim, neurons) = (config.dim as usize, config.neurons as usize);
+        let context = config.context.max(1) as usize;
+        let end = ffn.first + ffn.input.len() / dim;
+        let (pre, observe) = (&*ffn.pre, &self.observe);
+        let seen = ffn.first / context..end.div_ceil(context);
+        let parts = self.parts[seen.clone()].par_iter_mut().zip(seen);
+        parts.for_each(|(part, window)| {
+            for token in ffn.first.max(window * context)..end.min((window + 1) * context) {
+                let at = token - ffn.first;
+                let (pre, input) = (&pre[at * neurons..][..neurons], &ffn.input[at * dim..][..dim]);
+                observe(part, ffn.layer, pre, input);
+            }
+        });
+    }
 }

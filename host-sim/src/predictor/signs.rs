@@ -51,7 +51,7 @@ impl Signs {
             .iter()
             .map(|layer| {
                 let first = &layer.gate.as_ref().unwrap_or(&layer.up).weight;
-                (0..first.rows).map(|i| pack(first.row(i))).collect()
+                (0..first.rows).map(|i| pack(&first.row(i))).collect()
             })
             .collect();
         Self { planes, dim, words, signs }

@@ -1,13 +1,12 @@
 //! Records the activations of a text with the float32 reference, window by window.
 //!
-//! In: a model and tokens. Out: a [`Trace`] of which neurons fired. The observer is a
-//! [`Probe`], the same that watches the kernel, so a trace of either has one form.
+//! In: a model and tokens. Out: a [`Trace`] of which neurons fired; and [`Recorder`], a [`Probe`] that notes
+//! the same of the kernel, so a trace of either has one form.
 
 use crate::model::Model;
-use crate::model::reference::Reference;
+use crate::model::forward::{Ffn, Forward, Watch};
 use crate::model::text::windows;
 use crate::predictor::{PredictorChoice, geometry};
-use crate::process::interrupt;
 use crate::profile::trace::{Trace, TraceBuilder, TraceHeader};
 use rayon::prelude::*;
 use ripple_kernel::Probe;
@@ -36,7 +35,8 @@ impl Recorder {
 
 /// The active sets of `tokens` under the reference, in windows of the model's full context.
 ///
-/// Where [`interrupt::requested`], only the first windows. `done` is called with the number of tokens after each window.
+/// Where [`interrupt::requested`](crate::process::interrupt::requested), only the first windows. `done` is called
+/// with numbers of tokens, several times a second.
 pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + Sync)) -> Trace {
     let config = &model.config;
     let header = TraceHeader {
@@ -46,48 +46,31 @@ pub fn record(model: &Model, text: &str, tokens: &[u32], done: &(dyn Fn(u64) + S
         neurons: config.neurons as usize,
         bundle_bytes: geometry(model, &PredictorChoice::Exact).bundle_layout().stride(),
     };
-    let recorders: Vec<_> = windows(tokens, config.context)
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map_init(
-            || Reference::new(model),
-            |reference, window| {
-                let mut recorder = Recorder::default();
-                if interrupt::requested() {
-                    return None;
-                }
-                observe(reference, window, &mut recorder);
-                done(window.len() as u64);
-                Some(recorder)
-            },
-        )
-        .collect();
-    let mut builder = TraceBuilder::new(header);
-    let mut first = 0;
-    for (recorder, window) in recorders.into_iter().zip(windows(tokens, config.context)) {
-        let Some(mut recorder) = recorder else { break };
-        recorder.flush(&mut builder, first);
-        first += window.len();
-    }
-    builder.name(&tokens[..first]);
+    let windows: Vec<_> = windows(tokens, config.context).collect();
+    let mut recording = Recording { model, builder: TraceBuilder::new(header) };
+    let read = Forward::new(model).read(&windows, &mut recording, done);
+    let mut builder = recording.builder;
+    builder.truncate(read);
+    builder.name(&tokens[..read]);
     builder.finish()
 }
 
-/// Runs one window from an empty KV cache and reports the active sets to `probe`.
-pub fn observe(reference: &mut Reference<'_>, window: &[u32], probe: &mut impl Probe) {
-    reference.reset();
-    let model = reference.model();
-    let mut active = Vec::new();
-    for (position, &token) in (0..).zip(window) {
-        reference.forward_with(token, &mut |layer, pre_activation: &[f32], _input: &[f32]| {
-            active.clear();
-            active.extend(
-                (0u16..)
-                    .zip(pre_activation)
-                    .filter(|(_, x)| model.coefficient(layer, **x).is_some())
-                    .map(|(i, _)| i),
-            );
-            probe.active(layer as u32, position, &active);
-        });
+/// Notes which neurons are active.
+struct Recording<'m> {
+    model: &'m Model,
+    builder: TraceBuilder,
+}
+
+impl Watch for Recording<'_> {
+    fn ffn(&mut self, ffn: Ffn<'_>) {
+        let is_active = |(_, pre): &(u16, &f32)| self.model.coefficient(ffn.layer, **pre).is_some();
+        let sets: Vec<Vec<u16>> = ffn
+            .pre
+            .par_chunks(self.model.config.neurons as usize)
+            .map(|pre| (0..).zip(pre).filter(is_active).map(|(neuron, _)| neuron).collect())
+            .collect();
+        for (token, active) in (ffn.first..).zip(&sets) {
+            self.builder.push(token, ffn.layer, active);
+        }
     }
 }

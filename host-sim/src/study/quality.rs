@@ -7,7 +7,8 @@
 use crate::machine::adapter::{Lent, Saved};
 use crate::machine::memory::HostMemory;
 use crate::model::Model;
-use crate::model::reference::{Reference, window_loss};
+use crate::model::forward::{Ffn, Forward, Watch};
+use crate::model::reference::{surprise, window_loss};
 use crate::model::text::windows;
 use crate::process::failure::Interrupted;
 use crate::process::interrupt;
@@ -33,7 +34,7 @@ pub struct Measured {
 /// Runs the reference and `images` of `model`, everything mapped, over at most `most` full windows of
 /// `tokens`. The first that comes back is the reference, then the images in their order.
 ///
-/// `done` is called with the number of tokens after each window of each.
+/// `done` is called with numbers of tokens, of each, several times a second.
 ///
 /// # Errors
 /// When there is no full window, or an image cannot be run or is of another vocabulary.
@@ -62,24 +63,23 @@ pub fn measure_adapted(
     done: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<Measured>> {
     let windows = full_windows(tokens, model.config.context, most)?;
-    let measured = windows
-        .into_par_iter()
-        .map_init(
-            || Reference::new(model),
-            |reference, window| {
-                uninterrupted()?;
-                let truth = Truth::of(reference, model, window);
-                done(window.len() as u64);
-                let mut sums = vec![truth.itself];
-                for (image, adapter) in images {
-                    uninterrupted()?;
-                    sums.push(image_window(image, *adapter, window, options, &truth)?);
-                    done(window.len() as u64);
-                }
-                Ok(sums)
-            },
-        )
-        .collect::<Result<Vec<_>>>()?;
+    let forward = Forward::new(model);
+    let mut measured = Vec::new();
+    // The reference reads one window after another on all cores, an image as many at once as there are cores.
+    for windows in windows.chunks(rayon::current_num_threads()) {
+        let mut read = Vec::new();
+        for window in windows {
+            read.push((*window, Truth::of(&forward, model, window, !images.is_empty(), done)?));
+        }
+        let sums = read.into_par_iter().map(|(window, truth)| {
+            let mut sums = vec![truth.itself];
+            for (image, adapter) in images {
+                sums.push(image_window(image, *adapter, window, options, &truth, done)?);
+            }
+            Ok(sums)
+        });
+        measured.extend(sums.collect::<Result<Vec<_>>>()?);
+    }
     let means = (0..=images.len()).map(|i| {
         let mut mean = Window::default();
         for window in &measured {
@@ -131,31 +131,58 @@ impl Window {
     }
 }
 
-/// What the reference says at every position of a window.
-struct Truth {
+/// What the reference says at every position of a window but the last, which predicts nothing.
+struct Truth<'m> {
+    model: &'m Model,
+    window: &'m [u32],
     itself: Window,
-    /// `(positions, vocab)` logarithms of the probabilities.
-    log_probabilities: Vec<Vec<f64>>,
+    /// Active neurons.
+    active: usize,
+    losses: Vec<f64>,
+    /// Whether logits are held.
+    keeps: bool,
+    /// (positions, vocab).
+    logits: Vec<f32>,
 }
 
-impl Truth {
-    fn of(reference: &mut Reference<'_>, model: &Model, window: &[u32]) -> Self {
-        let (mut log_probabilities, mut active) = (Vec::new(), 0usize);
-        let Ok(loss) = window_loss(window, |begins, token| {
-            if begins {
-                reference.reset();
-            }
-            let logits = reference.forward_with(token, &mut |layer, pre: &[f32], _: &[f32]| {
-                let is_active = |pre: &&f32| model.coefficient(layer, **pre).is_some();
-                active += pre.iter().filter(is_active).count();
-            });
-            log_probabilities.push(log_softmax(logits));
-            Ok::<_, std::convert::Infallible>(logits.to_vec())
-        });
-        let bundles = active as f64 / log_probabilities.len().max(1) as f64;
-        Self {
-            itself: Window { loss, divergence: 0.0, agreement: 1.0, bundles },
-            log_probabilities,
+impl<'m> Truth<'m> {
+    fn of(
+        forward: &Forward<'_>,
+        model: &'m Model,
+        window: &'m [u32],
+        keeps: bool,
+        done: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self> {
+        let (logits, losses) = (Vec::new(), Vec::new());
+        let mut truth =
+            Self { model, window, itself: Window::default(), active: 0, losses, keeps, logits };
+        let positions = window.len() - 1;
+        forward.read(&[&window[..positions]], &mut truth, done);
+        uninterrupted()?;
+        done(1);
+        let loss = truth.losses.iter().fold(0.0, |sum, loss| sum + loss) / positions.max(1) as f64;
+        let bundles = truth.active as f64 / positions.max(1) as f64;
+        truth.itself = Window { loss, divergence: 0.0, agreement: 1.0, bundles };
+        Ok(truth)
+    }
+}
+
+impl Watch for Truth<'_> {
+    fn ffn(&mut self, ffn: Ffn<'_>) {
+        let active = |pre: &f32| usize::from(self.model.coefficient(ffn.layer, *pre).is_some());
+        self.active += ffn.pre.par_iter().map(active).sum::<usize>();
+    }
+
+    fn wants_logits(&self) -> bool {
+        true
+    }
+
+    fn logits(&mut self, first: usize, logits: &[f32]) {
+        let vocab = self.model.config.vocab as usize;
+        let rows = logits.par_chunks(vocab).zip(&self.window[first + 1..]);
+        self.losses.par_extend(rows.map(|(logits, &next)| surprise(logits, next)));
+        if self.keeps {
+            self.logits.extend_from_slice(logits);
         }
     }
 }
@@ -165,13 +192,11 @@ fn image_window(
     adapter: Option<&Saved>,
     window: &[u32],
     options: &Options,
-    truth: &Truth,
+    truth: &Truth<'_>,
+    done: &(dyn Fn(u64) + Sync),
 ) -> Result<Window> {
     let header = crate::machine::header(image)?;
-    let (found, expected) = (
-        header.geometry.config.vocab as usize,
-        truth.log_probabilities.first().map_or(0, Vec::len),
-    );
+    let (found, expected) = (header.geometry.config.vocab, truth.model.config.vocab);
     ensure!(
         found == expected,
         "the image has a vocabulary of {found}, the model one of {expected}; pack this model"
@@ -183,19 +208,22 @@ fn image_window(
             .map_err(|e| anyhow!("the image cannot be opened: {e}"))?;
     let mut lent = adapter.map(|saved| Lent::new(saved, decoder.batch()));
     decoder.set_adapter(lent.as_mut().map(Lent::lend)).map_err(|e| anyhow!("{e}"))?;
-    let mut expected = truth.log_probabilities.iter();
+    let mut expected = truth.logits.chunks_exact(truth.model.config.vocab as usize);
     let (mut divergence, mut agreed) = (0.0, 0u32);
     let loss = window_loss(window, |_, token| {
+        uninterrupted()?;
         let logits = decoder.step(token).map_err(|e| anyhow!("{e}"))?.to_vec();
+        done(1);
         if let Some(expected) = expected.next() {
-            let found = log_softmax(&logits);
+            let (expected, found) = (&log_softmax(expected), log_softmax(&logits));
             let terms = expected.iter().zip(&found).map(|(p, q)| p.exp() * (p - q));
             divergence += terms.sum::<f64>();
             agreed += u32::from(largest(expected) == largest(&found));
         }
         Ok::<_, anyhow::Error>(logits)
     })?;
-    let positions = truth.log_probabilities.len().max(1) as f64;
+    done(1);
+    let positions = (window.len() - 1).max(1) as f64;
     Ok(Window {
         loss,
         divergence: divergence / positions,
@@ -205,7 +233,10 @@ fn image_window(
 }
 
 /// An error where the user stops the command.
-fn uninterrupted() -> Result<()> {
+///
+/// # Errors
+/// Where an interrupt was requested.
+pub fn uninterrupted() -> Result<()> {
     if interrupt::requested() { Err(Interrupted.into()) } else { Ok(()) }
 }
 

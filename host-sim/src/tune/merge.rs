@@ -25,9 +25,10 @@ pub fn merge(model: &mut Model, saved: &Saved) {
             };
             let (a, b) = shape.places(&config, target);
             let (a, b) = (&numbers[a], &numbers[b]);
-            for (row, b) in matrix.data.chunks_exact_mut(matrix.cols).zip(b.chunks_exact(rank)) {
+            let cols = matrix.cols;
+            for (row, b) in matrix.values_mut().chunks_exact_mut(cols).zip(b.chunks_exact(rank)) {
                 for (j, w) in row.iter_mut().enumerate() {
-                    let inner = b.iter().zip(a.iter().skip(j).step_by(matrix.cols));
+                    let inner = b.iter().zip(a.iter().skip(j).step_by(cols));
                     let sum: f64 = inner.map(|(b, a)| f64::from(*b) * f64::from(*a)).sum();
                     *w = (f64::from(*w) + scale * sum) as f32;
                 }

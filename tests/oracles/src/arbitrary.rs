@@ -157,10 +157,9 @@ pub fn predictors(shape: Shape) -> impl Strategy<Value = PredictorChoice> {
 /// A random low-rank predictor.
 fn low_rank(shape: Shape, rank: u32, threshold: f32, seed: u64) -> PredictorChoice {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut random = |rows: u32, cols: u32| Matrix {
-        rows: rows as usize,
-        cols: cols as usize,
-        data: (0..rows * cols).map(|_| rng.random::<f32>() - 0.5).collect(),
+    let mut random = |rows: u32, cols: u32| {
+        let values: Vec<f32> = (0..rows * cols).map(|_| rng.random::<f32>() - 0.5).collect();
+        Matrix::new(rows as usize, cols as usize, values)
     };
     let factors = (0..shape.layers).map(|_| Factors {
         projection: random(rank, shape.dim),

@@ -68,10 +68,9 @@ pub fn tokenizer() -> &'static TokenizerSpec {
 /// A random model.
 pub fn model(shape: Shape) -> Model {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(shape.seed);
-    let mut random = |rows: usize, cols: usize, scale: f32| Matrix {
-        rows,
-        cols,
-        data: (0..rows * cols).map(|_| scale * (rng.random::<f32>() * 2.0 - 1.0)).collect(),
+    let mut random = |rows: usize, cols: usize, scale: f32| {
+        let number = |_| scale * (rng.random::<f32>() * 2.0 - 1.0);
+        Matrix::new(rows, cols, (0..rows * cols).map(number).collect::<Vec<f32>>())
     };
     let (dim, neurons) = (shape.dim as usize, shape.neurons as usize);
     let head_dim = shape.head_dim as usize;
@@ -99,18 +98,18 @@ pub fn model(shape: Shape) -> Model {
         threshold: 0.0,
     };
     let norm = |random: &mut dyn FnMut(usize, usize, f32) -> Matrix| NormWeights {
-        weight: random(1, dim, 0.5).data.iter().map(|w| w + 1.0).collect(),
-        bias: shape.opt.then(|| random(1, dim, 0.1).data),
+        weight: random(1, dim, 0.5).values().iter().map(|w| w + 1.0).collect(),
+        bias: shape.opt.then(|| random(1, dim, 0.1).values().into_owned()),
     };
     let linear =
         |random: &mut dyn FnMut(usize, usize, f32) -> Matrix, out: usize, inputs: usize| Linear {
             weight: random(out, inputs, 1.5 / (inputs as f32).sqrt()),
-            bias: shape.opt.then(|| random(1, out, 0.1).data),
+            bias: shape.opt.then(|| random(1, out, 0.1).values().into_owned()),
         };
     let extra = |random: &mut dyn FnMut(usize, usize, f32) -> Matrix| {
         let mut head = || {
             let normed = shape.variant.head_norm;
-            normed.then(|| random(1, head_dim, 0.5).data.iter().map(|w| w + 1.0).collect())
+            normed.then(|| random(1, head_dim, 0.5).values().iter().map(|w| w + 1.0).collect())
         };
         let (query_norm, key_norm) = (head(), head());
         let mut behind = || (shape.variant.order == Order::Around).then(|| norm(random));

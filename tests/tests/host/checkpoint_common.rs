@@ -79,13 +79,13 @@ impl Llama2c {
         let mut parts = vec![
             all(&|l| neighbours(&l.query.weight, head_dim)),
             all(&|l| neighbours(&l.key.weight, head_dim)),
-            all(&|l| l.value.weight.data.clone()),
-            all(&|l| l.output.weight.data.clone()),
+            all(&|l| l.value.weight.values().into_owned()),
+            all(&|l| l.output.weight.values().into_owned()),
         ];
         let ffn = [
-            all(&|l| l.gate.as_ref().unwrap().weight.data.clone()),
-            all(&|l| l.down.weight.data.clone()),
-            all(&|l| l.up.weight.data.clone()),
+            all(&|l| l.gate.as_ref().unwrap().weight.values().into_owned()),
+            all(&|l| l.down.weight.values().into_owned()),
+            all(&|l| l.up.weight.values().into_owned()),
         ];
         let final_norm = model.final_norm.weight.clone();
         if version == 0 {
@@ -230,7 +230,7 @@ impl Gguf {
     }
 
     fn matrix(&mut self, name: &str, m: &Matrix) {
-        self.tensors.insert(name.to_owned(), Tensor::f32(&[m.rows, m.cols], &m.data));
+        self.tensors.insert(name.to_owned(), Tensor::f32(&[m.rows, m.cols], &m.values()));
     }
 
     fn vector(&mut self, name: &str, values: &[f32]) {

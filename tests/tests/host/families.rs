@@ -81,7 +81,7 @@ fn tokenizer() -> Value {
 }
 
 /// The checkpoint of `family` with that vocabulary, imported.
-fn model(family: &Path) -> Model {
+pub(crate) fn model(family: &Path) -> Model {
     model_with(family, "config.json")
 }
 
@@ -102,7 +102,7 @@ fn largest(logits: &[f32]) -> usize {
 }
 
 /// The families that there are.
-fn families() -> Vec<String> {
+pub(crate) fn families() -> Vec<String> {
     let folders = fs::read_dir(folder()).unwrap().map(Result::unwrap);
     let with_golden = folders.filter(|entry| entry.path().join("golden.json").exists());
     let mut names: Vec<String> =

@@ -24,8 +24,7 @@ fn pieces() -> Vec<Piece> {
 fn model(shape: Shape) -> Model {
     let mut model = silu(Shape { head_dim: shape.dim / (2 * shape.kv_heads), ..shape });
     for table in [Some(&mut model.embed), model.head.as_mut()].into_iter().flatten() {
-        table.rows = pieces().len();
-        table.data.truncate(table.rows * table.cols);
+        table.truncate(pieces().len());
     }
     model
 }

@@ -82,7 +82,7 @@ fn bfloat16_checkpoints_are_taken_exactly() {
     directory.write();
     let model = import(directory.path()).unwrap();
     let full = Model::load(&demo::path("story-nano").unwrap()).unwrap();
-    for (found, exact) in model.embed.data.iter().zip(&full.embed.data) {
+    for (found, exact) in model.embed.values().iter().zip(&*full.embed.values()) {
         assert_eq!(*found, half::bf16::from_f32(*exact).to_f32());
     }
     let file = directory.file("model.ripple");
@@ -162,7 +162,7 @@ fn fatrelu_raises_the_threshold() {
     let silent = Reference::new(&model).forward(5).to_vec();
     model.config.threshold = 0.0;
     for layer in &mut model.layers {
-        layer.down.weight.data.fill(0.0);
+        layer.down.weight.values_mut().fill(0.0);
     }
     assert_eq!(Reference::new(&model).forward(5), silent);
 }

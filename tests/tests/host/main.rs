@@ -14,6 +14,7 @@ mod documents;
 mod families;
 mod families_gguf;
 mod families_table;
+mod forward;
 mod fuzz;
 mod import_common;
 mod import_errors;

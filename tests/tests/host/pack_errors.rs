@@ -21,7 +21,8 @@ fn what_would_come_back_infinite_is_refused() {
     // The largest scale, 65504, times 127.
     let most = 8_319_008.0;
     for (number, fits) in [(most, true), (-most, true), (most + 1.0, false), (f32::NAN, false)] {
-        let found = packed(Shape::LLAMA, |model| model.layers[1].up.weight.data[43] = number);
+        let found =
+            packed(Shape::LLAMA, |model| model.layers[1].up.weight.values_mut()[43] = number);
         match (fits, found) {
             (true, Ok(_)) => {}
             (false, Err(said)) => {
@@ -46,6 +47,6 @@ fn the_number_of_an_image_is_that_of_its_contents() {
     };
     let same = number(&|_| {});
     assert_eq!(same, number(&|_| {}));
-    assert_ne!(same, number(&|model| model.layers[2].down.weight.data[7] += 0.5));
+    assert_ne!(same, number(&|model| model.layers[2].down.weight.values_mut()[7] += 0.5));
     assert_ne!(same, number(&|model| model.final_norm.weight[0] += 0.5));
 }

@@ -7,6 +7,7 @@ use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::model::Model;
 use ripple_host_sim::model::chat::ChatTemplate;
 use ripple_host_sim::model::reference::Reference;
+use ripple_host_sim::model::selection::{Choice, judge};
 use ripple_host_sim::model::threshold::sparsify;
 use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::Placement;
@@ -67,6 +68,32 @@ fn the_wanted_share_is_active_in_every_layer() {
 }
 
 #[test]
+fn a_choice_by_the_product_keeps_more_of_what_neurons_add() {
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        let model = model(activation);
+        let (profile, held_out) = (tokens(), &tokens()[..3 * CONTEXT as usize]);
+        let (all, kept) = judge(&model, &profile, held_out, &[0.3, 0.999_99], &|_| ()).unwrap();
+        let [gate, product, most_by_gate, most] = kept[..] else { panic!("{kept:?}") };
+        assert_eq!((gate.by, product.by, gate.share), (Choice::Gate, Choice::Product, 0.3));
+        for kept in [gate, product] {
+            assert!((kept.found - 0.3).abs() < 0.06, "{kept:?}");
+            assert!(kept.perplexity != all && kept.recall < 1.0);
+        }
+        assert!(product.recall > gate.recall + 0.05, "{product:?}, {gate:?}");
+        for kept in [most_by_gate, most] {
+            assert!(kept.found > 0.99 && kept.recall > 0.99, "{kept:?}");
+            assert!((kept.perplexity / all - 1.0).abs() < 0.01, "{kept:?}, {all}");
+        }
+    }
+    let relu = ripple_tests::tiny::model(SHAPE);
+    let refused = judge(&relu, &tokens(), &tokens(), &[0.3], &|_| ()).unwrap_err();
+    assert!(
+        refused.to_string().contains("its activation is Relu, expected SiLU or GELU"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_share_of_1_loses_nothing() {
     let dense = model(Activation::Silu);
     let mut all = dense.clone();
@@ -98,7 +125,7 @@ fn the_reference_is_the_formula() {
     let (pre, input) = seen.unwrap();
     let mut active = 0;
     for (neuron, &output) in pre.iter().enumerate().take(80) {
-        let gate = dot(layer.gate.as_ref().unwrap().weight.row(neuron), &input);
+        let gate = dot(&layer.gate.as_ref().unwrap().weight.row(neuron), &input);
         assert!((gate - f64::from(output)).abs() < 1e-5);
         let expected = gate / (1.0 + (-gate).exp());
         let found = model.coefficient(0, output);

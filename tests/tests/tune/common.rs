@@ -61,8 +61,8 @@ fn rows(file: &SafeTensors<'_>, name: &str) -> Matrix {
     let (q, s) = (floats(file, &format!("{name}.q")), singles(file, &format!("{name}.s")));
     let cols = q.len() / s.len();
     let scale = s.iter().flat_map(|s| std::iter::repeat_n(*s, cols));
-    let data = q.iter().zip(scale).map(|(q, s)| *q as f32 * s).collect();
-    Matrix { rows: s.len(), cols, data }
+    let data = q.iter().zip(scale).map(|(q, s)| *q as f32 * s).collect::<Vec<_>>();
+    Matrix::new(s.len(), cols, data)
 }
 
 impl Golden {

@@ -6,14 +6,17 @@
 //!
 //! The format is that of `docs/gguf.md` in ggml's repository, versions 2 and 3, little-endian.
 
-use super::quants::Type;
 use super::value::{List, Reader, Value};
+use crate::import::in_file::InFile;
 use crate::import::keys::GGUF;
+use crate::import::quants::Type;
+use crate::model::Values;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The first bytes of every file.
 pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
@@ -29,7 +32,7 @@ struct Tensor {
 /// An open file.
 pub(crate) struct Gguf {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: Arc<Mmap>,
     /// Where tensor data begins.
     data: usize,
     /// Where each value is, behind its key.
@@ -48,7 +51,7 @@ impl Gguf {
         let bytes =
             unsafe { Mmap::map(&file) }.with_context(|| format!("{shown}: cannot be mapped"))?;
         let (metadata, tensors, data) = parse(&bytes).with_context(|| shown.to_string())?;
-        Ok(Self { path: path.to_owned(), bytes, data, metadata, tensors })
+        Ok(Self { path: path.to_owned(), bytes: Arc::new(bytes), data, metadata, tensors })
     }
 
     /// The path, for messages.
@@ -146,8 +149,9 @@ impl Gguf {
         self.tensors.get(tensor)?.shape.first().copied()
     }
 
-    /// The values of tensor `name`, which must have `shape` and be finite.
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    /// The values of tensor `name`, which must have `shape` and be finite; they are left in the file until they
+    /// are asked for.
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Values> {
         let path = self.shown();
         let tensor = self.tensors.get(name).with_context(|| {
             format!(
@@ -179,20 +183,20 @@ impl Gguf {
         );
         let start = self.data.checked_add(tensor.offset);
         let end = start.and_then(|start| start.checked_add(count / values * size));
-        let bytes = start.zip(end).and_then(|(start, end)| self.bytes.get(start..end));
+        let bytes = start.zip(end).map(|(start, end)| start..end);
+        let bytes = bytes.filter(|bytes| self.bytes.get(bytes.clone()).is_some());
         let bytes = bytes.with_context(|| {
             format!("{path}: tensor `{name}` lies beyond the end of the file; download it again")
         })?;
-        let values = kind.values(bytes);
-        if let Some(i) = values.iter().position(|value| !value.is_finite()) {
+        let start = bytes.start;
+        let stored = InFile { file: Arc::clone(&self.bytes), kind, start, count };
+        if let Err((i, value)) = stored.check() {
             bail!(
-                "{path}: tensor `{name}` holds {} at element {i} of {}, expected finite values; the file \
-                 is damaged: download it again",
-                values[i],
-                values.len()
+                "{path}: tensor `{name}` holds {value} at element {i} of {count}, expected finite values; the \
+                 file is damaged: download it again"
             );
         }
-        Ok(values)
+        Ok(stored.stored())
     }
 }
 

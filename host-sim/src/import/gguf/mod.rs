@@ -4,7 +4,6 @@
 
 pub(super) mod chat;
 pub(super) mod file;
-pub(super) mod quants;
 mod shape;
 mod value;
 mod vocabulary;
@@ -12,7 +11,7 @@ mod vocabulary;
 use super::Options;
 use super::fold::Fold;
 use super::rope::Scaling;
-use super::rotary::halves_of_neighbours;
+use super::rotary::turned_rows;
 use crate::model::{self, Model};
 use anyhow::{Context, Result, bail, ensure};
 use file::Gguf;
@@ -89,7 +88,7 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
         let theirs = translate(name);
         // Where only some of the projections have a bias.
         if theirs.ends_with(".bias") && !file.has(&theirs) {
-            return Ok(vec![0.0; shape.iter().product()]);
+            return Ok(vec![0.0; shape.iter().product::<usize>()].into());
         }
         let values = file.tensor(&theirs, shape)?;
         let cols = shape.get(1).copied().unwrap_or(1);
@@ -97,7 +96,7 @@ pub(super) fn import(path: &Path, options: &Options<'_>) -> Result<Model> {
         let turned = theirs.contains(".attn_q.") || theirs.contains(".attn_k.");
         used.insert(theirs);
         Ok(match turned && architecture == Architecture::Llama {
-            true => halves_of_neighbours(&values, config.head_dim as usize, cols),
+            true => turned_rows(values, config.head_dim as usize, cols),
             false => values,
         })
     })?;

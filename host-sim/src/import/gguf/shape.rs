@@ -171,7 +171,7 @@ impl Keys<'_> {
                 scaling == Scaling::None,
                 "{shown}: tensor `{FACTORS}` and `{key}`, expected one of the two; convert the model again"
             );
-            let factors = self.file.tensor(FACTORS, &[head_dim as usize / 2])?;
+            let factors = self.file.tensor(FACTORS, &[head_dim as usize / 2])?.into_held();
             ensure!(
                 factors.iter().all(|factor| *factor > 0.0),
                 "{shown}: tensor `{FACTORS}` holds factors of 0 or less; convert the model again"

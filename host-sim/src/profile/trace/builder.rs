@@ -43,6 +43,12 @@ impl TraceBuilder {
         }
     }
 
+    /// Forgets all but the first `tokens`.
+    pub fn truncate(&mut self, tokens: usize) {
+        self.tokens = self.tokens.min(tokens);
+        self.bits.truncate(self.tokens * self.header.layers * self.header.row_bytes());
+    }
+
     /// Says which tokens they were.
     ///
     /// # Panics

@@ -8,7 +8,8 @@
 //! `gguf-rs-lib` and `ggus` say of themselves; `candle-core` has, and brings a hundred others. The formats
 //! are frozen and each is some lines.
 
-use half::{bf16, f16};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 /// How the values of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,17 +70,40 @@ impl Type {
         }
     }
 
-    /// The values of `bytes`, which are whole blocks.
-    pub(crate) fn values(self, bytes: &[u8]) -> Vec<f32> {
+    /// Writes the values of `bytes`, which are whole blocks, to `out`, which has room for them.
+    pub(crate) fn read(self, bytes: &[u8], out: &mut [f32]) {
+        match self {
+            Self::F32 => {
+                let values = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+                out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
+            }
+            Self::F16 => {
+                let mut part = [f16::ZERO; 256];
+                for (bytes, out) in bytes.chunks(2 * part.len()).zip(out.chunks_mut(part.len())) {
+                    let part = &mut part[..out.len()];
+                    let values = bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes));
+                    part.iter_mut().zip(values).for_each(|(out, value)| *out = value);
+                    part.convert_to_f32_slice(out);
+                }
+            }
+            Self::BF16 => {
+                // The upper half of a float32.
+                let values = bytes.as_chunks().0.iter().map(|&[low, high]| [0, 0, low, high]);
+                out.iter_mut()
+                    .zip(values)
+                    .for_each(|(out, bytes)| *out = f32::from_le_bytes(bytes));
+            }
+            _ => out.copy_from_slice(&self.values(bytes)),
+        }
+    }
+
+    /// The values of `bytes`, which are whole blocks of more than one number.
+    fn values(self, bytes: &[u8]) -> Vec<f32> {
         let (values, size) = self.block();
         let mut out = Vec::with_capacity(bytes.len() / size * values);
         for block in bytes.chunks_exact(size) {
             match self {
-                Self::F32 => {
-                    out.push(f32::from_le_bytes([block[0], block[1], block[2], block[3]]));
-                }
-                Self::F16 => out.push(half(block, 0)),
-                Self::BF16 => out.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
+                Self::F32 | Self::F16 | Self::BF16 => {}
                 Self::Q4_0 => nibbles(block, 2, None, &mut out, |q| q - 8, 0.0),
                 Self::Q4_1 => nibbles(block, 4, None, &mut out, |q| q, half(block, 2)),
                 Self::Q5_0 => nibbles(block, 6, Some(2), &mut out, |q| q - 16, 0.0),
