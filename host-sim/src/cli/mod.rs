@@ -25,6 +25,7 @@ mod place;
 mod plan;
 mod prepare;
 mod program;
+mod range;
 mod report;
 mod request;
 mod run;
@@ -36,6 +37,7 @@ mod stages;
 mod summary;
 mod tell;
 mod texts;
+mod trace;
 mod train;
 mod tune;
 
@@ -84,7 +86,7 @@ enum Command {
     #[command(visible_alias = "image")]
     Make(make::Make),
     Import(import::Import),
-    Trace(stages::TraceArgs),
+    Trace(trace::TraceArgs),
     Place(place::Place),
     Orders(stages::Orders),
     TrainPredictor(train::TrainPredictor),

@@ -1,6 +1,7 @@
 //! The subcommand that places neurons: for a card, by one method, or in parts on several machines.
 
 use super::args::{CARD, PageArgs};
+use super::range::range;
 use super::summary::bytes;
 use crate::cost::Preset;
 use crate::placement::admission::hot_prefix;
@@ -11,7 +12,7 @@ use crate::placement::{
 use crate::process::failure::ensure_usage;
 use crate::process::output::{check_path, note, progress};
 use crate::profile::trace::Trace;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
 use ripple_hal::{BLOCK_BYTES, BlockCount};
@@ -56,7 +57,7 @@ pub struct Place {
     #[arg(long, conflicts_with_all = ["method", "layers", "merge"], value_parser = value_parser!(u32).range(2..=65536))]
     staging: Option<u32>,
     /// Place only layers A to B - 1, by co-activation unless --method says otherwise, and write a part.
-    #[arg(long, value_name = "A..B", value_parser = layer_range, conflicts_with = "page_mib")]
+    #[arg(long, value_name = "A..B", value_parser = range, conflicts_with = "page_mib")]
     layers: Option<Range<usize>>,
     /// Join these parts, which hold every layer once.
     #[arg(
@@ -217,13 +218,4 @@ pub fn place_for_card(
         placement::place_for_card(trace, &cost, cache_share, page_blocks, &|n| bar.inc(n))?;
     bar.finish_and_clear();
     Ok(placed)
-}
-
-/// Layers as `A..B`, B itself not among them.
-fn layer_range(text: &str) -> Result<Range<usize>> {
-    let range = text.split_once("..").and_then(|(first, end)| {
-        let range: Range<usize> = first.parse().ok()?..end.parse().ok()?;
-        (!range.is_empty()).then_some(range)
-    });
-    range.context("expected A..B, A less than B, as in 0..8 for layers 0 to 7")
 }

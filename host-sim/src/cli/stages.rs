@@ -1,6 +1,6 @@
-//! The offline stages behind the import, one subcommand each: trace, orders, pack.
+//! The offline stages behind the trace, one subcommand each: orders, pack.
 
-use super::args::{RowArgs, quants};
+use super::args::RowArgs;
 use super::prepare::write_packing;
 use super::source::open_model;
 use super::summary::bytes;
@@ -13,79 +13,15 @@ use crate::placement::runs::order_table;
 use crate::predictor::signs::{SignOptions, calibrate};
 use crate::predictor::{Format, PredictorChoice};
 use crate::predictor::{Goal, Trained};
-use crate::process::failure::{Interrupted, bad_input};
-use crate::process::interrupt;
+use crate::process::failure::bad_input;
 use crate::process::output::{self, check_path, note, progress, replace_file};
-use crate::profile::record::record;
 use crate::profile::trace::Trace;
 use crate::tune::merge::merge;
 use crate::tune::peft;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, value_parser};
-use ripple_kernel::image::{Quant, Quants, SectionKind};
-use std::path::{Path, PathBuf};
-
-/// Record which neurons a text makes active.
-#[derive(Args)]
-#[command(after_help = "Example:\n  ripple trace my.model --text profile.txt -o my.trace")]
-pub struct TraceArgs {
-    /// Model file or Hugging Face directory.
-    model: PathBuf,
-    /// Text to read.
-    #[arg(long)]
-    text: PathBuf,
-    /// Most tokens to read.
-    #[arg(long, value_parser = value_parser!(u32).range(1..))]
-    tokens: Option<u32>,
-    /// Rows of the neurons in the image to come: what a bundle takes is noted for placing.
-    #[arg(long, value_parser = quants(), default_value = Quant::Q8.name())]
-    ffn: Quant,
-    /// Trace file to write.
-    #[arg(short, long)]
-    output: PathBuf,
-}
-
-impl TraceArgs {
-    pub fn run(&self) -> Result<()> {
-        check_path(&self.output)?;
-        interrupt::listen();
-        let model = open_model(&self.model)?.model;
-        let quants = Quants::Q8.with(&[SectionKind::Ffn], self.ffn);
-        let format = Format::new(&PredictorChoice::Exact, quants);
-        let bundle_bytes = format.geometry(&model).bundle_layout().stride();
-        let trace = trace_text(&model, &self.text, self.tokens)?.of_bundles(bundle_bytes);
-        if interrupt::requested() {
-            note(&format!(
-                "traced {} tokens of {} before the interrupt; nothing was written",
-                trace.tokens(),
-                self.text.display()
-            ));
-            return Err(Interrupted.into());
-        }
-        trace.write(&self.output)?;
-        let density: Vec<String> =
-            (0..trace.layers()).map(|l| format!("{:.1}", 100.0 * trace.density(l))).collect();
-        note(&format!(
-            "{}: {} tokens, active {} % by layer -> {}",
-            trace.model(),
-            trace.tokens(),
-            density.join(" / "),
-            self.output.display()
-        ));
-        Ok(())
-    }
-}
-
-/// Traces a text file, with a progress bar.
-fn trace_text(model: &Model, path: &Path, most: Option<u32>) -> Result<Trace> {
-    let tokens = read_tokens(model, path)?;
-    let tokens = &tokens[..tokens.len().min(most.map_or(usize::MAX, |most| most as usize))];
-    let bar = progress(tokens.len() as u64, "trace");
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let trace = record(model, &name, tokens, &|n| bar.inc(n));
-    bar.finish_and_clear();
-    Ok(trace)
-}
+use ripple_kernel::image::SectionKind;
+use std::path::PathBuf;
 
 /// Compare orders: mean run length and reads a token on held-out text, without cache or collapse.
 #[derive(Args)]

@@ -7,12 +7,15 @@
 //! `k` is neuron `8k + i` (least significant bit first), and four metadata strings: `neurons`,
 //! `bundle_bytes`, `model`, `text`. From a boolean array, with numpy:
 //! `packbits(active, axis=-1, bitorder="little")`. A second tensor `tokens`, U32, `(tokens,)`, may say
-//! which token each was; without it no pages can be placed.
+//! which token each was; without it no pages can be placed. A fifth string `windows` says of a part of a trace
+//! which windows of its text it is of.
 
 mod builder;
 mod header;
+mod parts;
 
 pub use builder::TraceBuilder;
+pub use parts::Part;
 
 use crate::process::failure::{bad_input, check_there};
 use crate::process::output::write_whole;
@@ -32,6 +35,8 @@ use std::path::Path;
 
 /// The tensor's name.
 const ACTIVE: &str = "active";
+/// The metadata string that says which windows of a text a part is of.
+const WINDOWS: &str = "windows";
 /// The name of the tensor of token numbers.
 const TOKENS: &str = "tokens";
 /// Most neurons in a layer: a neuron's index is a `u16`, as on the board.
@@ -66,6 +71,8 @@ pub struct Trace {
     tokens: usize,
     /// `(tokens,)` which token each was, or empty.
     ids: Vec<u32>,
+    /// Which windows of a text it is of, if not of all.
+    part: Option<Part>,
     bits: Bits,
 }
 
@@ -99,8 +106,11 @@ impl Trace {
             SafeTensors::read_metadata(&file).map_err(|e| explain(&file, e))?;
         let (header, tokens, offset) = check_header(&metadata)?;
         let ids = read_ids(&metadata, tokens, &file[8 + header_bytes..])?;
+        let notes = metadata.metadata().as_ref();
+        let part = notes.and_then(|notes| notes.get(WINDOWS)).map(|text| Part::parse(text));
+        let part = part.transpose()?;
         let bits = Bits::Mapped { start: 8 + header_bytes + offset, file };
-        let trace = Self { header, tokens, ids, bits };
+        let trace = Self { header, tokens, ids, part, bits };
         trace.check_stray_bits()?;
         Ok(trace)
     }
@@ -110,7 +120,8 @@ impl Trace {
     /// # Errors
     /// When the file cannot be written; whatever was there is then untouched.
     pub fn write(&self, path: &Path) -> Result<()> {
-        Self::write_parts(path, &self.header, self.tokens, &self.ids, [self])
+        let Self { header, tokens, ids, part, .. } = self;
+        Self::write_parts(path, header, *tokens, ids, part.as_ref(), [self])
     }
 
     /// Writes traces of successive tokens, `tokens` in all, to `path` as one: for a trace larger
@@ -127,7 +138,7 @@ impl Trace {
         tokens: usize,
         parts: impl IntoIterator<Item = T>,
     ) -> Result<()> {
-        Self::write_parts(path, header, tokens, &[], parts)
+        Self::write_parts(path, header, tokens, &[], None, parts)
     }
 
     fn write_parts<T: Borrow<Self>>(
@@ -135,6 +146,7 @@ impl Trace {
         header: &TraceHeader,
         tokens: usize,
         ids: &[u32],
+        part: Option<&Part>,
         parts: impl IntoIterator<Item = T>,
     ) -> Result<()> {
         let token_bytes = header.layers * header.row_bytes();
@@ -159,6 +171,9 @@ impl Trace {
             json[TOKENS] = json!({
                 "dtype": "U32", "shape": [tokens], "data_offsets": [bytes, ids_end],
             });
+        }
+        if let Some(part) = part {
+            json["__metadata__"][WINDOWS] = json!(part.to_string());
         }
         let mut json = json.to_string();
         json.push_str(&" ".repeat(json.len().next_multiple_of(8) - json.len()));
@@ -203,6 +218,18 @@ impl Trace {
     /// Which token each was: `(tokens,)`, or empty where the trace does not say.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// Which windows of a text it is of, if not of all.
+    pub fn part(&self) -> Option<&Part> {
+        self.part.as_ref()
+    }
+
+    /// The same, of some windows of a text.
+    #[must_use]
+    pub fn of_part(mut self, part: Part) -> Self {
+        self.part = Some(part);
+        self
     }
 
     /// Transformer layers.

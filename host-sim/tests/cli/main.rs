@@ -26,6 +26,7 @@ mod run;
 mod sign;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod trace;
 mod tune;
 #[cfg(unix)]
 mod wrong_uses;

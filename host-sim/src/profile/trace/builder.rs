@@ -61,6 +61,6 @@ impl TraceBuilder {
     /// The trace of the tokens pushed.
     pub fn finish(self) -> Trace {
         let Self { header, tokens, ids, bits } = self;
-        Trace { header, tokens, ids, bits: Bits::Recorded(bits) }
+        Trace { header, tokens, ids, part: None, bits: Bits::Recorded(bits) }
     }
 }
