@@ -19,7 +19,7 @@ use crate::profile::trace::Trace;
 use crate::tune::merge::merge;
 use crate::tune::peft;
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, ValueEnum};
 use ripple_kernel::image::SectionKind;
 use std::path::PathBuf;
 

@@ -133,11 +133,16 @@ impl Matrix {
         self.rows(0..self.rows)
     }
 
-    /// All values, to be changed: they are in memory from now on.
-    pub fn values_mut(&mut self) -> &mut [f32] {
+    /// Takes all values to memory.
+    pub fn hold(&mut self) {
         if let Values::Stored(..) = self.values {
             self.values = Values::Held(self.values().into_owned());
         }
+    }
+
+    /// All values, to be changed: they are in memory from now on.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        self.hold();
         match &mut self.values {
             Values::Held(values) => values,
             Values::Stored(..) => &mut [],

@@ -19,6 +19,7 @@ pub use matrix::{Matrix, Values};
 use ripple_kernel::config::{Ffn, ModelConfig, Norm, Order, Position};
 use ripple_kernel::image::Lossy;
 use ripple_kernel::math::activation::{coefficient, factor};
+use std::borrow::Cow;
 use tokenizer::TokenizerSpec;
 
 /// `y = W x + b`.
@@ -292,6 +293,25 @@ impl Model {
     /// What the coefficient of a neuron with this second output is multiplied with.
     pub fn factor(&self, up: f32) -> f32 {
         factor(self.config.activation, up)
+    }
+
+    /// The same with all weights in memory.
+    pub fn held(&self) -> Cow<'_, Self> {
+        let stored = |tensor: NamedTensor<'_>| match tensor.values {
+            Tensor::Matrix(matrix) => matrix.is_stored(),
+            Tensor::Vector(_) => false,
+        };
+        if !self.tensors().into_iter().any(stored) {
+            return Cow::Borrowed(self);
+        }
+        let mut held = self.clone();
+        held.embed.hold();
+        held.positions.iter_mut().chain(&mut held.head).for_each(Matrix::hold);
+        for Layer { query, key, value, output, gate, up, down, .. } in &mut held.layers {
+            let all = [query, key, value, output, up, down].into_iter().chain(gate);
+            all.for_each(|linear| linear.weight.hold());
+        }
+        Cow::Owned(held)
     }
 
     /// How many numbers all its tensors have together.

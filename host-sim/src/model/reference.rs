@@ -6,12 +6,15 @@
 
 use crate::model::{Linear, Matrix, Model, NormWeights};
 use ripple_kernel::config::{ModelConfig, Norm, Order};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A model and the state of one text. Clones share the weights.
 #[derive(Clone)]
 pub struct Reference<'a> {
     model: &'a Model,
+    /// The same, its weights in memory.
+    held: Arc<Cow<'a, Model>>,
     /// The `down` matrices as (neurons, dim): an inactive neuron's row is never touched.
     down: Arc<Vec<Matrix>>,
     /// Cosine and sine of every rotary angle: (context, head_dim / 2).
@@ -36,9 +39,11 @@ impl<'a> Reference<'a> {
         let (dim, query_dim) = (config.dim as usize, config.query_dim() as usize);
         let context = config.context as usize;
         let cache = config.layers as usize * context * config.kv_dim() as usize;
+        let held = model.held();
         Self {
             model,
-            down: Arc::new(model.layers.iter().map(|l| l.down.weight.transposed()).collect()),
+            down: Arc::new(held.layers.iter().map(|l| l.down.weight.transposed()).collect()),
+            held: Arc::new(held),
             rotations: Arc::new(rotations(model)),
             position: 0,
             x: vec![0.0; dim],
@@ -88,7 +93,8 @@ impl<'a> Reference<'a> {
         token: u32,
         observe: &mut impl FnMut(usize, &[f32], &[f32]),
     ) -> &[f32] {
-        let model = self.model;
+        let held = Arc::clone(&self.held);
+        let model: &Model = &held;
         let config = &model.config;
         assert!(token < config.vocab, "token {token}, vocabulary of {}", config.vocab);
         assert!(self.position < config.context as usize, "context of {} is full", config.context);
@@ -149,7 +155,8 @@ impl<'a> Reference<'a> {
 
     /// `projected = W_o . concat_h(softmax(q_h . K^T / sqrt(head_dim)) . V) + b_o`.
     fn attention(&mut self, index: usize) {
-        let (config, layer) = (&self.model.config, &self.model.layers[index]);
+        let held = Arc::clone(&self.held);
+        let (config, layer) = (&held.config, &held.layers[index]);
         let (kv_dim, head_dim) = (config.kv_dim() as usize, config.head_dim as usize);
         let queries_per_key = (config.heads / config.kv_heads) as usize;
         let past = self.position + 1;
@@ -202,7 +209,8 @@ impl<'a> Reference<'a> {
     /// `projected = sum over active neurons of act(pre) * (up . x) * down, + b`; a plain neuron
     /// has no second factor.
     fn ffn(&mut self, index: usize) {
-        let layer = &self.model.layers[index];
+        let held = Arc::clone(&self.held);
+        let layer = &held.layers[index];
         match &layer.down.bias {
             Some(bias) => self.projected.copy_from_slice(bias),
             None => self.projected.fill(0.0),

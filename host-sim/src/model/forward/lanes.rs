@@ -5,6 +5,8 @@
 //! apart (no fused operation), sixteen running sums a dot, the rows of a sum one after another. So it has the
 //! same bits with and without AVX2, and in blocks of any size. Knows nothing of models or threads.
 
+#![allow(clippy::needless_range_loop, reason = "several tables are indexed at once")]
+
 /// Running sums of a dot.
 const LANES: usize = 16;
 /// Vectors that are taken together: four of one side with one of the other, or, where four do not stay in the

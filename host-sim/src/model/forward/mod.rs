@@ -27,10 +27,8 @@ use ripple_kernel::config::Order;
 
 /// Tokens that go through the layers together: as many windows as have them, or one.
 const GROUP: usize = 2048;
-/// Tokens whose neurons are held at once.
-const BATCH: usize = 512;
-/// Numbers of logits that are held at once.
-const LOGITS: usize = 1 << 23;
+/// Numbers of neurons, or of logits, that are held at once: as many tokens as have them.
+const HELD: usize = 1 << 24;
 
 /// One layer's FFN at some tokens.
 pub struct Ffn<'f> {
@@ -134,7 +132,7 @@ impl<'a> Forward<'a> {
                 Order::After => state.normed.copy_from_slice(&state.x),
                 _ => each_normalised(model, &model.final_norm, &state.x, &mut state.normed),
             }
-            let batch = (LOGITS / vocab).clamp(1, BATCH);
+            let batch = (HELD / vocab).clamp(1, GROUP);
             let mut logits = vec![0.0; batch.min(tokens) * vocab];
             for (at, x) in state.normed.chunks(batch * dim).enumerate() {
                 let logits = &mut logits[..x.len() / dim * vocab];
@@ -185,7 +183,8 @@ impl<'a> Forward<'a> {
             }
         }
         let (dim, neurons) = (model.config.dim as usize, model.config.neurons as usize);
-        let batches = state.normed.chunks(BATCH * dim).zip(state.projected.chunks_mut(BATCH * dim));
+        let batch = batch(neurons);
+        let batches = state.normed.chunks(batch * dim).zip(state.projected.chunks_mut(batch * dim));
         for (at, (input, projected)) in batches.enumerate() {
             let tokens = input.len() / dim;
             let pre = &mut state.pre[..tokens * neurons];
@@ -195,7 +194,7 @@ impl<'a> Forward<'a> {
                 multiply(&layer.up.weight, input, &mut state.up[..tokens * neurons], pace);
                 up = &state.up[..tokens * neurons];
             }
-            watch.ffn(Ffn { layer: index, first: first + at * BATCH, pre: &mut *pre, up, input });
+            watch.ffn(Ffn { layer: index, first: first + at * batch, pre: &mut *pre, up, input });
             ffn(model, index, pre, up, projected, pace);
         }
         join(model, &layer.ffn_norm, layer.extra.ffn_out_norm.as_ref(), state);
@@ -284,7 +283,8 @@ impl State {
                 add(x, &positions.row(position));
             }
         }
-        let batch = tokens.min(BATCH) * neurons;
+        model.embed.release(0..model.embed.rows);
+        let batch = tokens.min(batch(neurons)) * neurons;
         let gated = model.layers.first().is_some_and(|layer| layer.gate.is_some());
         let of = |width: u32| vec![0.0; tokens * width as usize];
         Self {
@@ -300,6 +300,11 @@ impl State {
             up: vec![0.0; if gated { batch } else { 0 }],
         }
     }
+}
+
+/// Tokens whose neurons are held at once.
+fn batch(neurons: usize) -> usize {
+    (HELD / 2 / neurons).clamp(1, GROUP)
 }
 
 /// Weights of a layer's matrices.
