@@ -1,8 +1,9 @@
 //! Tokens a second of an image that lies in memory, on one thread, with each arm of the inner loops.
 //!
-//! `cargo bench -p ripple-kernel --bench tokens -- [--kv8] [--batch N] IMAGE...`. A prompt of 128 tokens in passes of
-//! 32, then 64 tokens one by one. Arms take turns, so that what else the machine does meets them all; the time is the
-//! thread's own where the system tells it (Linux), and the least of five counts. The tokens must be the same.
+//! `cargo bench -p ripple-kernel --bench tokens -- [--kv8] [--batch N] [--only ARM] IMAGE...`. A prompt of 128 tokens in passes of
+//! 32, then 64 tokens one by one, again and again for a tenth of a second. Arms take turns, so that what else the
+//! machine does meets them all; the time is the thread's own where the system tells it (Linux), and the least of five
+//! counts. The tokens must be the same.
 
 use ripple_hal::{Block, Slice};
 use ripple_kernel::image::Header;
@@ -40,7 +41,23 @@ fn now(start: Instant) -> Duration {
     own.map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
-fn measure(path: &str, kv: KvKind, batch: u32) -> Result<(), Box<dyn Error>> {
+/// Calls `work` until that has taken a tenth of a second, which the clock of a thread resolves; the time of one.
+fn timed(
+    start: Instant,
+    mut work: impl FnMut() -> Result<(), Box<dyn Error>>,
+) -> Result<Duration, Box<dyn Error>> {
+    let (begin, mut calls) = (now(start), 0);
+    loop {
+        work()?;
+        calls += 1;
+        let taken = now(start).saturating_sub(begin);
+        if taken >= Duration::from_millis(100) {
+            return Ok(taken / calls);
+        }
+    }
+}
+
+fn measure(path: &str, kv: KvKind, batch: u32, only: Option<&str>) -> Result<(), Box<dyn Error>> {
     let image = std::fs::read(path)?;
     let geometry = Header::parse(&image)?.geometry;
     let context = (PROMPT + TOKENS as u32 + 1).min(geometry.config.context);
@@ -60,25 +77,31 @@ fn measure(path: &str, kv: KvKind, batch: u32) -> Result<(), Box<dyn Error>> {
     let mut decoder = Decoder::open(Slice::new(&image), &image, memory, &options, ())?;
     let ids: Vec<u32> = (0..prompt).map(|i| (i * 7919 + 13) % geometry.config.vocab).collect();
 
-    let arms = arms();
+    let mut arms = arms();
+    arms.retain(|(name, _)| only.is_none_or(|only| only == name));
     let mut least = vec![[Duration::MAX; 2]; arms.len()];
     let mut expected = None;
     let start = Instant::now();
     for _ in 0..TURNS {
-        for ((name, choose), least) in arms.iter().zip(&mut least) {
+        for ((name, choose), [before, after]) in arms.iter().zip(&mut least) {
             choose();
-            decoder.rewind(0);
-            let begin = now(start);
-            let mut token = likeliest(decoder.prefill(&ids)?);
-            let middle = now(start);
-            let mut tokens = vec![token];
-            while tokens.len() <= TOKENS && decoder.position() < decoder.context() {
-                token = likeliest(decoder.step(token)?);
-                tokens.push(token);
-            }
-            let after = (now(start) - middle) / (tokens.len() as u32 - 1);
-            let [before, each] = least;
-            (*before, *each) = ((*before).min((middle - begin) / prompt), (*each).min(after));
+            let mut first = 0;
+            let taken = timed(start, || {
+                decoder.rewind(0);
+                first = likeliest(decoder.prefill(&ids)?);
+                Ok(())
+            })?;
+            *before = (*before).min(taken / prompt);
+            let mut tokens = Vec::new();
+            let taken = timed(start, || {
+                decoder.rewind(prompt);
+                tokens = vec![first];
+                while tokens.len() <= TOKENS && decoder.position() < decoder.context() {
+                    tokens.push(likeliest(decoder.step(tokens[tokens.len() - 1])?));
+                }
+                Ok(())
+            })?;
+            *after = (*after).min(taken / (tokens.len() as u32 - 1));
             assert_eq!(*expected.get_or_insert(tokens.clone()), tokens, "{name}");
         }
     }
@@ -97,18 +120,19 @@ fn measure(path: &str, kv: KvKind, batch: u32) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut kv, mut batch, mut images) = (KvKind::F16, 32, Vec::new());
+    let (mut kv, mut batch, mut only, mut images) = (KvKind::F16, 32, None, Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => {}
             "--kv8" => kv = KvKind::Q8,
             "--batch" => batch = arguments.next().ok_or("--batch: how many?")?.parse()?,
+            "--only" => only = arguments.next(),
             _ => images.push(argument),
         }
     }
     if images.is_empty() {
         println!("no image: cargo bench -p ripple-kernel --bench tokens -- IMAGE...");
     }
-    images.iter().try_for_each(|image| measure(image, kv, batch))
+    images.iter().try_for_each(|image| measure(image, kv, batch, only.as_deref()))
 }

@@ -8,6 +8,8 @@ use crate::image::row::Row;
 use crate::image::{Geometry, Page, Predictor, Record, Table};
 use crate::layer::active::ActiveSets;
 use crate::math::Inputs;
+#[cfg(ripple_isa = "x86")]
+use crate::math::TOGETHER;
 use crate::math::accumulate::Accumulators;
 use crate::math::accumulate::add_square;
 use crate::math::activation::{coefficient, factor};
@@ -99,6 +101,9 @@ impl Neuron<'_> {
         let first = (!exact).then(|| Row::of(bundle, 0));
         let down = Row::of(bundle, down);
         let mut work = 0;
+        #[cfg(ripple_isa = "x86")]
+        let active =
+            self.add_together([first.as_ref(), up.as_ref(), Some(&down)], active, sums, &mut work);
         for (position, value) in active {
             let x = self.inputs.at(position);
             let hidden = match &first {
@@ -122,5 +127,53 @@ impl Neuron<'_> {
             }
         }
         work
+    }
+
+    /// The same for as many positions as are computed together, again and again; returns those that are left.
+    ///
+    /// `rows`: first-layer, if it is computed here; up, if there is one; down.
+    #[cfg(ripple_isa = "x86")]
+    fn add_together(
+        &mut self,
+        [first, up, down]: [Option<&Row<'_>>; 3],
+        mut active: impl Iterator<Item = (usize, f32)>,
+        sums: &mut Accumulators<'_>,
+        work: &mut u32,
+    ) -> core::iter::Take<core::array::IntoIter<(usize, f32), TOGETHER>> {
+        let config = &self.geometry.config;
+        loop {
+            let (mut some, mut count) = ([(0, 0.0); TOGETHER], 0);
+            for (place, next) in some.iter_mut().zip(&mut active) {
+                (*place, count) = (next, count + 1);
+            }
+            if count < TOGETHER {
+                return some.into_iter().take(count);
+            }
+            let xs = some.map(|(position, _)| self.inputs.at(position));
+            let firsts = first.map(|row| row.dots(xs));
+            let ups = up.map_or([1.0; TOGETHER], |row| row.dots(xs));
+            for (i, ((position, value), up_dot)) in some.into_iter().zip(ups).enumerate() {
+                let hidden = match firsts {
+                    Some(dots) => {
+                        *work += config.dim;
+                        let dot = dots.get(i).copied().unwrap_or(0.0);
+                        coefficient(config.activation(), self.threshold, dot)
+                    }
+                    None => Some(value),
+                };
+                let Some(mut hidden) = hidden else { continue };
+                if up.is_some() {
+                    *work += config.dim;
+                    hidden *= factor(config.activation(), up_dot);
+                }
+                if config.variant().sub_norm {
+                    add_square(self.squares, position, hidden);
+                }
+                *work += config.dim;
+                if let (Some(mut sum), Some(down)) = (sums.at(position), down) {
+                    down.add_to(&mut sum, hidden);
+                }
+            }
+        }
     }
 }
