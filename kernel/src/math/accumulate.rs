@@ -3,8 +3,10 @@
 //! In: coefficients and rows. Out: floats, once. This is what lets cached neurons be added while
 //! the missing ones are still on the bus, whatever the cache held, without changing a single bit.
 
+#[cfg(all(feature = "q4", not(ripple_isa = "x86")))]
+use super::groups::axpy_groups;
 #[cfg(feature = "q4")]
-use super::groups::{GROUP, Groups, axpy_groups, unpack};
+use super::groups::{GROUP, Groups, unpack};
 #[cfg(feature = "q4")]
 use super::half_to_f32;
 use super::{axpy, quant};
@@ -89,6 +91,10 @@ impl<'a> Accumulator<'a> {
             }
         }
         *self.left -= magnitude;
+        // Within the budget no coefficient is beyond 15 * 2^24.
+        #[cfg(ripple_isa = "x86")]
+        super::groups::axpy_scaled(self.narrow, row, coefficient, ONE);
+        #[cfg(not(ripple_isa = "x86"))]
         axpy_groups(self.narrow, row, fixed);
     }
 

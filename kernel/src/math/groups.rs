@@ -103,6 +103,19 @@ fn term(scale: u16, numbers: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i64 {
     i64::from(dot_group(numbers, x)) * i64::from(fixed(scale))
 }
 
+/// [`axpy_groups`] with `round(factor * scale * one)` of each group's scale, none of which is beyond 32 bits.
+#[cfg(ripple_isa = "x86")]
+#[inline]
+pub(super) fn axpy_scaled(acc: &mut [i32], row: Groups<'_>, factor: f32, one: f32) {
+    let done = isa::axpy_row(acc, factor, one, row);
+    let acc = acc.get_mut(done * GROUP..).unwrap_or_default();
+    let row = Groups {
+        scales: row.scales.get(done..).unwrap_or(&[]),
+        numbers: row.numbers.get(done..).unwrap_or(&[]),
+    };
+    axpy_groups(acc, row, |scale| quant::round(factor * half_to_f32(scale) * one));
+}
+
 /// `acc_j += c_(j / 32) * q_j`, wrapping, with what `coefficient` makes of a group's scale.
 #[inline]
 pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -> i32) {

@@ -4,6 +4,7 @@
 //! weight, so that it has no sign; 8 times a group's sum, which is packed with it, is taken off its products.
 #![allow(unsafe_code, reason = "instructions that not every processor has")]
 
+use super::halves::widen;
 use super::loops::Products;
 use crate::math::groups::{BYTES, GROUP, Groups, fixed};
 use crate::slices;
@@ -19,7 +20,10 @@ const BLOCK: usize = 8;
 /// The processor has AVX2 and what the products need.
 #[target_feature(enable = "avx2")]
 pub unsafe fn dots<P: Products, const N: usize>(row: Groups<'_>, xs: [&[u32]; N]) -> [i64; N] {
-    let vectors = xs.map(Vector::of);
+    let mut vectors = [Vector { groups: &[], last: &[], sums: &[] }; N];
+    for (vector, words) in vectors.iter_mut().zip(&xs) {
+        *vector = Vector::of(words);
+    }
     let whole = vectors.iter().fold(row.scales.len().min(row.numbers.len()), |least, x| {
         least.min(x.groups.len()).min(x.sums.len())
     });
@@ -68,6 +72,7 @@ pub unsafe fn dots<P: Products, const N: usize>(row: Groups<'_>, xs: [&[u32]; N]
 }
 
 /// A packed vector.
+#[derive(Clone, Copy)]
 struct Vector<'a> {
     groups: &'a [[u32; 8]],
     /// What no whole group has.
@@ -77,6 +82,7 @@ struct Vector<'a> {
 }
 
 impl<'a> Vector<'a> {
+    #[inline]
     fn of(words: &'a [u32]) -> Self {
         let numbers = words.len().saturating_sub(1) / 2;
         let (numbers, sums) = words.split_at_checked(numbers).unwrap_or_default();
@@ -153,6 +159,9 @@ fn fixed_of(scales: &[[u8; 2]; BLOCK], skipped: usize) -> __m256i {
     let magnitude = _mm256_blendv_epi8(normal, fraction, small);
     let sign = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_srli_epi32::<15>(halves));
     let fixed = _mm256_sub_epi32(_mm256_xor_si256(magnitude, sign), sign);
+    if skipped == 0 {
+        return fixed;
+    }
     let number = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(skipped as i32), number), fixed)
 }
@@ -181,6 +190,7 @@ fn sum_of(sums: __m256i) -> i64 {
 ///
 /// # Safety
 /// The processor has AVX2.
+#[inline]
 #[target_feature(enable = "avx2")]
 pub unsafe fn axpy(acc: &mut [i32; GROUP], coefficient: i32, numbers: &[u8; BYTES]) {
     let eight = _mm256_set1_epi8(8);
@@ -197,4 +207,40 @@ pub unsafe fn axpy(acc: &mut [i32; GROUP], coefficient: i32, numbers: &[u8; BYTE
             _mm256_storeu_si256(place, _mm256_add_epi32(_mm256_loadu_si256(place), product));
         }
     }
+}
+
+/// `acc_j += round(factor * scale_(j / 32)) * q_j`, wrapping, for whole groups; returns how many those are. Only where
+/// no rounded product is beyond 32 bits: a `factor` that is no number counts as 0.
+///
+/// # Safety
+/// The processor has AVX2.
+#[target_feature(enable = "avx2")]
+pub unsafe fn axpy_row(acc: &mut [i32], factor: f32, one: f32, row: Groups<'_>) -> usize {
+    let (acc, _) = acc.as_chunks_mut::<GROUP>();
+    let mut done = 0;
+    let blocks = acc.chunks_mut(BLOCK).zip(row.numbers.chunks(BLOCK));
+    for ((acc, numbers), scales) in blocks.zip(row.scales.chunks(BLOCK)) {
+        let mut some = [[0; 2]; BLOCK];
+        slices::copy(&mut some, scales);
+        // SAFETY: a load of 16 bytes, which needs no alignment.
+        let halves = unsafe { _mm_loadu_si128(some.as_ptr().cast()) };
+        let scaled = _mm256_mul_ps(_mm256_set1_ps(factor), widen(halves));
+        let scaled = _mm256_mul_ps(scaled, _mm256_set1_ps(one));
+        // As `quant::round`: half away from zero, and no number is 0. Minus 0 is not less than 0.
+        let below = _mm256_cmp_ps::<_CMP_LT_OQ>(scaled, _mm256_setzero_ps());
+        let half = _mm256_blendv_ps(_mm256_set1_ps(0.5), _mm256_set1_ps(-0.5), below);
+        let rounded = _mm256_cvttps_epi32(_mm256_add_ps(scaled, half));
+        let there = _mm256_cmp_ps::<_CMP_ORD_Q>(scaled, scaled);
+        let rounded = _mm256_and_si256(rounded, _mm256_castps_si256(there));
+        let mut factors = [0; BLOCK];
+        // SAFETY: a store of eight numbers, which needs no alignment.
+        unsafe { _mm256_storeu_si256(factors.as_mut_ptr().cast(), rounded) };
+        for ((acc, numbers), factor) in acc.iter_mut().zip(numbers).zip(factors).take(scales.len())
+        {
+            // SAFETY: AVX2.
+            unsafe { axpy(acc, factor, numbers) };
+            done += 1;
+        }
+    }
+    done
 }

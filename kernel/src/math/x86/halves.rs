@@ -121,7 +121,7 @@ unsafe fn add_some<const N: usize>(
 /// [`half_to_f32`](crate::math::half_to_f32) of eight numbers, what is no number too: `vcvtph2ps` gives others there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(halves: __m128i) -> __m256 {
+pub fn widen(halves: __m128i) -> __m256 {
     let moved = _mm256_slli_epi32::<13>(_mm256_cvtepi16_epi32(halves));
     // The sign, and the bits of the magnitude.
     let bits = _mm256_and_si256(moved, _mm256_set1_epi32(0x8FFF_E000_u32 as i32));

@@ -172,6 +172,27 @@ fn axpy_group_with(
     }
 }
 
+/// `acc_j += round(factor * scale_(j / 32) * one) * q_j`, wrapping, for the groups that it returns the number of: the
+/// first ones. Only where no rounded product is beyond 32 bits.
+#[cfg(feature = "q4")]
+#[inline]
+pub fn axpy_row(acc: &mut [i32], factor: f32, one: f32, row: Groups<'_>) -> usize {
+    axpy_row_with(Arm::used(), acc, factor, one, row)
+}
+
+#[cfg(feature = "q4")]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+fn axpy_row_with(arm: Arm, acc: &mut [i32], factor: f32, one: f32, row: Groups<'_>) -> usize {
+    match arm {
+        Arm::Portable => 0,
+        // SAFETY: an arm is in use only where the processor has what it needs, and each of these has AVX2.
+        Arm::Avx2 | Arm::AvxVnni | Arm::Avx512Vnni => unsafe {
+            grouped::axpy_row(acc, factor, one, row)
+        },
+    }
+}
+
 /// `out_t = x . row_t`.
 #[inline]
 pub fn half_dots(x: &[f32], rows: HalfRows<'_>, out: &mut [f32]) {

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::math::Packed;
+#[cfg(feature = "q4")]
+use crate::math::{half_to_f32, quant};
 use crate::text::sample::Pcg32;
 extern crate std;
 use std::vec;
@@ -114,6 +116,22 @@ fn rows_in_4_bits_are_the_oracles_at_every_length() {
             assert_eq!(group_units_with(arm, row, xs), expected, "{arm:?}, {len} numbers");
             for (x, expected) in xs.into_iter().zip(expected) {
                 assert_eq!(group_units_with(arm, row, [x]), [expected], "{arm:?}, {len} numbers");
+            }
+            // As a sum calls it: within its budget, or with what is no number.
+            let small: Vec<[u8; 2]> =
+                (0..count).map(|_| (random.next_u32() as u16 & 0xBFFF).to_le_bytes()).collect();
+            let row = Groups { scales: &small, numbers: &numbers };
+            let acc: Vec<i32> = (0..len).map(|_| random.next_u32() as i32 >> 2).collect();
+            let some = (random.next_u32() as i32) as f32 * 1e-8;
+            for factor in [some, -0.0, 1e-30, 100.0, -100.0, f32::NAN] {
+                let (mut found, mut expected) = (acc.clone(), acc.clone());
+                let one = (1 << 20) as f32;
+                let done = axpy_row_with(arm, &mut found, factor, one, row);
+                assert_eq!(done, if arm == Arm::Portable { 0 } else { len / groups::GROUP });
+                let scale = |scale| quant::round(factor * half_to_f32(scale) * one);
+                let front = &mut expected[..done * groups::GROUP];
+                groups::axpy_groups(front, row, scale);
+                assert_eq!(found, expected, "{arm:?}, {len} numbers, {factor}");
             }
             for numbers in &numbers {
                 let acc: [i32; groups::GROUP] = core::array::from_fn(|_| random.next_u32() as i32);
