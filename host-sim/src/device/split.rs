@@ -75,7 +75,11 @@ pub fn split(
     // The shortest of those that save as much.
     let best = ends.iter().copied().rev().max_by_key(saved);
     let mapped = best.unwrap_or(0);
-    let cache_bytes = largest_cache(header, &bare, left - mapped + plan.bytes() as u64);
+    // Neurons that are held need no cache.
+    let cache_bytes = match mapped >= range(header, SectionKind::Ffn).1 {
+        true => 0,
+        false => largest_cache(header, &bare, left - mapped + plan.bytes() as u64),
+    };
     Ok(Split { mapped, options: Options { cache_bytes, ..bare } })
 }
 
@@ -198,6 +202,7 @@ mod tests {
         assert!((20..=40).contains(&(some.options.cache_bytes / 1024)), "{some:?}");
         let all = beyond(&header, weights(&header) / 1024 + 1, 500);
         assert_eq!((all.mapped, weights(&header)), (header.blocks.bytes(), header.blocks.bytes()));
+        assert_eq!(all.options.cache_bytes, 0);
         let error = split(1000, 0, &header, &Options::DEFAULT, 500).unwrap_err().to_string();
         assert!(error.contains("--ram 1000B: expected at least"), "{error}");
     }
