@@ -169,10 +169,14 @@ impl Matrix {
     /// The same values, columns as rows.
     #[must_use]
     pub fn transposed(&self) -> Self {
-        let values = self.values();
-        let mut turned = Vec::with_capacity(values.len());
-        for column in 0..self.cols {
-            turned.extend((0..self.rows).map(|row| values[row * self.cols + column]));
+        const ROWS: usize = 64;
+        let mut turned = vec![0.0; self.rows * self.cols];
+        for first in (0..self.rows).step_by(ROWS) {
+            let some = self.rows(first..self.rows.min(first + ROWS));
+            for (row, values) in (first..).zip(some.chunks_exact(self.cols.max(1))) {
+                let column = turned.iter_mut().skip(row).step_by(self.rows);
+                column.zip(values).for_each(|(turned, value)| *turned = *value);
+            }
         }
         Self::new(self.cols, self.rows, turned)
     }
