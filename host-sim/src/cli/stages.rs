@@ -21,6 +21,7 @@ use crate::tune::peft;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use ripple_kernel::image::SectionKind;
+use std::io;
 use std::path::PathBuf;
 
 /// Compare orders: mean run length and reads a token on held-out text, without cache or collapse.
@@ -180,7 +181,12 @@ impl Pack {
         note(&format!("{}: an image of {}, {pages}", model.name, bytes(packing.bytes() as f64)));
         replace_file(&self.output, |file| {
             let written = write_packing(&packing, &active, file);
-            written.map(drop).with_context(shown).map_err(bad_input)
+            let of_disk =
+                |error: &anyhow::Error| error.chain().any(|cause| cause.is::<io::Error>());
+            written.map(drop).map_err(|error| match of_disk(&error) {
+                true => error,
+                false => bad_input(error.context(shown())),
+            })
         })?;
         if placement.model() != model.name {
             note(&format!(

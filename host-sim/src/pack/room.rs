@@ -59,7 +59,7 @@ pub(super) fn with_file(
     length: usize,
     write: impl FnOnce(&mut dyn Room) -> Result<()>,
 ) -> Result<()> {
-    reserve(file, length as u64).context("an image of this size")?;
+    reserve(file, length as u64)?;
     // SAFETY: the file is this process's own and new; no other shortens it.
     #[allow(
         unsafe_code,
