@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_finite_half_converts_exactly() {
-        for bits in 0..=u16::MAX {
+        for bits in (0..=u16::MAX).step_by(if cfg!(miri) { 97 } else { 1 }) {
             let half = half::f16::from_bits(bits);
             if half.is_finite() {
                 assert_eq!(half_to_f32(bits).to_bits(), half.to_f32().to_bits(), "{bits:#x}");

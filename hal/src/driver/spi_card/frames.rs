@@ -166,7 +166,10 @@ mod tests {
     fn every_flipped_bit_is_noticed_where_the_block_ends() {
         let (sent, _) = stream(&[1, 0]);
         let data = 2..2 + BLOCK_BYTES + 2;
-        for bit in data.flat_map(|at| (0..8).map(move |bit| (at, 1 << bit))) {
+        // Miri takes minutes for all of them.
+        let step = if cfg!(miri) { 331 } else { 1 };
+        let bits = data.flat_map(|at| (0..8).map(move |bit| (at, 1 << bit)));
+        for bit in bits.step_by(step) {
             let mut bad = sent.clone();
             bad[bit.0] ^= bit.1;
             let found = Frames::new().compact(&mut bad, 0);

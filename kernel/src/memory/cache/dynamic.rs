@@ -368,7 +368,7 @@ mod tests {
                 dynamic.clear();
                 // Newest last.
                 let mut naive: Vec<u32> = Vec::new();
-                for _ in 0..1000 {
+                for _ in 0..if cfg!(miri) { 40 } else { 1000 } {
                     let key = random.next_u32() % KEYS;
                     let here = naive.iter().position(|&k| k == key).map(|at| naive.remove(at));
                     assert_eq!(dynamic.touch(key), here.is_some(), "{round}");
@@ -393,7 +393,7 @@ mod tests {
             let mut memory = vec![0; 100 + 4 * frames as usize];
             let mut dynamic = dynamic(&mut memory, frames, Eviction::S3Fifo);
             let mut random = Pcg32::new(u64::from(frames), 0);
-            for _ in 0..4000 {
+            for _ in 0..if cfg!(miri) { 60 } else { 4000 } {
                 let key = random.next_u32() % KEYS;
                 match dynamic.frame(key) {
                     Some(_) => {
