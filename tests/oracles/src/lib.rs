@@ -5,6 +5,7 @@ pub mod demo;
 pub mod faults;
 pub mod fuzz;
 pub mod oracle;
+pub mod soak;
 pub mod spy;
 pub mod synthetic;
 pub mod tiny;

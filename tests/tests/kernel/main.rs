@@ -16,6 +16,7 @@ mod same_bits;
 mod sample_facts;
 mod sample_oracle;
 mod signed;
+mod soak;
 mod speculate;
 mod spill;
 mod stop;

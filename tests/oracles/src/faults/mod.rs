@@ -8,6 +8,7 @@ mod draw;
 mod scenario;
 mod subject;
 
+pub use draw::Random;
 pub use scenario::{End, KINDS, Outcome, run};
 use std::fmt::Write;
 pub use subject::Subject;
