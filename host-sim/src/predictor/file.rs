@@ -93,6 +93,19 @@ impl Trained {
                 file.thresholds.len(),
                 file.thresholds.first().map_or(0, Vec::len)
             );
+            let numbers = [
+                ("thresholds", &file.thresholds),
+                ("projections", &file.projections),
+                ("rows", &file.rows),
+            ];
+            for (name, lines) in numbers {
+                let finite = |line: &Vec<f32>| line.iter().all(|number| number.is_finite());
+                if let Some(layer) = lines.iter().position(|line| !finite(line)) {
+                    bail!(
+                        "`{name}` of layer {layer} hold a number beyond those of 32 bits; train it again"
+                    );
+                }
+            }
             let dim = model.config.dim as usize;
             let Unchecked { model, text, tokens, goal, planes, rank, thresholds, .. } = file;
             let choice = match (planes, rank) {

@@ -6,12 +6,14 @@ use ripple_hal::Slice;
 use ripple_host_sim::cost::Preset;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::machine::{Core, ImageBytes, Machine, Mapped, header, numbers};
-use ripple_host_sim::predictor::PredictorChoice;
+use ripple_host_sim::model::Matrix;
+use ripple_host_sim::predictor::low_rank::{Factors, LowRank};
+use ripple_host_sim::predictor::{Goal, PredictorChoice, Trained};
 use ripple_kernel::image::{Header, Image, SectionKind};
 use ripple_kernel::{Decoder, MemoryPlan, Options};
 use ripple_tests::arbitrary::{image, paged_image, pages};
 use ripple_tests::fuzz::seal;
-use ripple_tests::tiny::{CONTEXT, Shape};
+use ripple_tests::tiny::{CONTEXT, Shape, model};
 
 /// Where the numbers of a record begin: behind its check, or behind its header.
 fn at(image: &[u8], kind: SectionKind, layer: u32, slot: u32, rows: bool) -> usize {
@@ -67,6 +69,37 @@ fn scales_and_biases_that_are_infinite_are_refused_where_they_are() {
         seal(&mut bad);
         let said = refused(&bad, &SectionKind::ALL).unwrap();
         assert!(said.contains(&format!("record {slot} holds -inf as a scale")), "{said}");
+    }
+}
+
+/// JSON has no infinity, but numbers that are one in 32 bits.
+#[test]
+fn a_predictor_whose_numbers_are_too_large_is_refused_by_layer() {
+    let model = model(Shape::OPT);
+    let (dim, layers, neurons) = (24, 3, 70);
+    let matrix = |rows, cols, x| Matrix { rows, cols, data: vec![x; rows * cols] };
+    let factors = |_| Factors { projection: matrix(8, dim, 0.5), rows: matrix(neurons, 8, 0.25) };
+    let choice = PredictorChoice::LowRank(LowRank {
+        rank: 8,
+        layers: (0..layers).map(factors).collect(),
+        thresholds: vec![vec![-0.125; neurons]; layers],
+    });
+    let (name, text) = (model.name.clone(), "text".to_owned());
+    let trained = Trained { model: name, text, tokens: 9, goal: Goal::Recall(0.9), choice };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("predictor");
+    trained.write(&path).unwrap();
+    assert!(Trained::read(&path, &model).is_ok());
+    let whole = std::fs::read_to_string(&path).unwrap();
+    for (name, number) in [("thresholds", "-0.125"), ("projections", "0.5"), ("rows", "0.25")] {
+        let at = whole.find(name).unwrap();
+        // The last number of layer 1.
+        let line = at + whole[at..].match_indices('\n').nth(2).unwrap().0;
+        let last = whole[..line].rfind(number).unwrap();
+        let bad = [&whole[..last], "4e38", &whole[last + number.len()..]].concat();
+        std::fs::write(&path, bad).unwrap();
+        let said = format!("{:#}", Trained::read(&path, &model).unwrap_err());
+        assert!(said.contains(&format!("`{name}` of layer 1")), "{said}");
     }
 }
 
