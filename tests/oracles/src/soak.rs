@@ -171,13 +171,16 @@ fn sampler(random: &mut Random) -> SamplerOptions {
         top_p,
         min_p,
         repetition_penalty: 2.0 * penalty,
-        seed: random.next(),
+        seed: random.number(),
     }
 }
 
-/// A handle to a simulated card that fails; the clone counts.
+/// A simulated card that fails.
+type Failing = Faulty<SimCard<Arc<[u8]>>>;
+
+/// A handle to one, and to how often it was read; the clone counts.
 #[derive(Clone)]
-struct Card(Rc<RefCell<(Faulty<SimCard<Arc<[u8]>>>, u64)>>);
+struct Card(Rc<RefCell<(Failing, u64)>>);
 
 impl Card {
     fn new(image: &Arc<[u8]>, random: &mut Random, often: u16) -> Self {
@@ -188,7 +191,7 @@ impl Card {
             card.stay_open(Some(gap)).expect("a simulated card");
         }
         let faults = Faults {
-            seed: random.next(),
+            seed: random.number(),
             timeout: often,
             corrupted: often,
             no_card: often / 4,
@@ -208,7 +211,7 @@ impl Card {
 }
 
 impl BlockDevice for Card {
-    type Error = <Faulty<SimCard<Arc<[u8]>>> as BlockDevice>::Error;
+    type Error = <Failing as BlockDevice>::Error;
 
     fn block_count(&mut self) -> Result<BlockCount, Self::Error> {
         self.0.borrow_mut().0.block_count()

@@ -18,7 +18,7 @@ impl Random {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -28,7 +28,7 @@ impl Random {
 
     /// One below `end`; 0 where that is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.number() % end.max(1)
     }
 }
 
@@ -57,7 +57,7 @@ impl Scenario<'_> {
             7 => {
                 let how = match self.random.below(3) {
                     0 => Stuck::Error,
-                    _ => Stuck::Byte(self.random.next() as u8),
+                    _ => Stuck::Byte(self.random.number() as u8),
                 };
                 let (first, count) = (self.random.below(all), 1 + self.random.below(4));
                 wear.stuck = Some((first as u32, count as u32, how));
@@ -77,7 +77,7 @@ impl Scenario<'_> {
             }
             _ => {}
         }
-        self.faults.seed = self.random.next();
+        self.faults.seed = self.random.number();
         self.card.set_wear(wear);
     }
 
@@ -87,7 +87,7 @@ impl Scenario<'_> {
             0 | 1 => self.subject.card(1),
             2 => vec![Block::ZERO; blocks],
             _ => {
-                let random = |_| Block([(); 512].map(|()| self.random.next() as u8));
+                let random = |_| Block([(); 512].map(|()| self.random.number() as u8));
                 (0..blocks - 1).map(random).collect()
             }
         }

@@ -116,7 +116,7 @@ impl<'s> Scenario<'s> {
             let probability = random.below(50) as f64 / 100.0;
             tail = Some(Tail { probability, extra_ns: 1_000_000 * (1 + random.below(100)) });
         }
-        let card = Card::new(subject.card(0), tail, random.next() | 1, 200 * subject.reads);
+        let card = Card::new(subject.card(0), tail, random.number() | 1, 200 * subject.reads);
         let (faults, attempts) = (Faults::default(), 1 + 2 * (random.below(2) as u32));
         let mut new = Self {
             subject,
