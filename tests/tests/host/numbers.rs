@@ -77,7 +77,7 @@ fn scales_and_biases_that_are_infinite_are_refused_where_they_are() {
 fn a_predictor_whose_numbers_are_too_large_is_refused_by_layer() {
     let model = model(Shape::OPT);
     let (dim, layers, neurons) = (24, 3, 70);
-    let matrix = |rows, cols, x| Matrix { rows, cols, data: vec![x; rows * cols] };
+    let matrix = |rows, cols, x| Matrix::new(rows, cols, vec![x; rows * cols]);
     let factors = |_| Factors { projection: matrix(8, dim, 0.5), rows: matrix(neurons, 8, 0.25) };
     let choice = PredictorChoice::LowRank(LowRank {
         rank: 8,
