@@ -151,6 +151,7 @@
 //! | `opt` | yes | The OPT family: LayerNorm, learned positions, plain neurons. |
 //! | `pages` | yes | Context pages are read; without it they are left alone, and all comes from the layers: 3 KB less code. |
 //! | `q4` | yes | Rows in 4 bits. |
+//! | `grouped` | yes | Rows in 8 bits with a scale for each 32 numbers, and inputs likewise. |
 //! | `low-rank` | yes | Low-rank predictors. |
 //! | `gated` | yes | Activations other than ReLU: SiLU and GELU, cut at a threshold of each layer, and squares of ReLU. |
 //! | `variants` | yes | Layers unlike Llama's and OPT's: norms elsewhere, branches side by side, soft caps. |

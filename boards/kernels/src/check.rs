@@ -3,6 +3,7 @@
 //! In: memory. Out: how many cases were compared. Panics at the first that differs.
 
 use crate::random;
+use ripple_kernel::math::grouped;
 use ripple_kernel::math::groups::{self, BYTES, GROUP, Groups};
 use ripple_kernel::math::{self, Packed, scalar};
 use zerocopy::{FromBytes, IntoBytes};
@@ -42,8 +43,10 @@ pub fn all(weights: &mut [i8], x: &mut [i8], room: &mut [u32], sums: &mut [i32])
                 let shorter = &row[..len / 2];
                 let (found, expected) = (math::dot(shorter, packed), scalar::dot(shorter, x));
                 assert_eq!(found, expected, "dot: {len} by half at {offset}, fill {fill}");
-                axpy(sums, row, COEFFICIENTS[(len + offset) % COEFFICIENTS.len()]);
-                cases += 3;
+                let coefficient = COEFFICIENTS[(len + offset) % COEFFICIENTS.len()];
+                axpy(sums, row, coefficient);
+                in_groups(row, x, packed, sums, coefficient);
+                cases += 5;
             }
             cases += four_bits(weights, x, packed, &mut sums[..len]);
         }
@@ -63,6 +66,51 @@ fn axpy(sums: &mut [i32], row: &[i8], coefficient: i32) {
     math::axpy(found, coefficient, row);
     scalar::axpy(expected, coefficient, row);
     assert!(found == expected, "axpy: {} by {coefficient}", row.len());
+}
+
+/// Multipliers of the groups of the longest row.
+pub static MULTIPLIERS: [u8; 16384 / GROUP] = {
+    let mut multipliers = [0; 16384 / GROUP];
+    let mut i = 0;
+    while i < multipliers.len() {
+        multipliers[i] = if i % 7 == 0 { 255 } else { (i * 97) as u8 };
+        i += 1;
+    }
+    multipliers
+};
+
+/// Writes what the core keeps of the groups of `x`, with any multipliers.
+pub fn infos_of(x: &[i8], infos: &mut [u32]) {
+    for (i, (x, info)) in x.chunks(GROUP).zip(infos).enumerate() {
+        let multiplier = if i % 5 == 0 { 65_535 } else { (i as u32).wrapping_mul(40_503) & 0xFFFF };
+        *info = grouped::info(multiplier, x);
+    }
+}
+
+/// A row and an input in groups, as a dot product and scaled.
+#[inline(never)]
+fn in_groups(row: &[i8], x: &[i8], packed: Packed<'_>, sums: &mut [i32], coefficient: i32) {
+    let mut infos = [0; 16384 / GROUP];
+    infos_of(x, &mut infos);
+    let mut expected = 0i64;
+    for (((row, x), &m), &n) in row.chunks(GROUP).zip(x.chunks(GROUP)).zip(&MULTIPLIERS).zip(&infos)
+    {
+        let both = i64::from(m) * i64::from(n & 0xFFFF);
+        expected += i64::from(scalar::dot(row, x)) * both;
+    }
+    let found = grouped::dot(row, &MULTIPLIERS, packed, &infos);
+    assert_eq!(found, expected, "dot in groups: {}", x.len());
+    let len = row.len();
+    let (found, expected) = sums.split_at_mut(sums.len() / 2);
+    let (found, expected) = (&mut found[..len], &mut expected[..len]);
+    found.fill(7);
+    grouped::axpy(found, coefficient, row, &MULTIPLIERS);
+    for ((sums, row), &m) in expected.chunks_mut(GROUP).zip(row.chunks(GROUP)).zip(&MULTIPLIERS) {
+        sums.fill(7);
+        let part = (i64::from(coefficient) * i64::from(m) + 128).div_euclid(256) as i32;
+        scalar::axpy(sums, part, row);
+    }
+    assert!(found == expected, "axpy in groups: {len} by {coefficient}");
 }
 
 /// A scale for each group of the longest row: any below 2^7, of both signs.

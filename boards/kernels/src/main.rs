@@ -1,7 +1,7 @@
 //! The kernel's integer inner loops on the target: whether they give the oracle's numbers, and how
 //! many instructions they take (counted outside, by `boards/count`).
 //!
-//! In: one word on the semihosting command line: `check`, `isa`, `q4` or `portable`. Out: a line on the
+//! In: one word on the semihosting command line: `check`, `isa`, `q4`, `q8g` or `portable`. Out: a line on the
 //! console, and an exit status.
 #![no_std]
 #![no_main]
@@ -12,7 +12,7 @@ mod random;
 
 use core::hint::black_box;
 use cortex_m_rt::entry;
-use ripple_kernel::math::{self, Packed, groups, scalar};
+use ripple_kernel::math::{self, Packed, grouped, groups, scalar};
 use semihosting::{eprintln, experimental, println, process};
 
 /// Numbers of the longest row, and of the largest matrix.
@@ -42,22 +42,23 @@ fn main() -> ! {
             true
         }
         "isa" => {
-            let mut rooms = ROOM.chunks_mut(1024);
-            let pack = |len| Packed::new(&VECTOR[..len], rooms.next().unwrap_or_default());
-            measure::loops(WEIGHTS, measure::WIDTHS.map(pack), SUMS, math::dot, math::axpy);
+            eight_bits(WEIGHTS, VECTOR, ROOM, SUMS);
             true
         }
         "q4" => {
             four_bits(WEIGHTS, VECTOR, ROOM, SUMS);
             true
         }
+        "q8g" => {
+            in_groups(WEIGHTS, VECTOR, ROOM, SUMS);
+            true
+        }
         "portable" => {
-            let x = measure::WIDTHS.map(|len| &VECTOR[..len]);
-            measure::loops(WEIGHTS, x, SUMS, scalar::dot, scalar::axpy);
+            portable(WEIGHTS, VECTOR, SUMS);
             true
         }
         other => {
-            eprintln!("`{other}`: expected check, isa, q4 or portable");
+            eprintln!("`{other}`: expected check, isa, q4, q8g or portable");
             false
         }
     };
@@ -65,8 +66,21 @@ fn main() -> ! {
     process::exit(if known { 0 } else { 2 })
 }
 
-/// Of its own, as is all that it calls: in one function with the others, the compiler could not place
-/// constants near enough to all of them.
+/// Of its own, as are the others: in one function, the compiler could not place constants near enough to all of them.
+#[inline(never)]
+fn eight_bits(weights: &[i8], x: &[i8], room: &mut [u32], sums: &mut [i32]) {
+    let mut rooms = room.chunks_mut(1024);
+    let pack = |len| Packed::new(&x[..len], rooms.next().unwrap_or_default());
+    measure::loops(weights, measure::WIDTHS.map(pack), sums, math::dot, math::axpy);
+}
+
+#[inline(never)]
+fn portable(weights: &[i8], x: &[i8], sums: &mut [i32]) {
+    let x = measure::WIDTHS.map(|len| &x[..len]);
+    measure::loops(weights, x, sums, scalar::dot, scalar::axpy);
+}
+
+/// All that it calls is of its own too.
 #[inline(never)]
 fn four_bits(weights: &[i8], x: &[i8], room: &mut [u32], sums: &mut [i32]) {
     let mut rooms = room.chunks_mut(1024);
@@ -82,4 +96,23 @@ fn dot_groups(row: &[i8], x: Packed<'_>) -> i32 {
 #[inline(never)]
 fn axpy_groups(acc: &mut [i32], coefficient: i32, row: &[i8]) {
     groups::axpy_groups(acc, check::groups_in(row), |scale| coefficient + i32::from(scale));
+}
+
+/// Likewise: rows and inputs in groups.
+#[inline(never)]
+fn in_groups(weights: &[i8], x: &[i8], room: &mut [u32], sums: &mut [i32]) {
+    let mut rooms = room.chunks_mut(1024);
+    let pack = |len| Packed::new(&x[..len], rooms.next().unwrap_or_default());
+    measure::loops(weights, measure::WIDTHS.map(pack), sums, dot_in_groups, axpy_in_groups);
+}
+
+#[inline(never)]
+fn dot_in_groups(row: &[i8], x: Packed<'_>) -> i32 {
+    // What is added up does not matter here.
+    grouped::dot(row, &check::MULTIPLIERS, x, &[3; 1024 / groups::GROUP]) as i32
+}
+
+#[inline(never)]
+fn axpy_in_groups(acc: &mut [i32], coefficient: i32, row: &[i8]) {
+    grouped::axpy(acc, coefficient, row, &check::MULTIPLIERS);
 }

@@ -49,14 +49,14 @@ pub fn kernels() -> Result<()> {
         let build = format!("build --locked --target {}", core.target);
         let elf = artifact(&mut cargo("kernels", &build), "ripple-kernels")?;
         let run = |what| count(core, &elf, what, &folder.join(what)).context(core.name);
-        let [check, isa, q4, portable] = ["check", "isa", "q4", "portable"].map(run);
-        let (check, isa, q4, portable) = (check?, isa?, q4?, portable?);
+        let [check, isa, q4, q8g, portable] = ["check", "isa", "q4", "q8g", "portable"].map(run);
+        let (check, isa, q4, q8g, portable) = (check?, isa?, q4?, q8g?, portable?);
         // Counts are exact, or they are nothing: of a known number that number, and the same again.
         ensure!(check[1] == 100, "{}: 100 instructions were counted as others", core.name);
         for _ in 0..2 {
             ensure!(run("isa")? == isa, "{}: three runs differ", core.name);
         }
-        table += &rows(core, &check, &isa, &q4, &portable);
+        table += &rows(core, &check, &isa, [&q4, &q8g], &portable);
         over.extend(exceeded(core, &isa, &portable));
     }
     ensure!(over.is_empty(), "over the limit:\n{}", over.join("\n"));
@@ -87,17 +87,25 @@ fn count(core: &Core, elf: &Path, what: &str, file: &Path) -> Result<Counts> {
 }
 
 /// Prints a core's rows of the table, and gives them as they are kept.
-fn rows(core: &Core, check: &Counts, isa: &Counts, q4: &Counts, portable: &Counts) -> String {
+fn rows(
+    core: &Core,
+    check: &Counts,
+    isa: &Counts,
+    [q4, q8g]: [&Counts; 2],
+    portable: &Counts,
+) -> String {
     let mut kept_rows = String::new();
     let matrix = "dot, matrix of 256, 768, 1024, 1024 rows";
     for (of, version, kept, counts, region, times) in [
         (matrix, "this core's", "matrix,own", isa, 0, ROWS),
         (matrix, "this core's, 4 bits", "matrix,own q4", q4, 0, ROWS),
+        (matrix, "this core's, in groups", "matrix,own q8g", q8g, 0, ROWS),
         (matrix, "portable", "matrix,portable", portable, 0, ROWS),
         ("dot, one row", "this core's", "row,own", isa, 8, [1; 4]),
         ("dot, one row", "portable", "row,portable", portable, 8, [1; 4]),
         ("axpy, 16 rows", "this core's", "axpy,own", isa, 4, [16; 4]),
         ("axpy, 16 rows", "this core's, 4 bits", "axpy,own q4", q4, 4, [16; 4]),
+        ("axpy, 16 rows", "this core's, in groups", "axpy,own q8g", q8g, 4, [16; 4]),
         ("axpy, 16 rows", "portable", "axpy,portable", portable, 4, [16; 4]),
         ("packing an input, a number", "this core's", "packing,own", check, 1, [1; 4]),
     ] {

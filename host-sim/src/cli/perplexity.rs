@@ -243,9 +243,10 @@ impl Stored {
         Ok(Self { name, geometry, image, adapter: None, quality })
     }
 
-    /// Whether a result differs from that of the exact image with all rows in 8 bits.
+    /// Whether it is other than exact with all rows in 8 bits, of whatever scales.
     fn lossy(&self) -> bool {
-        self.geometry.predictor != Predictor::Exact || self.geometry.quants != Quants::Q8
+        let four = |kind: &SectionKind| self.geometry.quants.of(*kind) == Quant::Q4;
+        self.geometry.predictor != Predictor::Exact || SectionKind::ALL.iter().any(four)
     }
 
     /// Bytes of a section's records.

@@ -74,7 +74,12 @@ pub(super) fn write_part(
             }
             let heads = [&extra.query_norm, &extra.key_norm];
             heads.into_iter().flatten().for_each(|norm| floats.extend(norm));
-            if model.config.activation.lossy() {
+            let lossy = model.config.activation.lossy();
+            // The layout has room for them where bundles are in groups.
+            if writer.layout.cols as usize > floats.len() + usize::from(lossy) {
+                floats.extend(output_scales(&weights.down.weight));
+            }
+            if lossy {
                 floats.push(model.threshold(layer));
             }
             writer.put(part, 0, &[&floats], 0.0)?;
@@ -167,14 +172,17 @@ fn write_bundles(
     part: &mut [u8],
 ) -> Result<()> {
     let down = weights.down.weight.transposed();
+    let grouped = writer.layout.quant.is_grouped();
+    let scales = if grouped { output_scales(&weights.down.weight) } else { Vec::new() };
     for (slot, &neuron) in order.neurons().iter().enumerate() {
         let neuron = usize::from(neuron);
         let gate = match model.config.ffn {
             Ffn::Gated => Some(weights.gate.as_ref().context("gate")?.weight.row(neuron)),
             _ => None,
         };
-        let (up, down) = (weights.up.weight.row(neuron), down.row(neuron));
-        let rows: Vec<&[f32]> = gate.iter().chain([&up, &down]).map(|row| &**row).collect();
+        let (up, mut down) = (weights.up.weight.row(neuron), down.row(neuron).to_vec());
+        down.iter_mut().zip(&scales).for_each(|(w, scale)| *w /= scale);
+        let rows: Vec<&[f32]> = gate.iter().map(|row| &**row).chain([&*up, &*down]).collect();
         // Where the predictor holds the first row, the bundle leaves it out.
         let rows = &rows[rows.len() - writer.layout.rows as usize..];
         let bias = match model.config.ffn {
@@ -199,4 +207,11 @@ fn vectors(norm: &NormWeights) -> Vec<f32> {
 fn frequencies(theta: f32, head_dim: u32) -> impl Iterator<Item = f32> {
     (0..head_dim / 2)
         .map(move |i| libm::pow(f64::from(theta), -2.0 * f64::from(i) / f64::from(head_dim)) as f32)
+}
+
+/// The largest magnitude of each row of an FFN's output, which the groups of its columns leave out.
+fn output_scales(down: &Matrix) -> Vec<f32> {
+    let largest = |i| down.row(i).iter().fold(0.0f32, |most, w| most.max(w.abs()));
+    let scale = |i| Some(largest(i)).filter(|most| *most > f32::MIN_POSITIVE && most.is_finite());
+    (0..down.rows).map(|i| scale(i).unwrap_or(1.0)).collect()
 }

@@ -323,7 +323,9 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
         let dim = config.dim as usize;
         let (x, count) = (rest(state.x, positions.start * dim), positions.len());
         let vectors = &*state.final_vectors;
-        let inputs = normalised(&mut state.inputs, x, count, vectors, 0, geometry, &mut []);
+        let kind = || if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
+        let inputs =
+            normalised(&mut state.inputs, x, count, vectors, (0, kind()), geometry, &mut []);
         let cap = config.variant().logit_cap;
         let out = match keep {
             Keep::Logits => Output::Write(&mut *state.logits),
@@ -334,8 +336,7 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
                 Output::Largest(state.tokens, best, cap)
             }
         };
-        let kind = if config.tied_head { SectionKind::Embedding } else { SectionKind::Head };
-        gemv(&mut io.records(), Stage::Head, &image.table(kind, 0), inputs, out)?;
+        gemv(&mut io.records(), Stage::Head, &image.table(kind(), 0), inputs, out)?;
         if cap != 0.0 && keep == Keep::Logits {
             state.logits.iter_mut().for_each(|logit| *logit = capped(*logit, cap));
         }

@@ -28,6 +28,14 @@ pub(super) fn check(
 ) -> Result<(), ImageError> {
     let mut seen = 0u32;
     let bit = |kind: SectionKind| 1 << kind as u32;
+    // The scales of an FFN's outputs stand before it.
+    #[cfg(feature = "grouped")]
+    for entry in entries {
+        let [kind, quant, ..] = entry.form.get().to_le_bytes();
+        if let (Ok(kind), Ok(quant)) = (SectionKind::try_from(kind), Quant::try_from(quant)) {
+            geometry.quants.set(kind, quant);
+        }
+    }
     for entry in entries {
         let [kind, quant, ..] = entry.form.get().to_le_bytes();
         let kind: SectionKind = code("section", kind)?;

@@ -193,6 +193,35 @@ impl Geometry {
         }
     }
 
+    /// Whether the inputs of a section's rows have a multiplier for each group: those of an FFN, which its predictor
+    /// and a projection share, where the rows of any of them want it.
+    pub const fn groups_inputs(&self, kind: SectionKind) -> bool {
+        if !cfg!(feature = "grouped") {
+            return false;
+        }
+        let exact = matches!(self.predictor, Predictor::Exact);
+        let shared = matches!(kind, SectionKind::Ffn | SectionKind::Projection)
+            || matches!(kind, SectionKind::Predictor) && exact;
+        if !shared {
+            return self.quant(kind).is_grouped();
+        }
+        self.quants.of(SectionKind::Ffn).is_grouped()
+            || exact && self.quants.of(SectionKind::Predictor).is_grouped()
+            || self.rank() > 0 && self.quants.of(SectionKind::Projection).is_grouped()
+    }
+
+    /// Whether those of any section have.
+    pub const fn groups_any_inputs(&self) -> bool {
+        let mut rest: &[SectionKind] = &SectionKind::ALL;
+        while let [kind, more @ ..] = rest {
+            if self.groups_inputs(*kind) {
+                return true;
+            }
+            rest = more;
+        }
+        false
+    }
+
     /// The layout of a neuron bundle.
     pub const fn bundle_layout(&self) -> RecordLayout {
         RecordLayout {
@@ -255,10 +284,22 @@ impl Geometry {
         self.config.dim * (self.norms() * self.norm_vectors() + self.config.ffn_bias as u32)
     }
 
+    /// Floats that the outputs of an FFN are multiplied with, `(dim,)`, where its bundles are in groups: a group of a
+    /// column is of as many outputs, whose rows may differ a hundredfold.
+    pub const fn output_scales(&self) -> u32 {
+        if self.quants.of(SectionKind::Ffn).is_grouped() { self.config.dim } else { 0 }
+    }
+
+    /// Where they begin in a layer's record.
+    pub const fn output_scales_at(&self) -> u32 {
+        self.head_norms_at() + self.head_norm_floats()
+    }
+
     /// Floats of a layer's record: attention norm, FFN norm, norms behind them; bias of the FFN's output;
-    /// norms of heads; last, where the activation is lossy, the layer's threshold.
+    /// norms of heads; scales of the FFN's outputs; last, where the activation is lossy, the layer's threshold.
     pub const fn layer_floats(&self) -> u32 {
-        self.head_norms_at() + self.head_norm_floats() + self.config.activation().lossy() as u32
+        let lossy = self.config.activation().lossy() as u32;
+        self.output_scales_at() + self.output_scales() + lossy
     }
 
     /// Floats of the final record: final norm (zeroes where the last layer's is the last), rotary

@@ -273,17 +273,24 @@ mod tests {
             page_blocks: BlockCount(0),
         };
         let Ok(plan) = ImagePlan::standard(&geometry, 0) else { return };
-        let four = Quants::Q8.with(&[SectionKind::Ffn], Quant::Q4);
-        let missing = ImageError::Feature { feature: "q4" };
-        let planned = ImagePlan::standard(&Geometry { quants: four, ..geometry }, 0);
-        // The header says 4 bits: of the last section, the bundles, and so of no others.
-        let quant = layers_at(plan.count as u16) - size_of::<RawSection>() + 1;
-        let read = changed(&plan, quant, Quant::Q4 as u8);
-        if cfg!(feature = "q4") {
-            assert!(planned.is_ok());
-            assert_eq!(read.map(|header| header.geometry.quants), Ok(four));
-        } else {
-            assert_eq!((planned, read), (Err(missing), Err(missing)));
+        for (format, feature, there) in [
+            (Quant::Q4, "q4", cfg!(feature = "q4")),
+            (Quant::Q8G, "grouped", cfg!(feature = "grouped")),
+        ] {
+            let quants = Quants::Q8.with(&[SectionKind::Ffn], format);
+            let missing = ImageError::Feature { feature };
+            let planned = ImagePlan::standard(&Geometry { quants, ..geometry }, 0);
+            if let (true, Ok(plan)) = (there, planned) {
+                let mut image = vec![0; plan.blocks().bytes() as usize];
+                plan.emit(&[LayerInfo::default()], &mut image);
+                let read = Header::parse(&image);
+                assert_eq!(read.map(|header| header.geometry.quants), Ok(quants));
+            } else {
+                // The header says so: of the last section, the bundles, and so of no others.
+                let quant = layers_at(plan.count as u16) - size_of::<RawSection>() + 1;
+                let read = changed(&plan, quant, format as u8);
+                assert_eq!((planned, read), (Err(missing), Err(missing)));
+            }
         }
         // And a low-rank predictor.
         let error = changed(&plan, size_of::<RawStart>() + 4, 2).unwrap_err();

@@ -4,6 +4,8 @@
 //! row stands in [`row`](super::row) alone.
 
 use crate::config::coded;
+#[cfg(feature = "grouped")]
+use crate::math::grouped;
 #[cfg(feature = "q4")]
 use crate::math::groups;
 use crate::math::quant;
@@ -20,30 +22,40 @@ coded! {
         Q4 = 2, "q4";
         /// One bit a number, 1 for positive: rows of a sign predictor; the scale is its threshold.
         Sign = 3, "sign";
+        /// 8 bits, a scale a row, and a multiplier of it for each 32 numbers, behind them: see `math::grouped`.
+        Q8G = 4, "q8g";
     }
 }
 
 impl Quant {
     /// The formats of weights, and what they are, for reports and command lines.
-    pub const WEIGHTS: [(Self, &'static str); 2] = [
+    pub const WEIGHTS: [(Self, &'static str); 3] = [
         (Self::Q8, "8 bits, a scale for each row"),
+        (Self::Q8G, "8 bits, a scale for each 32 numbers, of inputs too: for models with outliers"),
         (Self::Q4, "4 bits, a scale for each 32 numbers: half the bytes"),
     ];
 
     /// The format of weights of this build, where it has one alone: the compiler drops the choice.
-    pub(super) const ALONE: Option<Self> = if cfg!(feature = "q4") { None } else { Some(Self::Q8) };
+    pub(super) const ALONE: Option<Self> =
+        if cfg!(any(feature = "q4", feature = "grouped")) { None } else { Some(Self::Q8) };
 
     /// Whether rows of weights can be in it: integers with scales.
     pub const fn is_of_weights(self) -> bool {
-        matches!(self, Self::Q8 | Self::Q4)
+        matches!(self, Self::Q8 | Self::Q4 | Self::Q8G)
     }
 
     /// The feature of this crate that it needs and this build lacks.
     pub const fn missing_feature(self) -> Option<&'static str> {
         match self {
             Self::Q4 if !cfg!(feature = "q4") => Some("q4"),
+            Self::Q8G if !cfg!(feature = "grouped") => Some("grouped"),
             _ => None,
         }
+    }
+
+    /// Whether groups of a row's numbers have multipliers; so have those of its input then.
+    pub const fn is_grouped(self) -> bool {
+        cfg!(feature = "grouped") && matches!(self, Self::Q8G)
     }
 
     /// Bytes of a row of `cols` numbers, a multiple of 4. Of a format that this build lacks there are no
@@ -53,7 +65,10 @@ impl Quant {
         match self {
             Self::F32 => cols * 4,
             Self::Q4 if cfg!(feature = "q4") => cols.div_ceil(32) * 16,
-            Self::Q8 | Self::Q4 => cols.next_multiple_of(4),
+            Self::Q8G if cfg!(feature = "grouped") => {
+                cols.next_multiple_of(4) + cols.div_ceil(32).next_multiple_of(4)
+            }
+            Self::Q8 | Self::Q4 | Self::Q8G => cols.next_multiple_of(4),
             Self::Sign => cols.div_ceil(32) * 4,
         }
     }
@@ -63,7 +78,7 @@ impl Quant {
     pub const fn row_scales(self, cols: u32) -> u32 {
         match self {
             Self::Q4 if cfg!(feature = "q4") => cols.div_ceil(32),
-            Self::F32 | Self::Q8 | Self::Q4 | Self::Sign => 1,
+            Self::F32 | Self::Q8 | Self::Q4 | Self::Sign | Self::Q8G => 1,
         }
     }
 
@@ -72,6 +87,7 @@ impl Quant {
         const SCALE: f32 = 65_504.0;
         match self {
             Self::Q8 => 127.0 * SCALE,
+            Self::Q8G => 127.0 * SCALE * 255.0 / 256.0,
             Self::Q4 => 7.0 * SCALE,
             Self::F32 | Self::Sign => f32::MAX,
         }
@@ -119,6 +135,18 @@ impl Quant {
             }
             #[cfg(not(feature = "q4"))]
             Self::Q4 => {}
+            #[cfg(feature = "grouped")]
+            Self::Q8G => {
+                let at = row.len().next_multiple_of(4);
+                let (numbers, multipliers) = out.split_at_mut(at);
+                put_scale(grouped::quantise_row(row, |group, multiplier, group_numbers| {
+                    let place = numbers.iter_mut().skip(group * grouped::GROUP);
+                    place.zip(group_numbers).for_each(|(byte, q)| *byte = q as u8);
+                    multipliers.iter_mut().skip(group).take(1).for_each(|m| *m = multiplier);
+                }));
+            }
+            #[cfg(not(feature = "grouped"))]
+            Self::Q8G => {}
             Self::Sign => {
                 for (byte, xs) in out.iter_mut().zip(row.chunks(8)) {
                     *byte = xs.iter().rev().fold(0, |bits, &x| bits << 1 | u8::from(x > 0.0));

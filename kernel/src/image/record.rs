@@ -7,7 +7,8 @@
 //! check: u32 or u16 | scales: f16 | bias: f16 if any | zeroes to whole words | row 0 | row 1 | ..
 //! ```
 //!
-//! A row has one scale, or, in 4 bits, one for each 32 numbers. The check has 4 bytes where they cost nothing,
+//! A row has one scale, or, in 4 bits, one for each 32 numbers; behind the numbers of a row in groups are their
+//! multipliers. The check has 4 bytes where they cost nothing,
 //! and where the rows have [`LONG`] bytes or more; else 2.
 
 use super::quant::Quant;
@@ -181,6 +182,15 @@ impl<'a> Record<'a> {
         <[i8]>::ref_from_bytes(row).unwrap_or(&[])
     }
 
+    /// The multipliers of row `i`, one for each 32 numbers, where there are some: behind its numbers.
+    #[cfg(feature = "grouped")]
+    #[inline]
+    pub fn multipliers(&self, i: usize) -> &'a [u8] {
+        let cols = self.layout.cols;
+        let behind = self.row_at(i).get(cols.next_multiple_of(4) as usize..);
+        behind.and_then(|rest| rest.get(..cols.div_ceil(32) as usize)).unwrap_or(&[])
+    }
+
     /// How the numbers of its rows are stored.
     #[inline]
     pub const fn quant(&self) -> Quant {
@@ -334,6 +344,36 @@ mod tests {
                 seen += 1;
             });
             assert_eq!(seen, 64);
+        }
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!layout.view(&bytes).unwrap().is(9), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[cfg(feature = "grouped")]
+    #[test]
+    fn rows_in_groups_come_back_and_are_checked() {
+        let layout = RecordLayout { quant: Quant::Q8G, rows: 2, cols: 36, bias: true };
+        let mut bytes = vec![0; layout.stride() as usize];
+        assert_eq!(bytes.len(), 8 + 2 * (36 + 4));
+        // The numbers of the second group are a thousandth of those of the first.
+        let number = |j: usize| -> f32 { (j as f32 - 17.3) * if j < 32 { 0.1 } else { 1e-4 } };
+        let rows =
+            [1.0, -0.3].map(|scale: f32| core::array::from_fn::<f32, 36, _>(|j| scale * number(j)));
+        layout.emit(&[&rows[0], &rows[1]], 1.5, 9, &mut bytes);
+        let record = layout.view(&bytes).unwrap();
+        assert!(record.is(9) && record.bias() == 1.5);
+        for (i, row) in rows.iter().enumerate() {
+            let mut found = [0.0; 36];
+            record.numbers(i, &mut found);
+            for (j, (x, found)) in row.iter().zip(found).enumerate() {
+                // A multiplier is 1 of 255 at least, and a 127th of it a step.
+                let largest = if j < 32 { 1.74 } else { 1.74 * 1.02 / 255.0 };
+                assert!((x - found).abs() <= 0.501 * largest / 127.0, "{i}, {j}: {found} of {x}");
+            }
+            assert_eq!(record.multipliers(i), [255, 1], "{i}");
         }
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -3,10 +3,12 @@
 //! In: a record's row. Out: its product with an input, its sum with other rows, its numbers. Integers
 //! as far as they go, whatever the format.
 
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 use crate::image::Quant;
 use crate::image::Record;
 use crate::math::accumulate::Accumulator;
+#[cfg(feature = "grouped")]
+use crate::math::grouped;
 use crate::math::{self, Input, Inputs};
 
 /// A row of a record, with its scales and the record's bias.
@@ -22,6 +24,13 @@ enum Weights<'a> {
     },
     #[cfg(feature = "q4")]
     Q4(math::groups::Groups<'a>),
+    /// `scale` of a multiplier of 1.
+    #[cfg(feature = "grouped")]
+    Q8G {
+        row: &'a [i8],
+        multipliers: &'a [u8],
+        scale: f32,
+    },
 }
 
 impl<'a> Row<'a> {
@@ -33,6 +42,11 @@ impl<'a> Row<'a> {
             let groups = math::groups::Groups { scales, numbers: bytes.as_chunks().0 };
             return Self { weights: Weights::Q4(groups), bias: record.bias() };
         }
+        #[cfg(feature = "grouped")]
+        if record.quant() == Quant::Q8G {
+            let (row, multipliers, scale) = (record.row(i), record.multipliers(i), record.scale(i));
+            return Self { weights: Weights::Q8G { row, multipliers, scale }, bias: record.bias() };
+        }
         let weights = Weights::Q8 { row: record.row(i), scale: record.scale(i) };
         Self { weights, bias: record.bias() }
     }
@@ -41,9 +55,22 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn dot(&self, x: Input<'_>) -> f32 {
         let product = match self.weights {
+            #[cfg(feature = "grouped")]
+            Weights::Q8 { row, scale } if !x.groups.is_empty() => {
+                grouped::dot(row, &grouped::ONES, x.packed, x.groups) as f32 * (scale * x.scale)
+            }
             Weights::Q8 { row, scale } => math::dot(row, x.packed) as f32 * (scale * x.scale),
+            #[cfg(all(feature = "q4", feature = "grouped"))]
+            Weights::Q4(groups) if !x.groups.is_empty() => {
+                math::groups::dot_grouped(groups, x.packed, x.groups) * x.scale
+            }
             #[cfg(feature = "q4")]
             Weights::Q4(groups) => math::groups::dot(groups, x.packed) * x.scale,
+            #[cfg(feature = "grouped")]
+            Weights::Q8G { row, multipliers, scale } => {
+                grouped::dot(row, multipliers, x.packed, x.groups) as f32
+                    * (scale * (1.0 / grouped::WHOLE) * x.scale)
+            }
         };
         product + self.bias
     }
@@ -70,16 +97,24 @@ impl<'a> Row<'a> {
     #[cfg(ripple_isa = "x86")]
     #[inline]
     pub fn dots(&self, xs: [Input<'_>; math::TOGETHER]) -> [f32; math::TOGETHER] {
+        #[cfg(feature = "grouped")]
+        if xs.iter().any(|x| !x.groups.is_empty()) {
+            return xs.map(|x| self.dot(x));
+        }
         let packed = xs.map(|x| x.packed);
         let mut products = match self.weights {
             Weights::Q8 { row, .. } => math::dots(row, packed).map(|product| product as f32),
             #[cfg(feature = "q4")]
             Weights::Q4(groups) => math::groups::dots(groups, packed),
+            #[cfg(feature = "grouped")]
+            Weights::Q8G { .. } => return xs.map(|x| self.dot(x)),
         };
         let scale = match self.weights {
             Weights::Q8 { scale, .. } => scale,
             #[cfg(feature = "q4")]
             Weights::Q4(_) => 1.0,
+            #[cfg(feature = "grouped")]
+            Weights::Q8G { .. } => 1.0,
         };
         for (product, x) in products.iter_mut().zip(xs) {
             *product = *product * (scale * x.scale) + self.bias;
@@ -92,6 +127,8 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn dot_above_zero(&self, x: Input<'_>) -> Option<f32> {
         match self.weights {
+            #[cfg(feature = "grouped")]
+            Weights::Q8 { .. } if !x.groups.is_empty() => Some(self.dot(x)),
             // Scales are not negative.
             Weights::Q8 { row, scale } if self.bias == 0.0 => {
                 let product = math::dot(row, x.packed);
@@ -108,6 +145,10 @@ impl<'a> Row<'a> {
             Weights::Q8 { row, scale } => sum.add(coefficient * scale, row),
             #[cfg(feature = "q4")]
             Weights::Q4(groups) => sum.add_groups(coefficient, groups),
+            #[cfg(feature = "grouped")]
+            Weights::Q8G { row, multipliers, scale } => {
+                sum.add_multiplied(coefficient * scale, row, multipliers);
+            }
         }
     }
 
@@ -118,6 +159,16 @@ impl<'a> Row<'a> {
             Weights::Q8 { row, scale } => {
                 for (out, &w) in out.iter_mut().zip(row) {
                     with(out, f32::from(w) * scale);
+                }
+            }
+            #[cfg(feature = "grouped")]
+            Weights::Q8G { row, multipliers, scale } => {
+                let groups = out.chunks_mut(grouped::GROUP).zip(row.chunks(grouped::GROUP));
+                for ((out, row), &m) in groups.zip(multipliers) {
+                    let step = f32::from(m) * (scale * (1.0 / grouped::WHOLE));
+                    for (out, &w) in out.iter_mut().zip(row) {
+                        with(out, f32::from(w) * step);
+                    }
                 }
             }
             #[cfg(feature = "q4")]

@@ -37,7 +37,15 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
     let columns = query_dim + 2 * kv_dim;
 
     let vectors = &*state.layer_vectors;
-    let inputs = normalised(&mut state.inputs, state.x, count, vectors, 0, geometry, &mut []);
+    let inputs = normalised(
+        &mut state.inputs,
+        state.x,
+        count,
+        vectors,
+        (0, SectionKind::Qkv),
+        geometry,
+        &mut [],
+    );
     let qkv = state.products.qkv();
     let table = image.table(SectionKind::Qkv, layer);
     gemv(records, Stage::Attention, &table, inputs, Output::Write(qkv))?;
@@ -68,6 +76,7 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
         kv.store(layer, at, key, value);
     }
 
+    let grouped = geometry.groups_inputs(SectionKind::Output);
     for i in 0..count {
         match spilled {
             None => attend_in_memory(state, kv, config, layer, i),
@@ -80,11 +89,11 @@ pub(super) fn attention<D: BlockDevice, P: Probe>(
         if config.variant().sub_norm {
             norm::unit(state.inputs.vector(i, query_dim).0, config.norm_eps);
         }
-        state.inputs.pack(i, query_dim);
+        state.inputs.pack(i, query_dim, grouped);
         let seen = state.places.positions().get(i).map_or(0, |position| position + 1);
         records.probe().compute(Stage::Attention, 2 * config.query_dim() * seen);
     }
-    let inputs = state.inputs.inputs(count, query_dim);
+    let inputs = state.inputs.inputs(count, query_dim, grouped);
     let table = image.table(SectionKind::Output, layer);
     if !geometry.has_branch() {
         gemv(records, Stage::Attention, &table, inputs, Output::Add(state.x))?;

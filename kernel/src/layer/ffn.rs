@@ -65,11 +65,20 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let count = *count;
         let dim = geometry.config.dim as usize;
         let (x, vectors) = (&mut *state.x, &*state.layer_vectors);
-        let inputs = normalised(&mut state.inputs, x, count, vectors, 1, geometry, state.planes);
+        let inputs = normalised(
+            &mut state.inputs,
+            x,
+            count,
+            vectors,
+            (1, SectionKind::Ffn),
+            geometry,
+            state.planes,
+        );
         #[cfg(feature = "low-rank")]
         let codes = {
             let rank = geometry.rank() as usize;
             let coded = if rank > 0 { count } else { 0 };
+            let grouped = geometry.groups_inputs(SectionKind::Predictor);
             if rank > 0 {
                 let table = chunk.image.table(SectionKind::Projection, layer);
                 let out = Output::Write(state.products.projected());
@@ -78,9 +87,9 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             let projected = Rows { cells: state.products.projected(), columns: rank };
             for i in 0..coded {
                 copy(state.codes.vector(i, rank).0, projected.at(i));
-                state.codes.pack(i, rank);
+                state.codes.pack(i, rank, grouped);
             }
-            state.codes.inputs(coded, rank)
+            state.codes.inputs(coded, rank, grouped)
         };
         #[cfg(not(feature = "low-rank"))]
         let _ = records;
@@ -175,9 +184,13 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         if self.geometry.has_branch() {
             return self.finish_apart(bias);
         }
+        #[cfg(feature = "grouped")]
+        let scales = output_scales(self.geometry, self.vectors);
         for (i, x) in self.x.chunks_exact_mut(dim.max(1)).enumerate() {
             let Some(sum) = self.sums.at(i) else { continue };
             sum.finish(|j, y| {
+                #[cfg(feature = "grouped")]
+                let y = scaled(scales, j, y);
                 if let Some(x) = x.get_mut(j) {
                     *x += y;
                 }
@@ -193,6 +206,8 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
         let variant = config.variant();
         let rows = self.branch.len().saturating_sub(dim);
         let (branch, scratch) = split_mut(self.branch, rows);
+        #[cfg(feature = "grouped")]
+        let scales = output_scales(self.geometry, self.vectors);
         for (i, x) in self.x.chunks_exact_mut(dim.max(1)).enumerate() {
             let y = part_mut(branch, i * dim, dim);
             let Some(sum) = self.sums.at(i) else { continue };
@@ -206,6 +221,8 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
                 factor = 1.0 / libm::sqrtf(mean + config.norm_eps);
             }
             sum.finish(|j, sum| {
+                #[cfg(feature = "grouped")]
+                let sum = scaled(scales, j, sum);
                 if let Some(y) = y.get_mut(j) {
                     *y = sum * factor;
                 }
@@ -214,6 +231,23 @@ impl<'a, 'm> SparseFfn<'a, 'm> {
             join(x, y, scratch, self.vectors, Branch::Ffn, self.geometry);
         }
     }
+}
+
+/// What the outputs are multiplied with; empty where that is nothing.
+#[cfg(feature = "grouped")]
+#[inline]
+fn output_scales<'a>(geometry: &Geometry, vectors: &'a [f32]) -> &'a [f32] {
+    match geometry.output_scales() as usize {
+        0 => &[],
+        count => part(vectors, geometry.output_scales_at() as usize, count),
+    }
+}
+
+/// Output `j`.
+#[cfg(feature = "grouped")]
+#[inline]
+fn scaled(scales: &[f32], j: usize, y: f32) -> f32 {
+    scales.get(j).map_or(y, |scale| y * scale)
 }
 
 /// What makes a neuron active: the model's or, last of the layer's vectors, the layer's.

@@ -124,21 +124,21 @@ fn begin<'a, 'm, D: BlockDevice, P: Probe>(
     Ok(ffn)
 }
 
-/// The inputs of a matrix: `x`, `(positions, dim)`, at `count` positions, normalised with norm number
-/// `which` of `vectors`. `planes`: where they go in bits too, for a sign predictor.
+/// The inputs of the matrices of `kind`: `x`, `(positions, dim)`, at `count` positions, normalised with norm
+/// number `which` of `vectors`. `planes`: where they go in bits too, for a sign predictor.
 pub(crate) fn normalised<'a>(
     inputs: &'a mut InputBuffer<'_>,
     x: &[f32],
     count: usize,
     vectors: &[f32],
-    which: u32,
+    (which, kind): (u32, SectionKind),
     geometry: &Geometry,
     planes: &mut [u32],
 ) -> Inputs<'a> {
     let (dim, bits) = (geometry.config.dim as usize, geometry.planes());
     let x = Rows { cells: x, columns: dim };
     let columns = bits as usize * dim.div_ceil(32);
-    let sliced = !planes.is_empty();
+    let (sliced, grouped) = (!planes.is_empty(), geometry.groups_inputs(kind));
     let mut planes = RowsMut { cells: planes, columns };
     for i in 0..count {
         let (out, _) = inputs.vector(i, dim);
@@ -152,9 +152,9 @@ pub(crate) fn normalised<'a>(
         if sliced {
             slice(out, bits, planes.at(i));
         }
-        inputs.pack(i, dim);
+        inputs.pack(i, dim, grouped);
     }
-    inputs.inputs(count, dim)
+    inputs.inputs(count, dim, grouped)
 }
 
 /// Normalises with norm number `which` of `vectors`.

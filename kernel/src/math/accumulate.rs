@@ -3,6 +3,8 @@
 //! In: coefficients and rows. Out: floats, once. This is what lets cached neurons be added while
 //! the missing ones are still on the bus, whatever the cache held, without changing a single bit.
 
+#[cfg(feature = "grouped")]
+use super::grouped;
 #[cfg(all(feature = "q4", not(ripple_isa = "x86")))]
 use super::groups::axpy_groups;
 #[cfg(feature = "q4")]
@@ -96,6 +98,32 @@ impl<'a> Accumulator<'a> {
         super::groups::axpy_scaled(self.narrow, row, coefficient, ONE);
         #[cfg(not(ripple_isa = "x86"))]
         axpy_groups(self.narrow, row, fixed);
+    }
+
+    /// Adds `coefficient / 256 * m_(j / 32) * row_j`, the coefficient rounded to 20 fraction bits, and so its
+    /// product with each multiplier.
+    ///
+    /// `row`: `(dim,)`, magnitudes at most 127; `multipliers`: one for each group.
+    #[cfg(feature = "grouped")]
+    pub fn add_multiplied(&mut self, coefficient: f32, row: &[i8], multipliers: &[u8]) {
+        let fixed = quant::round(coefficient * ONE);
+        // No part of a coefficient is larger than all of it.
+        let magnitude = fixed.unsigned_abs();
+        if magnitude > *self.left & !FOLDED {
+            self.fold();
+            if magnitude > BUDGET {
+                let groups = row.chunks(grouped::GROUP).zip(multipliers);
+                for ((row, &m), at) in groups.zip((0..).step_by(grouped::GROUP)) {
+                    let narrow = self.narrow.get_mut(at..).unwrap_or_default();
+                    let high = self.high.get_mut(at..).unwrap_or_default();
+                    let mut sum = Accumulator { narrow, high, left: &mut *self.left };
+                    sum.add_wide(grouped::part(fixed, m), row);
+                }
+                return;
+            }
+        }
+        *self.left -= magnitude;
+        grouped::axpy(self.narrow, fixed, row, multipliers);
     }
 
     /// Ends the sum: calls `out(y_j)` for each element in order.
@@ -245,6 +273,34 @@ mod tests {
             let (mut narrow, mut high, mut left) = ([7; 90], [7; 90], 7);
             let mut sum = Accumulator::new(&mut narrow, &mut high, &mut left);
             order.iter().for_each(|&i| sum.add_groups(terms[i], row));
+            let mut count = 0;
+            sum.finish(|j, y| {
+                assert_eq!(y, expected[j] as f32 / ONE, "{j}");
+                count += 1;
+            });
+            assert_eq!(count, 90);
+        }
+    }
+
+    #[cfg(feature = "grouped")]
+    #[test]
+    fn multiplied_groups_add_what_their_numbers_do_one_by_one() {
+        let row: [i8; 90] = core::array::from_fn(|j| (j * 89 % 255) as u8 as i8);
+        let multipliers = [255, 1, 77];
+        // The last leave no budget, and then none that would do.
+        let terms = [0.3f32, -1.7, 60.0, 14.1, -400.0, 2000.0, 0.01];
+        let mut expected = [0i64; 90];
+        for coefficient in terms {
+            let fixed = i64::from(quant::round(coefficient * ONE));
+            for (j, expected) in expected.iter_mut().enumerate() {
+                let part = (fixed * i64::from(multipliers[j / 32]) + 128).div_euclid(256);
+                *expected += part * i64::from(row[j]);
+            }
+        }
+        for order in [[0, 1, 2, 3, 4, 5, 6], [5, 0, 4, 1, 6, 3, 2]] {
+            let (mut narrow, mut high, mut left) = ([7; 90], [7; 90], 7);
+            let mut sum = Accumulator::new(&mut narrow, &mut high, &mut left);
+            order.iter().for_each(|&i| sum.add_multiplied(terms[i], &row, &multipliers));
             let mut count = 0;
             sum.finish(|j, y| {
                 assert_eq!(y, expected[j] as f32 / ONE, "{j}");

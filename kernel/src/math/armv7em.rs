@@ -56,10 +56,10 @@ fn dot_with_rest(row: &[i8], words: &[u32]) -> i32 {
 }
 
 /// Where the first group's words are in a packed vector.
-#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
+#[cfg(all(any(feature = "q4", feature = "grouped"), ripple_isa = "armv7em"))]
 pub const FIRST_WORD: usize = 1;
 /// Words of 32 numbers.
-#[cfg(all(feature = "q4", ripple_isa = "armv7em"))]
+#[cfg(all(any(feature = "q4", feature = "grouped"), ripple_isa = "armv7em"))]
 pub const GROUP_WORDS: usize = 16;
 
 /// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.
@@ -148,6 +148,143 @@ unsafe extern "C" fn axpy_group_words(acc: *mut i32, coefficient: i32, group: *c
         "stm r0!, {{r4-r11}}",
         ".endr",
         "pop {{r4-r11, pc}}",
+    )
+}
+
+/// `sum_g m_g n_g (q . p)_g`: see [`grouped`](super::grouped). As many groups as all of them have; rows on a word
+/// boundary.
+#[cfg(all(feature = "grouped", ripple_isa = "armv7em"))]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn dot_groups(row: &[[i8; 32]], m: &[u8], x: &[[u32; GROUP_WORDS]], n: &[u32]) -> i64 {
+    let count = row.len().min(m.len()).min(x.len()).min(n.len());
+    if count == 0 {
+        return 0;
+    }
+    // SAFETY: reads `count` groups, of which there is one, of each; `row` is where the caller says.
+    unsafe { dot_grouped(row.as_ptr(), x.as_ptr(), m.as_ptr(), n.as_ptr(), count) }
+}
+
+/// Instructions for a group: 4 (2 loads, 4 `sxtb16`, 4 `smlad`) + 7 = 47.
+#[cfg(all(feature = "grouped", ripple_isa = "armv7em"))]
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "assembly")]
+unsafe extern "C" fn dot_grouped(
+    row: *const [i8; 32],
+    x: *const [u32; GROUP_WORDS],
+    multipliers: *const u8,
+    infos: *const u32,
+    count: usize,
+) -> i64 {
+    core::arch::naked_asm!(
+        ".macro ripple_eight first",
+        "ldm r0!, {{r4, r5}}",
+        "ldm r1!, {{r6-r9}}",
+        "sxtb16 lr, r4",
+        "\\first",
+        "sxtb16 r4, r4, ror #8",
+        "smlad r10, r4, r7, r10",
+        "sxtb16 lr, r5",
+        "smlad r10, lr, r8, r10",
+        "sxtb16 r5, r5, ror #8",
+        "smlad r10, r5, r9, r10",
+        ".endm",
+        // r0 row, r1 numbers, r2 multipliers of the row, r3 infos, r4-r5 weights, r6-r9 numbers, r10 a group's
+        // sum, r12:r11 the sum, lr scratch. Where the infos end, in the place of the last argument.
+        "push {{r4-r11, lr}}",
+        "ldr r4, [sp, #36]",
+        "add r4, r3, r4, lsl #2",
+        "str r4, [sp, #36]",
+        "mov r11, #0",
+        "mov r12, #0",
+        "2:",
+        "ripple_eight \"smuad r10, lr, r6\"",
+        ".rept 3",
+        "ripple_eight \"smlad r10, lr, r6, r10\"",
+        ".endr",
+        "ldrb r4, [r2], #1",
+        "ldrh r5, [r3], #4",
+        "mul r4, r4, r5",
+        "smlal r11, r12, r4, r10",
+        "ldr r5, [sp, #36]",
+        "cmp r3, r5",
+        "bne 2b",
+        "mov r0, r11",
+        "mov r1, r12",
+        "pop {{r4-r11, pc}}",
+        ".purgem ripple_eight",
+    )
+}
+
+/// `acc_j += part(coefficient, m_(j / 32)) * q_j`, wrapping: see [`grouped`](super::grouped).
+///
+/// Where the coefficient can be moved up by eight bits, so can each part of it: `smlaw` as in [`axpy`].
+#[cfg(all(feature = "grouped", ripple_isa = "armv7em"))]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn axpy_groups(acc: &mut [[i32; 32]], coefficient: i32, row: &[[i8; 32]], m: &[u8]) {
+    let count = acc.len().min(row.len()).min(m.len());
+    let fits = coefficient << 8 >> 8 == coefficient && row.as_ptr().addr().is_multiple_of(4);
+    if fits && count > 0 {
+        let (acc, row, m) = (acc.as_mut_ptr(), row.as_ptr(), m.as_ptr());
+        // SAFETY: reads `count` groups, of which there is one, of each; both start on a word boundary.
+        unsafe { axpy_grouped(acc, coefficient, row, m, count) }
+    } else {
+        for ((acc, row), &m) in acc.iter_mut().zip(row).zip(m) {
+            thumb2::axpy(acc, super::grouped::part(coefficient, m), row);
+        }
+    }
+}
+
+/// Instructions for a group: 2 (1 + 8 loads and stores, 8 `and`, 16 `smlaw`) + 8 = 74.
+#[cfg(all(feature = "grouped", ripple_isa = "armv7em"))]
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "assembly")]
+unsafe extern "C" fn axpy_grouped(
+    acc: *mut [i32; 32],
+    coefficient: i32,
+    row: *const [i8; 32],
+    multipliers: *const u8,
+    count: usize,
+) {
+    core::arch::naked_asm!(
+        ".macro ripple_group w",
+        "ldm r0, {{r8-r11}}",
+        "and lr, r12, \\w, lsl #8",
+        "smlawb r8, r1, lr, r8",
+        "smlawt r10, r1, lr, r10",
+        "and \\w, \\w, r12",
+        "smlawb r9, r1, \\w, r9",
+        "smlawt r11, r1, \\w, r11",
+        "stm r0!, {{r8-r11}}",
+        ".endm",
+        // r0 sums, r1 a part of the coefficient, 2^8 times, r2 row, r3 multipliers, r4-r7 weights, r8-r11 sums,
+        // r12 mask, lr scratch. On the stack the coefficient, and, in the place of the last argument, where the
+        // multipliers end.
+        "push {{r1, r4-r11, lr}}",
+        "ldr r4, [sp, #40]",
+        "add r4, r3, r4",
+        "str r4, [sp, #40]",
+        "movw r12, #0xFF00",
+        "movt r12, #0xFF00",
+        "2:",
+        "ldr r1, [sp]",
+        "ldrb lr, [r3], #1",
+        "mul r1, r1, lr",
+        "add r1, r1, #128",
+        "bic r1, r1, #255",
+        ".rept 2",
+        "ldm r2!, {{r4-r7}}",
+        "ripple_group r4",
+        "ripple_group r5",
+        "ripple_group r6",
+        "ripple_group r7",
+        ".endr",
+        "ldr r4, [sp, #40]",
+        "cmp r3, r4",
+        "bne 2b",
+        "pop {{r1, r4-r11, pc}}",
+        ".purgem ripple_group",
     )
 }
 

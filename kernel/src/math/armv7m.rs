@@ -125,11 +125,84 @@ unsafe extern "C" fn dot_words(row: *const i8, words: *const u32, len: usize) ->
     )
 }
 
+/// What the offset of the weights of a group adds to their sum, as [`pack`] has it for a whole vector: its 128th,
+/// in the lower 16 bits.
+#[cfg(all(feature = "grouped", ripple_isa = "armv7m"))]
+pub fn correction(numbers: &[i8]) -> u32 {
+    numbers.iter().step_by(2).map(|&x| i32::from(x)).sum::<i32>() as u32
+}
+
+/// `sum_g m_g n_g (q . p)_g`: see [`grouped`](super::grouped). As many groups as all of them have; rows on a word
+/// boundary.
+#[cfg(all(feature = "grouped", ripple_isa = "armv7m"))]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn dot_groups(row: &[[i8; 32]], m: &[u8], x: &[[u32; GROUP_WORDS]], n: &[u32]) -> i64 {
+    let count = row.len().min(m.len()).min(x.len()).min(n.len());
+    if count == 0 {
+        return 0;
+    }
+    // SAFETY: reads `count` groups, of which there is one, of each; `row` is where the caller says.
+    unsafe { dot_grouped(row.as_ptr(), x.as_ptr(), m.as_ptr(), n.as_ptr(), count) }
+}
+
+/// As [`dot_words`], a group at a time. Instructions for one: 8 (2 loads, `eor`, 2 `and`, 2 `smlal`) + 13 = 69.
+#[cfg(all(feature = "grouped", ripple_isa = "armv7m"))]
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "assembly")]
+unsafe extern "C" fn dot_grouped(
+    row: *const [i8; 32],
+    x: *const [u32; GROUP_WORDS],
+    multipliers: *const u8,
+    infos: *const u32,
+    count: usize,
+) -> i64 {
+    core::arch::naked_asm!(
+        // r0 row, r1 numbers, r2 multipliers of the row, r3 infos, r4 mask, r5 scratch, r7:r6 a group's sums, r8
+        // weights, r9-r10 numbers, r12:r11 the sum, lr where the infos end.
+        "push {{r4-r11, lr}}",
+        "ldr lr, [sp, #36]",
+        "add lr, r3, lr, lsl #2",
+        "movw r4, #0x00FF",
+        "movt r4, #0xFF00",
+        "mov r11, #0",
+        "mov r12, #0",
+        "2:",
+        // Half a unit of the middle sum, so that a negative lower one does not borrow from it.
+        "mov r6, #0x800000",
+        "mov r7, #0",
+        ".rept 8",
+        "ldr r8, [r0], #4",
+        "ldm r1!, {{r9, r10}}",
+        "eor r8, r8, #0x00800080",
+        "and r5, r4, r8",
+        "smlal r6, r7, r5, r9",
+        "and r8, r4, r8, ror #16",
+        "smlal r6, r7, r8, r10",
+        ".endr",
+        // Bits 24 to 47 to the top, then down with their sign.
+        "lsr r6, r6, #16",
+        "orr r6, r6, r7, lsl #16",
+        "asr r6, r6, #8",
+        "ldrsh r5, [r3, #2]",
+        "sub r6, r6, r5, lsl #7",
+        "ldrh r5, [r3], #4",
+        "ldrb r7, [r2], #1",
+        "mul r5, r5, r7",
+        "smlal r11, r12, r5, r6",
+        "cmp r3, lr",
+        "bne 2b",
+        "mov r0, r11",
+        "mov r1, r12",
+        "pop {{r4-r11, pc}}",
+    )
+}
+
 /// Where the first group's words are in a packed vector.
-#[cfg(all(feature = "q4", any(ripple_isa = "armv7m", test)))]
+#[cfg(all(any(feature = "q4", feature = "grouped"), any(ripple_isa = "armv7m", test)))]
 pub const FIRST_WORD: usize = 1;
 /// Words of 32 numbers.
-#[cfg(all(feature = "q4", any(ripple_isa = "armv7m", test)))]
+#[cfg(all(any(feature = "q4", feature = "grouped"), any(ripple_isa = "armv7m", test)))]
 pub const GROUP_WORDS: usize = 16;
 
 /// Dot product of a group of 32 numbers of 4 bits with as many of a packed vector.

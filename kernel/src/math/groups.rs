@@ -98,6 +98,32 @@ pub(super) fn units(row: Groups<'_>, x: Packed<'_>) -> i64 {
     sum
 }
 
+/// The same of an input whose groups have multipliers, in its unit. Each group's product is rounded to 2^-8,
+/// downwards.
+///
+/// `infos`: as [`grouped`](super::grouped) has them.
+#[cfg(feature = "grouped")]
+#[inline(never)]
+pub fn dot_grouped(row: Groups<'_>, x: Packed<'_>, infos: &[u32]) -> f32 {
+    // 32 numbers of 8 times 127, a scale of 31 bits and a multiplier of 16 stay within 63 bits.
+    const MOVED: u32 = 16;
+    let (whole, rest) = x.groups();
+    let mut sum = 0i64;
+    let mut groups = row.iter().zip(infos);
+    let term = |scale, numbers, x: &[u32; isa::GROUP_WORDS], info: u32| {
+        (term(scale, numbers, x) * i64::from(super::grouped::multiplier(info))) >> MOVED
+    };
+    for (x, ((scale, numbers), &info)) in whole.iter().zip(&mut groups) {
+        sum += term(scale, numbers, x, info);
+    }
+    if let Some(((scale, numbers), &info)) = groups.next() {
+        let mut last = [0; isa::GROUP_WORDS];
+        slices::copy(&mut last, rest);
+        sum += term(scale, numbers, &last, info);
+    }
+    sum as f32 * (UNIT * (1u32 << MOVED) as f32)
+}
+
 #[inline]
 fn term(scale: u16, numbers: &[u8; BYTES], x: &[u32; isa::GROUP_WORDS]) -> i64 {
     i64::from(dot_group(numbers, x)) * i64::from(fixed(scale))
@@ -348,6 +374,37 @@ pub(super) mod tests {
                 assert!(j < cols || q == 0, "{cols}: {j} is beyond the row");
             });
         }
+    }
+
+    #[cfg(feature = "grouped")]
+    #[test]
+    fn multipliers_of_the_input_are_those_of_its_groups() {
+        let mut next = random(9);
+        for cols in (4..=200).step_by(4).chain([16384]) {
+            let weights: Vec<f32> = (0..cols).map(|_| next() * next()).collect();
+            let x: Vec<i8> = (0..cols).map(|_| (next() * 127.0) as i8).collect();
+            let (scales, numbers) = row(&weights);
+            let row = Groups { scales: &scales, numbers: &numbers };
+            let mut room = vec![u32::MAX; Packed::words(cols as u32) as usize];
+            let packed = Packed::new(&x, &mut room);
+            let infos: Vec<u32> = scales.iter().map(|_| (next() * 1e9) as i32 as u32).collect();
+            let exact: f64 = (0..cols)
+                .map(|j| {
+                    let (scale, q) = element(row, j);
+                    let info = f64::from(infos[j / GROUP] & 0xFFFF);
+                    f64::from(scale.to_f32()) * f64::from(q) * f64::from(x[j]) * info
+                })
+                .sum();
+            let off = f64::from(dot_grouped(row, packed, &infos)) - exact;
+            // Each group's product is off by a 256th at most, and the sum by its rounding.
+            assert!(off.abs() <= scales.len() as f64 / 256.0 + 1e-6 * exact.abs(), "{cols}: {off}");
+        }
+        let (scales, numbers) = ([[0xFF, 0x57]; 512], [[0x88; BYTES]; 512]);
+        let row = Groups { scales: &scales, numbers: &numbers };
+        let mut room = vec![0; Packed::words(16384) as usize];
+        let found = dot_grouped(row, Packed::new(&[127; 16384], &mut room), &[0xFFFF; 512]);
+        let exact = -8.0 * 127.0 * 65535.0 * 16384.0 * f64::from(f16::from_bits(0x57FF).to_f32());
+        assert!((f64::from(found) / exact - 1.0).abs() < 1e-6, "{found} of {exact}");
     }
 
     #[test]

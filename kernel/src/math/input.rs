@@ -4,11 +4,14 @@
 
 use super::Packed;
 
-/// `x = scale * packed`, `(cols,)`.
+/// `x = scale * packed`, `(cols,)`; with groups, `x_j = scale * n_(j / 32) * packed_j`.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     pub packed: Packed<'a>,
     pub scale: f32,
+    /// `(cols / 32,)` multipliers and sums, as `math::grouped` has them; empty where there is one scale alone.
+    #[cfg(feature = "grouped")]
+    pub groups: &'a [u32],
 }
 
 /// The inputs of a matrix, one for each position of a pass, in 8 bits.
@@ -20,6 +23,12 @@ pub(crate) struct Inputs<'a> {
     pub words: usize,
     /// `(positions,)`.
     pub scales: &'a [f32],
+    /// `(positions, per)`, the last position's first; empty where each has one scale alone.
+    #[cfg(feature = "grouped")]
+    pub groups: &'a [u32],
+    /// Groups of a position.
+    #[cfg(feature = "grouped")]
+    pub per: usize,
 }
 
 impl<'a> Inputs<'a> {
@@ -28,7 +37,16 @@ impl<'a> Inputs<'a> {
     pub fn at(&self, position: usize) -> Input<'a> {
         let from = self.packed.get(position * self.words..);
         let packed = Packed::all(from.and_then(|from| from.get(..self.words)).unwrap_or(&[]));
-        Input { packed, scale: self.scales.get(position).copied().unwrap_or(0.0) }
+        Input {
+            packed,
+            scale: self.scales.get(position).copied().unwrap_or(0.0),
+            #[cfg(feature = "grouped")]
+            groups: {
+                let at = self.groups.len().checked_sub((position + 1) * self.per);
+                let from = at.and_then(|at| self.groups.get(at..));
+                from.and_then(|from| from.get(..self.per)).unwrap_or(&[])
+            },
+        }
     }
 
     /// The next ones, as many as are multiplied with a row together; `None` where fewer are left.
@@ -53,6 +71,16 @@ impl<'a> Iterator for Inputs<'a> {
         let (&scale, scales) = self.scales.split_first()?;
         let (packed, rest) = self.packed.split_at_checked(self.words)?;
         (self.packed, self.scales) = (rest, scales);
-        Some(Input { packed: Packed::all(packed), scale })
+        Some(Input {
+            packed: Packed::all(packed),
+            scale,
+            #[cfg(feature = "grouped")]
+            groups: {
+                let at = self.groups.len().saturating_sub(self.per);
+                let (rest, groups) = self.groups.split_at_checked(at)?;
+                self.groups = rest;
+                groups
+            },
+        })
     }
 }

@@ -7,6 +7,8 @@
 
 pub mod accumulate;
 pub mod activation;
+#[cfg(feature = "grouped")]
+pub mod grouped;
 #[cfg(feature = "q4")]
 pub mod groups;
 #[cfg(ripple_isa = "x86")]

@@ -4,7 +4,7 @@
 //! In: a row and a vector, packed as it is. Out: their dot product. Loads of four vector registers
 //! at once, loops without a branch to pay for, and tails by predication, so that no length is slow.
 
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 pub use super::portable::{FIRST_WORD, GROUP_WORDS};
 pub use super::portable::{element, pack};
 
@@ -87,6 +87,127 @@ pub fn axpy(acc: &mut [i32], coefficient: i32, row: &[i8]) {
             acc = inout(reg) acc.as_mut_ptr() => _,
             coefficient = in(reg) coefficient,
             out("lr") _,
+            out("q0") _, out("q1") _, out("q2") _, out("q3") _,
+            out("q4") _, out("q5") _, out("q6") _, out("q7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// `sum_g m_g n_g (q . p)_g`: see [`grouped`](super::grouped). As many groups as all of them have.
+#[cfg(feature = "grouped")]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn dot_groups(row: &[[i8; 32]], m: &[u8], x: &[[u32; GROUP_WORDS]], n: &[u32]) -> i64 {
+    let count = row.len().min(m.len()).min(x.len()).min(n.len());
+    // SAFETY: reads `count` groups of each; `row` is on a word boundary, as the caller says.
+    unsafe { dot_grouped(row.as_ptr(), x.as_ptr(), m.as_ptr(), n.as_ptr(), count) }
+}
+
+/// Four groups at a time: their sums become the lanes of a vector, which meets one of both multipliers.
+/// Instructions for four groups: 4 loads, 8 `vmladav`, 7, `le`; for one more: 2 loads, 2 `vmladav`, 4, `le`.
+#[cfg(feature = "grouped")]
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "assembly")]
+unsafe extern "C" fn dot_grouped(
+    row: *const [i8; 32],
+    x: *const [u32; GROUP_WORDS],
+    multipliers: *const u8,
+    infos: *const u32,
+    count: usize,
+) -> i64 {
+    core::arch::naked_asm!(
+        // r5 row, r1 numbers, r7 multipliers of the row, r3 infos, r4, r6, r8, r10 sums of groups, r11:r2 the sum,
+        // r12 how many are left.
+        "push {{r4-r11, lr}}",
+        "vpush {{d8-d15}}",
+        "ldr r12, [sp, #100]",
+        "mov r5, r0",
+        "mov r7, r2",
+        "mov r2, #0",
+        "mov r11, #0",
+        "lsr r0, r12, #2",
+        "wls lr, r0, 3f",
+        "2:",
+        "vldmia r5!, {{d0-d7}}",
+        "vldmia r1!, {{d8-d15}}",
+        "vmladav.s8 r4, q0, q4",
+        "vmladava.s8 r4, q1, q5",
+        "vmladav.s8 r6, q2, q6",
+        "vmladava.s8 r6, q3, q7",
+        "vldmia r5!, {{d0-d7}}",
+        "vldmia r1!, {{d8-d15}}",
+        "vmladav.s8 r8, q0, q4",
+        "vmladava.s8 r8, q1, q5",
+        "vmladav.s8 r10, q2, q6",
+        "vmladava.s8 r10, q3, q7",
+        "vldrb.u32 q0, [r7], #4",
+        "vldrw.u32 q1, [r3], #16",
+        "vmovlb.u16 q1, q1",
+        "vmul.i32 q0, q0, q1",
+        "vmov q1[2], q1[0], r8, r4",
+        "vmov q1[3], q1[1], r10, r6",
+        "vmlaldava.s32 r2, r11, q0, q1",
+        "le lr, 2b",
+        "3:",
+        "and r0, r12, #3",
+        "wls lr, r0, 5f",
+        "4:",
+        "vldmia r5!, {{d0-d3}}",
+        "vldmia r1!, {{d8-d11}}",
+        "vmladav.s8 r4, q0, q4",
+        "vmladava.s8 r4, q1, q5",
+        "ldrb r6, [r7], #1",
+        "ldrh r8, [r3], #4",
+        "mul r6, r6, r8",
+        "smlal r2, r11, r4, r6",
+        "le lr, 4b",
+        "5:",
+        "mov r0, r2",
+        "mov r1, r11",
+        "vpop {{d8-d15}}",
+        "pop {{r4-r11, pc}}",
+    )
+}
+
+/// `acc_j += part(coefficient, m_(j / 32)) * q_j`, wrapping: see [`grouped`](super::grouped).
+///
+/// Instructions for a group: 5 for its part of the coefficient, 2 (6 loads and stores, 4 `vmla`), `le`.
+#[cfg(feature = "grouped")]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that Rust has no name for")]
+pub fn axpy_groups(acc: &mut [[i32; 32]], coefficient: i32, row: &[[i8; 32]], m: &[u8]) {
+    // SAFETY: reads as many groups as all of them have; `acc` starts on a word boundary, and loads of bytes need
+    // none; but widening ones want a low register. A shift of 64 bits wants an even register and the next.
+    unsafe {
+        core::arch::asm!(
+            "wls lr, {count}, 3f",
+            "2:",
+            "ldrb r12, [{m}], #1",
+            "mov r2, #128",
+            "mov r3, #0",
+            "smlal r2, r3, {coefficient}, r12",
+            "asrl r2, r3, #8",
+            ".rept 2",
+            "vldmia {acc}, {{d0-d7}}",
+            "vldrb.s32 q4, [r0], #4",
+            "vldrb.s32 q5, [r0], #4",
+            "vldrb.s32 q6, [r0], #4",
+            "vldrb.s32 q7, [r0], #4",
+            "vmla.i32 q0, q4, r2",
+            "vmla.i32 q1, q5, r2",
+            "vmla.i32 q2, q6, r2",
+            "vmla.i32 q3, q7, r2",
+            "vstmia {acc}!, {{d0-d7}}",
+            ".endr",
+            "le lr, 2b",
+            "3:",
+            count = in(reg) acc.len().min(row.len()).min(m.len()),
+            m = inout(reg) m.as_ptr() => _,
+            inout("r0") row.as_ptr() => _,
+            acc = inout(reg) acc.as_mut_ptr() => _,
+            coefficient = in(reg) coefficient,
+            out("r2") _, out("r3") _, out("r12") _, out("lr") _,
             out("q0") _, out("q1") _, out("q2") _, out("q3") _,
             out("q4") _, out("q5") _, out("q6") _, out("q7") _,
             options(nostack),

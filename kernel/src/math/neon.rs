@@ -6,7 +6,7 @@
 
 use super::scalar;
 
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 pub use super::portable::{FIRST_WORD, GROUP_WORDS};
 pub use super::portable::{element, numbers, pack};
 

@@ -42,7 +42,7 @@ impl<'a> Packed<'a> {
     }
 
     /// The words of each whole group of 32 numbers, and those of the rest.
-    #[cfg(feature = "q4")]
+    #[cfg(any(feature = "q4", feature = "grouped"))]
     #[inline]
     pub(super) fn groups(self) -> (&'a [[u32; isa::GROUP_WORDS]], &'a [u32]) {
         self.words.get(isa::FIRST_WORD..).unwrap_or(&[]).as_chunks()

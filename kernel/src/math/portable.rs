@@ -26,10 +26,10 @@ pub fn dot(row: &[i8], words: &[u32]) -> i32 {
 }
 
 /// Where the first group's words are in a packed vector.
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 pub const FIRST_WORD: usize = 0;
 /// Words of 32 numbers.
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 pub const GROUP_WORDS: usize = 8;
 
 /// All numbers of a packed vector.

@@ -4,10 +4,20 @@
 
 use super::{Options, max};
 use crate::image::{Geometry, Predictor};
+#[cfg(feature = "grouped")]
+use crate::math::grouped;
 use crate::math::{Inputs, Packed, quant};
 use crate::memory::region::{Carver, MemoryError, Region, words};
+#[cfg(feature = "grouped")]
+use crate::slices::rest;
 use crate::slices::{front, front_mut, part_mut};
 use zerocopy::{FromBytes, IntoBytes};
+
+/// Groups of a vector.
+#[cfg(feature = "grouped")]
+const fn groups(cols: u32) -> u32 {
+    cols.div_ceil(32)
+}
 
 /// Declares buffers, each once: `name: [element; count]` is a slice, `name: (Type [element; count])` one
 /// that has several meanings, `name: {Type; shape}` what has such a table itself, of its own shape. Sizing
@@ -81,6 +91,9 @@ pub(crate) struct Sizes {
     dim: u32,
     /// The longest input of a matrix but the low-rank predictor's.
     longest: u32,
+    /// Whether groups of their numbers have multipliers.
+    #[cfg(feature = "grouped")]
+    grouped: bool,
     projections: u32,
     pub context: u32,
     /// Heads that attention computes at once: all of them where positions may lie on the card, so that
@@ -117,6 +130,8 @@ impl Sizes {
             batch,
             dim: c.dim,
             longest: max(c.dim, c.query_dim()),
+            #[cfg(feature = "grouped")]
+            grouped: geometry.groups_any_inputs(),
             projections: max(batch * qkv, outputs),
             context,
             heads: if spill > 0 { c.heads } else { 1 },
@@ -142,12 +157,39 @@ impl Sizes {
     }
 
     /// What the inputs of the matrices take, and those of a low-rank predictor.
-    const fn inputs(self) -> (u32, u32) {
-        (self.batch, self.longest)
+    const fn inputs(self) -> InputShape {
+        self.input_shape(self.batch, self.longest)
     }
 
-    const fn codes(self) -> (u32, u32) {
-        (if self.rank > 0 { self.batch } else { 0 }, self.rank)
+    const fn codes(self) -> InputShape {
+        self.input_shape(if self.rank > 0 { self.batch } else { 0 }, self.rank)
+    }
+
+    #[cfg(feature = "grouped")]
+    const fn input_shape(self, batch: u32, cols: u32) -> InputShape {
+        (batch, cols, if self.grouped { groups(cols) } else { 0 })
+    }
+
+    #[cfg(not(feature = "grouped"))]
+    const fn input_shape(self, batch: u32, cols: u32) -> InputShape {
+        (batch, cols)
+    }
+}
+
+/// `(batch, cols, groups)`: a build without groups does not pay for their number.
+#[cfg(feature = "grouped")]
+type InputShape = (u32, u32, u32);
+#[cfg(not(feature = "grouped"))]
+type InputShape = (u32, u32);
+
+/// Words of a position's groups.
+const fn group_words(shape: InputShape) -> u32 {
+    #[cfg(feature = "grouped")]
+    return shape.2;
+    #[cfg(not(feature = "grouped"))]
+    {
+        let _ = shape;
+        0
     }
 }
 
@@ -206,14 +248,14 @@ buffers! {
 }
 
 buffers! {
-    /// Where the inputs of a matrix are quantised and packed; of `(batch, cols)`.
-    struct InputBuffer(s: (u32, u32)) {
+    /// Where the inputs of a matrix are quantised and packed; of `(batch, cols)`, or of groups besides.
+    struct InputBuffer(s: InputShape) {
         /// `(cols,)` one of them.
         vector: [f32; s.1],
         /// `(cols,)` the same one, in 8 bits.
         quantised: [i8; s.1],
-        /// `(batch, Packed::words(cols))` all of them, packed.
-        packed: [u32; s.0 * (Packed::words(s.1))],
+        /// `(batch, Packed::words(cols))` all of them, packed; then, from the end, `(batch, groups)` of their groups.
+        packed: [u32; s.0 * (Packed::words(s.1) + group_words(s))],
         /// `(batch,)`.
         scales: [f32; s.0],
     }
@@ -308,8 +350,14 @@ impl InputBuffer<'_> {
         )
     }
 
-    /// Quantises and packs the vector that was made for a position.
-    pub fn pack(&mut self, position: usize, cols: usize) {
+    /// Quantises and packs the vector that was made for a position, with a scale or, `grouped`, a scale for each
+    /// group.
+    pub fn pack(&mut self, position: usize, cols: usize, grouped: bool) {
+        #[cfg(feature = "grouped")]
+        if grouped {
+            return self.pack_grouped(position, cols);
+        }
+        debug_assert!(!grouped, "a feature of this build");
         let (vector, PackRoom { quantised, packed }) = self.vector(position, cols);
         let scale = quant::quantise(vector, quantised);
         Packed::new(quantised, packed);
@@ -318,9 +366,34 @@ impl InputBuffer<'_> {
         }
     }
 
-    /// The first `positions` of them.
-    pub fn inputs(&self, positions: usize, cols: usize) -> Inputs<'_> {
+    #[cfg(feature = "grouped")]
+    fn pack_grouped(&mut self, position: usize, cols: usize) {
+        let per = groups(cols as u32) as usize;
+        let at = self.packed.len().saturating_sub((position + 1) * per);
+        let (vector, quantised) = (front_mut(self.vector, cols), front_mut(self.quantised, cols));
+        let unit = grouped::quantise(vector, quantised, part_mut(self.packed, at, per));
+        let (_, PackRoom { quantised, packed }) = self.vector(position, cols);
+        Packed::new(quantised, packed);
+        if let Some(place) = self.scales.get_mut(position) {
+            *place = unit;
+        }
+    }
+
+    /// The first `positions` of them, packed with or without groups.
+    pub fn inputs(&self, positions: usize, cols: usize, grouped: bool) -> Inputs<'_> {
         let words = Packed::words(cols as u32) as usize;
-        Inputs { packed: self.packed, words, scales: front(self.scales, positions) }
+        #[cfg(not(feature = "grouped"))]
+        let _ = grouped;
+        #[cfg(feature = "grouped")]
+        let per = if grouped { groups(cols as u32) as usize } else { 0 };
+        Inputs {
+            packed: self.packed,
+            words,
+            scales: front(self.scales, positions),
+            #[cfg(feature = "grouped")]
+            groups: rest(self.packed, self.packed.len().saturating_sub(positions * per)),
+            #[cfg(feature = "grouped")]
+            per,
+        }
     }
 }

@@ -78,6 +78,7 @@ pub(crate) fn forward<D: BlockDevice, P: Probe, R: Real>(
     tokens: usize,
 ) -> Result<(), FetchError<D::Error>> {
     let neurons = Neurons::<R>::new(frozen, layer, space.vectors.layer);
+    let scales = frozen.output_scales(space.vectors.layer);
     let (dim, dense) = (frozen.shape.dim, neurons.dense());
     let mut masks = neurons.masks(space.masks);
     masks.bytes.iter_mut().for_each(|byte| *byte = 0);
@@ -94,7 +95,7 @@ pub(crate) fn forward<D: BlockDevice, P: Probe, R: Real>(
         if frozen.shape.whole {
             // A bundle says itself where it is active.
             reader.each(Stage::Ffn, &neurons.bundles, window, &mut |probe, slot, record| {
-                let bundle = Bundle::unpack(frozen, numbers, &record, None);
+                let bundle = Bundle::unpack(frozen, scales, numbers, &record, None);
                 for token in 0..tokens {
                     let first = dot(bundle.first, row(inputs, token, dim)) + R::of(bundle.bias);
                     if neurons.coefficient(first).is_some() {
@@ -125,7 +126,7 @@ pub(crate) fn forward<D: BlockDevice, P: Probe, R: Real>(
             let at = (slot - first) as usize;
             let row_held = sums.gauge.as_ref().and_then(|_| held.get(at * stride..));
             let row_held = row_held.and_then(|bytes| neurons.first.layout.view(bytes));
-            let bundle = Bundle::unpack(frozen, numbers, &record, row_held);
+            let bundle = Bundle::unpack(frozen, scales, numbers, &record, row_held);
             let products = row(products, at, tokens);
             let all = products.iter().enumerate().filter(|_| every);
             let some = masks.tokens(slot as usize).filter(|_| !every);
@@ -203,6 +204,7 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
     tokens: usize,
 ) -> Result<(), FetchError<D::Error>> {
     let neurons = Neurons::<R>::new(frozen, layer, space.vectors.layer);
+    let scales = frozen.output_scales(space.vectors.layer);
     let shape = &frozen.shape;
     let tape = frozen.options.arms.ffn;
     let values = &*neurons.values(space.values).0;
@@ -257,7 +259,7 @@ pub(crate) fn backward<D: BlockDevice, P: Probe, R: Real>(
         reader.wanted(Stage::Ffn, &neurons.bundles, wanted, &mut |probe, slot, record| {
             let held = held.get((slot - start) as usize * stride..).unwrap_or(&[]);
             let first = if shape.whole { None } else { neurons.first.layout.view(held) };
-            let bundle = Bundle::unpack(frozen, numbers, &record, first);
+            let bundle = Bundle::unpack(frozen, scales, numbers, &record, first);
             let slot = slot as usize;
             match tape {
                 FfnTape::Values => {

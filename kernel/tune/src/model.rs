@@ -44,6 +44,14 @@ impl Frozen<'_> {
         row(vectors, 2 * geometry.norm_vectors() as usize, self.shape.dim)
     }
 
+    /// What the FFN's outputs are multiplied with, or nothing.
+    pub fn output_scales<'a>(&self, vectors: &'a [f32]) -> &'a [f32] {
+        let geometry = &self.image.header.geometry;
+        let from = vectors.get(geometry.output_scales_at() as usize..);
+        let scales = from.and_then(|from| from.get(..geometry.output_scales() as usize));
+        scales.unwrap_or(&[])
+    }
+
     /// What makes a neuron active.
     pub fn threshold(&self, vectors: &[f32]) -> f32 {
         let config = &self.image.header.geometry.config;

@@ -243,8 +243,11 @@ pub(crate) struct Bundle<'a> {
 
 impl<'a> Bundle<'a> {
     /// From a bundle, and the record of its first row where that is not in it; empty where neither has it.
+    ///
+    /// `scales`: of the outputs, `(dim,)` or empty.
     pub fn unpack(
         frozen: &Frozen<'_>,
+        scales: &[f32],
         numbers: &'a mut [f32],
         bundle: &Record<'_>,
         first: Option<Record<'_>>,
@@ -263,7 +266,9 @@ impl<'a> Bundle<'a> {
             (None, false) => (&[][..], 0.0),
         };
         let up = if shape.gated { next(bundle, at) } else { &[] };
-        let down = next(bundle, at + usize::from(shape.gated));
+        let down = front_mut(rows.next().unwrap_or_default(), shape.dim);
+        bundle.numbers(at + usize::from(shape.gated), down);
+        down.iter_mut().zip(scales).for_each(|(w, scale)| *w *= scale);
         Self { first, up, down, bias }
     }
 }

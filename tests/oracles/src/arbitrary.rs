@@ -170,12 +170,13 @@ fn low_rank(shape: Shape, rank: u32, threshold: f32, seed: u64) -> PredictorChoi
     PredictorChoice::LowRank(LowRank { rank, layers, thresholds })
 }
 
-/// Weights in 4 and in 8 bits, section by section.
+/// Weights in every format, section by section.
 pub fn quants() -> impl Strategy<Value = Quants> {
-    any::<[bool; SectionKind::ALL.len()]>().prop_map(|four| {
-        let kinds = SectionKind::ALL.into_iter().zip(four);
-        let kinds: Vec<_> = kinds.filter(|(_, four)| *four).map(|(kind, _)| kind).collect();
-        Quants::Q8.with(&kinds, Quant::Q4)
+    any::<[prop::sample::Index; SectionKind::ALL.len()]>().prop_map(|formats| {
+        let kinds = SectionKind::ALL.into_iter().zip(formats);
+        kinds.fold(Quants::Q8, |all, (kind, format)| {
+            all.with(&[kind], format.get(&Quant::WEIGHTS).0)
+        })
     })
 }
 

@@ -277,14 +277,13 @@ fn headers_that_lie_consistently_never_panic() {
 
 #[test]
 fn a_damaged_record_is_noticed_when_it_is_read() {
-    let quants = Quants::Q8.with(&SectionKind::ALL, Quant::Q4);
-    let in_four_bits = |shape| {
-        let format = Format::new(&PredictorChoice::Exact, quants);
-        image_as(format, shape, &[0], None)
+    let in_format = |quant, shape| {
+        let quants = Quants::Q8.with(&SectionKind::ALL, quant);
+        image_as(Format::new(&PredictorChoice::Exact, quants), shape, &[0], None)
     };
-    let (llama, opt) = (Shape::LLAMA, Shape::OPT);
-    for good in [image(llama), image(opt), in_four_bits(llama), in_four_bits(opt)] {
-        let header = Header::parse(&good).unwrap();
+    let of = |(quant, _)| [Shape::LLAMA, Shape::OPT].map(|shape| in_format(quant, shape));
+    for good in Quant::WEIGHTS.map(of).as_flattened() {
+        let header = Header::parse(good).unwrap();
         for kind in SectionKind::ALL {
             let Some((count, layout)) = header.geometry.table(kind) else { continue };
             if count == 0 {
@@ -305,7 +304,7 @@ fn a_damaged_record_is_noticed_when_it_is_read() {
             for record in damaged {
                 bad[start + record as usize * stride + layout.header_bytes() as usize] ^= 0x10;
             }
-            let mut memory = memory(&good);
+            let mut memory = memory(good);
             match Decoder::open(Slice::new(&bad), &[], memory.lend(), &OPTIONS, ()) {
                 Err(OpenError::Corrupt { .. }) => wrong = true,
                 Err(other) => panic!("{kind:?}: {other:?}"),

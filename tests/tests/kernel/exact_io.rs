@@ -17,7 +17,7 @@ const TOKENS: u32 = 24;
 
 fn check(shape: Shape, hot: u32, options: &Options, full: bool) {
     let kinds = [SectionKind::Ffn, SectionKind::Predictor];
-    for quant in [Quant::Q8, Quant::Q4] {
+    for (quant, _) in Quant::WEIGHTS {
         check_as(Quants::Q8.with(&kinds, quant), shape, hot, options, full);
     }
 }

@@ -7,6 +7,7 @@ mod exact_io;
 mod faults;
 mod half_updated;
 mod oracle;
+mod outliers;
 mod panics;
 mod pass;
 mod quality;

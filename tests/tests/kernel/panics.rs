@@ -57,14 +57,18 @@ fn geometries() -> impl Strategy<Value = Geometry> {
         };
         let ffn = if c { Ffn::Gated } else { Ffn::Plain };
         let rest = g && planes == 0;
-        let four = |kinds: &[SectionKind], four: bool| (kinds.to_vec(), four);
-        let quants = [
-            four(&[SectionKind::Qkv, SectionKind::Positions], h),
-            four(&[SectionKind::Ffn, SectionKind::Projection], i),
-            four(&[SectionKind::Embedding, SectionKind::Head, SectionKind::Predictor], j),
-        ];
-        let quants = quants.iter().filter(|(_, four)| *four);
-        let quants = quants.fold(Quants::Q8, |all, (kinds, _)| all.with(kinds, Quant::Q4));
+        let format = |other: bool, grouped: bool| match (other, grouped) {
+            (false, _) => Quant::Q8,
+            (true, false) => Quant::Q4,
+            (true, true) => Quant::Q8G,
+        };
+        let quants = Quants::Q8
+            .with(&[SectionKind::Qkv, SectionKind::Positions], format(h, a))
+            .with(&[SectionKind::Ffn, SectionKind::Projection], format(i, b))
+            .with(
+                &[SectionKind::Embedding, SectionKind::Head, SectionKind::Predictor],
+                format(j, d),
+            );
         Geometry {
             config: ModelConfig {
                 dim: 4 * dim,

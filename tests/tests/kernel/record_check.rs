@@ -5,7 +5,7 @@ use ripple_kernel::image::record::identity;
 use ripple_kernel::image::{Quant, RecordLayout};
 
 /// Layouts of both widths of the check, and their records: a row of attention, bundles, vectors, 4 bits.
-fn layouts() -> [RecordLayout; 7] {
+fn layouts() -> [RecordLayout; 8] {
     let layout = |quant, rows, cols, bias| RecordLayout { quant, rows, cols, bias };
     [
         layout(Quant::Q8, 1, 64, false),
@@ -15,6 +15,7 @@ fn layouts() -> [RecordLayout; 7] {
         layout(Quant::F32, 1, 33, false),
         layout(Quant::Q4, 2, 64, false),
         layout(Quant::Q8, 1, 1024, false),
+        layout(Quant::Q8G, 2, 100, true),
     ]
 }
 
@@ -46,7 +47,7 @@ fn is(layout: &RecordLayout, identity: u32, bytes: &[u8]) -> bool {
 #[test]
 fn a_check_has_four_bytes_where_they_cost_nothing_or_the_record_is_long() {
     let widths = layouts().map(|layout| layout.check_bytes());
-    assert_eq!(widths, [2, 4, 2, 4, 2, 4, 4]);
+    assert_eq!(widths, [2, 4, 2, 4, 2, 4, 4, 2]);
     for layout in layouts() {
         assert!(layout.header_bytes().is_multiple_of(4));
     }
@@ -56,7 +57,7 @@ proptest! {
     /// Two flipped bits anywhere, three anywhere, an odd number, and a burst.
     #[test]
     fn what_is_promised_is_noticed(
-        which in 0..7usize,
+        which in 0..8usize,
         seed in 1..u64::MAX,
         number: u32,
         bits in proptest::collection::vec(any::<prop::sample::Index>(), 1..8),

@@ -118,6 +118,33 @@ vnni! {
     Evex, "{{evex}} vpdpbusd {sum}, {weights}, {x}"
 }
 
+/// `sum_g m_g n_g (q . p)_g`, of as many groups as all of them have.
+///
+/// # Safety
+/// The processor has AVX2.
+#[cfg(feature = "grouped")]
+#[target_feature(enable = "avx2")]
+pub unsafe fn dot_groups(row: &[[i8; 32]], m: &[u8], x: &[[u32; 8]], n: &[u32]) -> i64 {
+    let mut sums = _mm256_setzero_si256();
+    for (((q, &m), p), &n) in row.iter().zip(m).zip(x).zip(n) {
+        let both = i64::from(m) * i64::from(n & 0xFFFF);
+        let both = _mm256_set1_epi64x(both);
+        // SAFETY: both have 32 bytes, and the processor has AVX2.
+        let products = unsafe {
+            let (q, p) = (load(q.as_ptr()), load(p.as_ptr().cast()));
+            Avx2::add(_mm256_setzero_si256(), Avx2::weights(q), p)
+        };
+        // Of 64 bits each: those in even places, and those in odd ones.
+        let odd = _mm256_srli_epi64::<32>(products);
+        sums = _mm256_add_epi64(sums, _mm256_mul_epi32(products, both));
+        sums = _mm256_add_epi64(sums, _mm256_mul_epi32(odd, both));
+    }
+    let mut out = [0i64; 4];
+    // SAFETY: a store of as many bytes, which need no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
+    out.iter().sum()
+}
+
 /// `row . x`, in whole words: as many as both have.
 ///
 /// # Safety

@@ -33,10 +33,10 @@ use zerocopy::{FromBytes, IntoBytes};
 pub const TOGETHER: usize = 8;
 
 /// Where the first group's words are in a packed vector.
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 pub const FIRST_WORD: usize = 0;
 /// Words of 32 numbers.
-#[cfg(feature = "q4")]
+#[cfg(any(feature = "q4", feature = "grouped"))]
 pub const GROUP_WORDS: usize = 8;
 
 /// The numbers, and their sums.
@@ -104,6 +104,21 @@ fn dots_with(arm: Arm, row: &[i8], xs: [&[u32]; TOGETHER]) -> [i32; TOGETHER] {
         Arm::AvxVnni => unsafe { loops::dots::<Vex>(row, xs) },
         // SAFETY: as above.
         Arm::Avx512Vnni => unsafe { loops::dots::<Evex>(row, xs) },
+    }
+}
+
+/// `sum_g m_g n_g (q . p)_g`: see [`grouped`](super::grouped). As many groups as all of them have.
+#[cfg(feature = "grouped")]
+#[inline]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+pub fn dot_groups(row: &[[i8; 32]], m: &[u8], x: &[[u32; GROUP_WORDS]], n: &[u32]) -> i64 {
+    match Arm::used() {
+        Arm::Portable => row.iter().zip(m).zip(x).zip(n).fold(0, |sum, (((q, &m), p), &n)| {
+            let both = i64::from(m) * i64::from(n & 0xFFFF);
+            sum + i64::from(scalar::dot(q, numbers(p))) * both
+        }),
+        // SAFETY: an arm is in use only where the processor has what it needs, and each of these has AVX2.
+        Arm::Avx2 | Arm::AvxVnni | Arm::Avx512Vnni => unsafe { loops::dot_groups(row, m, x, n) },
     }
 }
 
