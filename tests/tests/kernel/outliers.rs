@@ -1,7 +1,9 @@
 //! Models of which a few channels are far larger than the others: groups with scales of their own keep what one
 //! scale for a vector loses, in every section, beside rows of every other format.
 
+use ripple_host_sim::import::{self, demo};
 use ripple_host_sim::model::Model;
+use ripple_host_sim::model::text::read_tokens;
 use ripple_host_sim::pack::pack_as;
 use ripple_host_sim::placement::Placement;
 use ripple_host_sim::predictor::{Format, PredictorChoice};
@@ -98,4 +100,51 @@ fn each_section_gains_on_its_own_beside_every_other_format() {
     assert!((divergence(2) / divergence(0) - 1.0).abs() < 0.2, "{found:#?}");
     // Rows in 4 bits gain by an input in groups too.
     assert!(divergence(6).max(divergence(8)) < divergence(9), "{found:#?}");
+}
+
+/// Perplexity, against the reference, of an image with one scale a row and of one in groups, and their sizes.
+fn costs(model: &Model, text: &std::path::Path, windows: usize) -> [(f64, f64, usize); 2] {
+    let c = &model.config;
+    let placement = Placement::identity("costs", c.layers as usize, c.neurons as usize);
+    let images = [Quant::Q8, Quant::Q8G].map(|quant| {
+        let quants = Quants::Q8.with(&SectionKind::ALL, quant);
+        pack_as(Format::new(&PredictorChoice::Exact, quants), model, &placement, &[]).unwrap()
+    });
+    let tokens = read_tokens(model, text).unwrap();
+    let options = Options { context: c.context, ..Options::DEFAULT };
+    let both = images.each_ref().map(Vec::as_slice);
+    let found = measure(model, &both, &tokens, &options, windows, &|_| ()).unwrap();
+    [0, 1].map(|i| {
+        let change = 100.0 * (found[1 + i].perplexity / found[0].perplexity - 1.0);
+        println!("{}: {change:+.3} %, {:?}, {} bytes", model.name, found[1 + i], images[i].len());
+        (change, found[1 + i].divergence, images[i].len())
+    })
+}
+
+#[test]
+#[ignore = "slow"]
+fn demo_models_lose_no_more_in_groups() {
+    for name in demo::list() {
+        let directory = demo::path(name).unwrap();
+        let model = Model::load(&directory).unwrap();
+        let [rows, groups] = costs(&model, &directory.join("held-out.txt"), 4);
+        assert!(groups.0.abs() < 0.5 && groups.1 < rows.1, "{name}: {rows:?}, {groups:?}");
+        assert!(groups.2 < rows.2 * 107 / 100, "{name}: {rows:?}, {groups:?}");
+    }
+}
+
+/// `RIPPLE_SMOLLM2=FILE.gguf RIPPLE_TEXT=FILE.txt cargo test --release -p ripple-tests --test kernel -- --ignored
+/// third_party_outliers --nocapture`: `tests/fetch-smollm2.sh` fetches the model; any text will do.
+#[test]
+#[ignore = "needs files"]
+fn third_party_outliers() {
+    let path = |name: &str| std::path::PathBuf::from(std::env::var_os(name).expect(name));
+    // The file does not say what its neurons do.
+    let activation = Some((Activation::Silu, 0.0));
+    let said = import::Options { activation, ..import::Options::default() };
+    let mut model = import::import_with(&path("RIPPLE_SMOLLM2"), &said).unwrap();
+    model.limit_context(512).unwrap();
+    let [rows, groups] = costs(&model, &path("RIPPLE_TEXT"), 6);
+    assert!(rows.0 > 3.0 && groups.0 < 1.0, "{rows:?}, {groups:?}");
+    assert!(groups.1 < rows.1 / 8.0, "{rows:?}, {groups:?}");
 }
