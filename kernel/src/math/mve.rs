@@ -104,8 +104,7 @@ pub fn dot_groups(row: &[[i8; 32]], m: &[u8], x: &[[u32; GROUP_WORDS]], n: &[u32
     unsafe { dot_grouped(row.as_ptr(), x.as_ptr(), m.as_ptr(), n.as_ptr(), count) }
 }
 
-/// Four groups at a time: their sums become the lanes of a vector, which meets one of both multipliers.
-/// Instructions for four groups: 4 loads, 8 `vmladav`, 7, `le`; for one more: 2 loads, 2 `vmladav`, 4, `le`.
+/// Instructions for a group: 2 loads, 2 `vmladav`, 4, `le`.
 #[cfg(feature = "grouped")]
 #[unsafe(naked)]
 #[allow(unsafe_code, reason = "assembly")]
@@ -117,55 +116,28 @@ unsafe extern "C" fn dot_grouped(
     count: usize,
 ) -> i64 {
     core::arch::naked_asm!(
-        // r5 row, r1 numbers, r7 multipliers of the row, r3 infos, r4, r6, r8, r10 sums of groups, r11:r2 the sum,
-        // r12 how many are left.
+        // r5 row, r1 numbers, r7 multipliers of the row, r3 infos, r4 a group's sum, r6 and r8 its multipliers,
+        // r11:r2 the sum, r12 the groups.
         "push {{r4-r11, lr}}",
-        "vpush {{d8-d15}}",
-        "ldr r12, [sp, #100]",
+        "ldr r12, [sp, #36]",
         "mov r5, r0",
         "mov r7, r2",
         "mov r2, #0",
         "mov r11, #0",
-        "lsr r0, r12, #2",
-        "wls lr, r0, 3f",
+        "wls lr, r12, 3f",
         "2:",
-        "vldmia r5!, {{d0-d7}}",
-        "vldmia r1!, {{d8-d15}}",
-        "vmladav.s8 r4, q0, q4",
-        "vmladava.s8 r4, q1, q5",
-        "vmladav.s8 r6, q2, q6",
-        "vmladava.s8 r6, q3, q7",
-        "vldmia r5!, {{d0-d7}}",
-        "vldmia r1!, {{d8-d15}}",
-        "vmladav.s8 r8, q0, q4",
-        "vmladava.s8 r8, q1, q5",
-        "vmladav.s8 r10, q2, q6",
-        "vmladava.s8 r10, q3, q7",
-        "vldrb.u32 q0, [r7], #4",
-        "vldrw.u32 q1, [r3], #16",
-        "vmovlb.u16 q1, q1",
-        "vmul.i32 q0, q0, q1",
-        "vmov q1[2], q1[0], r8, r4",
-        "vmov q1[3], q1[1], r10, r6",
-        "vmlaldava.s32 r2, r11, q0, q1",
-        "le lr, 2b",
-        "3:",
-        "and r0, r12, #3",
-        "wls lr, r0, 5f",
-        "4:",
         "vldmia r5!, {{d0-d3}}",
-        "vldmia r1!, {{d8-d11}}",
-        "vmladav.s8 r4, q0, q4",
-        "vmladava.s8 r4, q1, q5",
+        "vldmia r1!, {{d4-d7}}",
+        "vmladav.s8 r4, q0, q2",
+        "vmladava.s8 r4, q1, q3",
         "ldrb r6, [r7], #1",
         "ldrh r8, [r3], #4",
         "mul r6, r6, r8",
         "smlal r2, r11, r4, r6",
-        "le lr, 4b",
-        "5:",
+        "le lr, 2b",
+        "3:",
         "mov r0, r2",
         "mov r1, r11",
-        "vpop {{d8-d15}}",
         "pop {{r4-r11, pc}}",
     )
 }
