@@ -35,13 +35,13 @@ fn model(opt: bool) -> Model {
         rest.map(|linear| &mut linear.weight).into_iter().chain(gate)
     });
     for matrix in matrices.chain(model.head.as_mut()) {
-        for row in matrix.data.chunks_mut(100) {
+        for row in matrix.values_mut().chunks_mut(100) {
             row[40] /= 100.0;
             row[99] /= 100.0;
         }
     }
     // Logits of ordinary size.
-    model.head.iter_mut().flat_map(|head| &mut head.data).for_each(|w| *w *= 0.1);
+    model.head.iter_mut().flat_map(|head| head.values_mut()).for_each(|w| *w *= 0.1);
     model
 }
 
