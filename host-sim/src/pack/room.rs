@@ -60,11 +60,8 @@ pub(super) fn with_file(
     write: impl FnOnce(&mut dyn Room) -> Result<()>,
 ) -> Result<()> {
     reserve(file, length as u64)?;
+    #[allow(unsafe_code, reason = "an image can be larger than memory: it is written mapped")]
     // SAFETY: the file is this process's own and new; no other shortens it.
-    #[allow(
-        unsafe_code,
-        reason = "an image can be larger than memory: it is written where it is mapped"
-    )]
     let mapped = unsafe { MmapMut::map_mut(file) }.context("the file cannot be mapped")?;
     let mut room = Mapped(mapped);
     write(&mut room)?;

@@ -163,12 +163,11 @@ impl<'a> Row<'a> {
             }
             #[cfg(feature = "grouped")]
             Weights::Q8G { row, multipliers, scale } => {
-                let groups = out.chunks_mut(grouped::GROUP).zip(row.chunks(grouped::GROUP));
-                for ((out, row), &m) in groups.zip(multipliers) {
+                // By the number and not in chunks, which could panic for all that the compiler sees.
+                for (j, (out, &w)) in out.iter_mut().zip(row).enumerate() {
+                    let Some(&m) = multipliers.get(j / grouped::GROUP) else { return };
                     let step = f32::from(m) * (scale * (1.0 / grouped::WHOLE));
-                    for (out, &w) in out.iter_mut().zip(row) {
-                        with(out, f32::from(w) * step);
-                    }
+                    with(out, f32::from(w) * step);
                 }
             }
             #[cfg(feature = "q4")]

@@ -256,7 +256,7 @@ pub(crate) fn attend<C: Chunks>(
                 if let Some(keys) = kv.halves(rows, kv_head(first + i)) {
                     let scores = slices::rest_mut(scores.at(i), rows.first as usize);
                     let scores = front_mut(scores, keys.count());
-                    math::halves::half_dots(query, keys, scores);
+                    math::half_dots(query, keys, scores);
                     scores.iter_mut().for_each(|score| *score = capped(factor * *score, cap));
                     continue;
                 }
@@ -278,7 +278,7 @@ pub(crate) fn attend<C: Chunks>(
                 #[cfg(ripple_isa = "x86")]
                 if let Some(values) = kv.halves(rows, kv_head(first + i)) {
                     let weights = slices::rest(scores.at(i), rows.first as usize);
-                    math::halves::add_halves(out, weights, values);
+                    math::add_halves(out, weights, values);
                     continue;
                 }
                 let weights = scores.at(i).iter().skip(rows.first as usize);

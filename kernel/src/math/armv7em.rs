@@ -115,7 +115,7 @@ pub fn axpy_group(acc: &mut [i32; 32], coefficient: i32, group: &[u8; 16]) {
         // SAFETY: reads the 16 bytes of `group`, and has `acc` to itself.
         unsafe { axpy_group_words(acc.as_mut_ptr(), moved, group.as_ptr()) }
     } else {
-        thumb2::axpy(acc, coefficient, &super::groups::unpack(group));
+        thumb2::axpy(acc, coefficient, &super::nibbles::unpack(group));
     }
 }
 

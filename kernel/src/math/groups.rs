@@ -1,84 +1,40 @@
-//! Rows in 4 bits: groups of 32 numbers with a scale each.
+//! Rows in 4 bits, as [`nibbles`](super::nibbles) has them, multiplied.
 //!
-//! In: such a row, and a packed vector, an accumulator or a place to unpack to. Out: a dot product, or
-//! the sum moved on, in integers like those of 8-bit rows. Knows nothing of records.
+//! In: such a row, and a packed vector or an accumulator. Out: a dot product, or the sum moved on, in integers like
+//! those of 8-bit rows. Knows nothing of records.
 //!
-//! ```text
-//! w_j = scale_(j / 32) * q_j,  -8 <= q_j <= 7
-//! byte k of a word of 8 numbers: q_k in the low half, q_(4 + k) in the high one, two's complement
-//! ```
-//!
-//! Masking a word gives four numbers that follow one another, and the pairs that a multiplication
-//! of halfwords takes. A scale is an `f16`, which is a whole number of 2^-24: a group's integer dot
-//! product times its scale is an integer too, and so is their sum, in whatever order.
+//! A scale is an `f16`, which is a whole number of 2^-24: a group's integer dot product times its scale is an
+//! integer too, and so is their sum, in whatever order.
 
-use super::{Packed, axpy, half_to_f32, isa, quant};
+use super::nibbles::fixed;
+#[cfg(not(ripple_isa = "mve"))]
+pub(super) use super::nibbles::unpack;
+pub use super::nibbles::{BYTES, GROUP, Groups, quantise};
+use super::{Packed, axpy, isa};
+#[cfg(ripple_isa = "x86")]
+use super::{half_to_f32, quant};
 use crate::slices;
-use half::f16;
-
-/// Numbers that share a scale.
-pub const GROUP: usize = 32;
-/// Bytes of a group.
-pub const BYTES: usize = GROUP / 2;
 
 /// What a dot product counts: `f16`'s smallest number.
 const UNIT: f32 = 1.0 / (1u32 << 24) as f32;
-/// Scales are below 2^7 in magnitude: [`fixed`] of one, times a group's dot product, summed over
-/// the longest row stays within 64 bits.
-const LARGEST_SHIFT: u32 = 20;
-const _: () = assert!((2047u64 << LARGEST_SHIFT) * (32 * 8 * 127) < (1 << 63) / (16384 / 32));
-
-/// A row of `scales.len()` groups.
-#[derive(Clone, Copy)]
-pub struct Groups<'a> {
-    /// `f16`, little-endian: one a group.
-    pub scales: &'a [[u8; 2]],
-    /// As many groups; zeroes beyond the row's last number.
-    pub numbers: &'a [[u8; BYTES]],
-}
-
-impl<'a> Groups<'a> {
-    /// Each group's scale, as the bits of an `f16`, and numbers.
-    #[inline]
-    pub fn iter(self) -> impl Iterator<Item = (u16, &'a [u8; BYTES])> {
-        self.scales.iter().map(|scale| u16::from_le_bytes(*scale)).zip(self.numbers)
-    }
-
-    /// The scale of the largest magnitude, as its bits without the sign.
-    #[inline]
-    pub fn largest_scale(self) -> u16 {
-        self.iter().fold(0, |most, (scale, _)| most.max(scale & 0x7FFF))
-    }
-
-    /// Calls `out(j, w_j)` for each number, those beyond the row's last included.
-    #[inline]
-    pub fn for_each(self, mut out: impl FnMut(usize, f32)) {
-        for (i, (scale, numbers)) in self.iter().enumerate() {
-            let scale = half_to_f32(scale);
-            for (j, q) in unpack(numbers).into_iter().enumerate() {
-                out(GROUP * i + j, f32::from(q) * scale);
-            }
-        }
-    }
-}
-
 /// `sum_j w_j x_j`, exact until it is rounded once, at the end.
 ///
 /// Not inlined: rows of 8 bits, beside which it stands, would pay for its registers.
 #[inline(never)]
 pub fn dot(row: Groups<'_>, x: Packed<'_>) -> f32 {
     #[cfg(ripple_isa = "x86")]
-    let [sum] = isa::group_units(row, [x]);
-    #[cfg(not(ripple_isa = "x86"))]
-    let sum = units(row, x);
-    sum as f32 * UNIT
+    if let Some([sum]) = isa::group_units(row, [x.words_of()]) {
+        return sum as f32 * UNIT;
+    }
+    units(row, x) as f32 * UNIT
 }
 
 /// [`dot`] with each of several vectors, packed from as many numbers.
 #[cfg(ripple_isa = "x86")]
 #[inline]
 pub fn dots(row: Groups<'_>, xs: [Packed<'_>; isa::TOGETHER]) -> [f32; isa::TOGETHER] {
-    isa::group_units(row, xs).map(|sum| sum as f32 * UNIT)
+    let sums = isa::group_units(row, xs.map(Packed::words_of));
+    sums.unwrap_or_else(|| xs.map(|x| units(row, x))).map(|sum| sum as f32 * UNIT)
 }
 
 /// The sum in units of 2^-24, a group after the other.
@@ -155,6 +111,15 @@ pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -
     }
 }
 
+/// The numbers of a group, on a word boundary, as the inner loops want rows.
+#[cfg(ripple_isa = "mve")]
+#[inline]
+pub(super) fn unpack(numbers: &[u8; BYTES]) -> [i8; GROUP] {
+    let mut out = [0; GROUP / 4];
+    isa::unpack(numbers, &mut out);
+    zerocopy::transmute!(out)
+}
+
 #[cfg(not(any(ripple_isa = "portable", ripple_isa = "neon", ripple_isa = "x86")))]
 use isa::dot_group;
 
@@ -175,93 +140,11 @@ fn axpy_group(acc: &mut [i32; GROUP], coefficient: i32, numbers: &[u8; BYTES]) {
     axpy(acc, coefficient, &unpack(numbers));
 }
 
-/// A scale as a multiple of 2^-24. What is 2^7 or more, infinity or NaN becomes less: it is never
-/// stored.
-#[inline]
-pub(super) fn fixed(half: u16) -> i32 {
-    let (exponent, fraction) = (u32::from(half >> 10 & 0x1F), i32::from(half & 0x3FF));
-    let magnitude = match exponent.checked_sub(1) {
-        None => fraction,
-        Some(shift) => (fraction | 0x400) << shift.min(LARGEST_SHIFT),
-    };
-    if half >> 15 == 0 { magnitude } else { -magnitude }
-}
-
-/// The numbers of a group, on a word boundary, as the inner loops want rows.
-#[inline]
-pub fn unpack(numbers: &[u8; BYTES]) -> [i8; GROUP] {
-    let mut out = [0; GROUP / 4];
-    #[cfg(ripple_isa = "mve")]
-    isa::unpack(numbers, &mut out);
-    #[cfg(not(ripple_isa = "mve"))]
-    unpack_words(numbers, &mut out);
-    zerocopy::transmute!(out)
-}
-
-/// The same as words: two for each word of `numbers`.
-#[cfg(not(ripple_isa = "mve"))]
-#[inline]
-fn unpack_words(numbers: &[u8; BYTES], out: &mut [u32; GROUP / 4]) {
-    const LOW: u32 = 0x0F0F_0F0F;
-    // Four numbers of 0 to 15 to two's complement: no carry crosses a byte.
-    let signed = |q: u32| ((q ^ 0x0808_0808) + 0x7878_7878) ^ 0x8080_8080;
-    let (words, _) = numbers.as_chunks::<4>();
-    let (pairs, _) = out.as_chunks_mut::<2>();
-    for ([low, high], word) in pairs.iter_mut().zip(words) {
-        let word = u32::from_le_bytes(*word);
-        *low = signed(word & LOW).to_le();
-        *high = signed(word >> 4 & LOW).to_le();
-    }
-}
-
-/// Writes up to 32 numbers as a group and returns their scale: of a row of steps about the largest
-/// magnitude, the one that leaves the smallest squared error.
-///
-/// Offline only. The largest number may become -8, the scale is then of the other sign; between the
-/// steps that are tried the best scale for each rounding follows from least squares.
-pub fn quantise(x: &[f32], out: &mut [u8; BYTES]) -> f16 {
-    let most = x.iter().fold(0.0f32, |most, x| if x.abs() > most.abs() { *x } else { most });
-    let mut best = (f32::INFINITY, f16::ZERO);
-    for tenths in -90i16..=-70 {
-        let step = most / (f32::from(tenths) / 10.0);
-        let (xq, qq) = x.iter().fold((0.0, 0.0), |(xq, qq), x| {
-            let q = nearest(*x, step) as f32;
-            (xq + x * q, qq + q * q)
-        });
-        for step in [step, if qq > 0.0 { xq / qq } else { 0.0 }] {
-            let scale = f16::from_f32(step.clamp(-LARGEST, LARGEST));
-            let error = x.iter().fold(0.0, |sum, x| {
-                let off = x - scale.to_f32() * nearest(*x, scale.to_f32()) as f32;
-                sum + off * off
-            });
-            if error < best.0 {
-                best = (error, scale);
-            }
-        }
-    }
-    let (_, scale) = best;
-    let number = |j: usize| {
-        let q = x.get(j).map_or(0, |x| nearest(*x, scale.to_f32()));
-        q as u8 & 0xF
-    };
-    for (at, byte) in out.iter_mut().enumerate() {
-        let first = at / 4 * 8 + at % 4;
-        *byte = number(first) | number(first + 4) << 4;
-    }
-    scale
-}
-
-/// The largest scale: see [`fixed`].
-const LARGEST: f32 = 127.0;
-
-/// `x / step`, rounded, as a number of 4 bits.
-fn nearest(x: f32, step: f32) -> i32 {
-    if step == 0.0 { 0 } else { quant::round(x / step).clamp(-8, 7) }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::quant;
     use super::*;
+    use half::f16;
     extern crate std;
     use std::vec;
     use std::vec::Vec;

@@ -4,7 +4,7 @@
 //! In: such vectors, floats. Out: floats, in one order of adding, whatever is computed at once. Knows nothing of
 //! attention.
 
-use super::{half_to_f32, isa};
+use super::scalar::half_to_f32;
 
 /// `(rows, columns)`, a row `stride` numbers after the one before it; the last one may end with its columns.
 #[derive(Clone, Copy)]
@@ -32,20 +32,8 @@ impl<'a> HalfRows<'a> {
     }
 }
 
-/// `out_t = x . row_t`, in four interleaved partial sums added as `(s0 + s1) + (s2 + s3)`; what four do not divide is
-/// left out. `x`: `(columns,)`.
-#[inline]
-pub fn half_dots(x: &[f32], rows: HalfRows<'_>, out: &mut [f32]) {
-    isa::half_dots(x, rows, out);
-}
-
-/// `out += weight_t * row_t` for each row, in order. `out`: `(columns,)`.
-#[inline]
-pub fn add_halves(out: &mut [f32], weights: &[f32], rows: HalfRows<'_>) {
-    isa::add_halves(out, weights, rows);
-}
-
-/// A row after the other.
+/// `out_t = x . row_t`, in four interleaved partial sums added as `(s0 + s1) + (s2 + s3)`, a row after the other; what
+/// four do not divide is left out. `x`: `(columns,)`.
 pub(super) fn plain_dots(x: &[f32], rows: HalfRows<'_>, out: &mut [f32]) {
     for (out, row) in out.iter_mut().zip(rows.iter()) {
         *out = half_dot(x, row);
@@ -65,7 +53,7 @@ pub(super) fn half_dot(x: &[f32], row: &[u16]) -> f32 {
     (s0 + s1) + (s2 + s3)
 }
 
-/// A row after the other.
+/// `out += weight_t * row_t` for each row, in order. `out`: `(columns,)`.
 pub(super) fn plain_add(out: &mut [f32], weights: &[f32], rows: HalfRows<'_>) {
     for (weight, row) in weights.iter().zip(rows.iter()) {
         for (out, w) in out.iter_mut().zip(row) {

@@ -14,6 +14,8 @@ pub mod groups;
 #[cfg(ripple_isa = "x86")]
 pub mod halves;
 mod input;
+#[cfg(feature = "q4")]
+pub mod nibbles;
 pub mod norm;
 mod packed;
 pub mod quant;
@@ -52,7 +54,7 @@ use x86 as isa;
 pub(crate) use input::{Input, Inputs};
 pub use isa::axpy;
 #[cfg(ripple_isa = "x86")]
-pub use isa::{Arm, TOGETHER};
+pub use isa::{Arm, TOGETHER, add_halves, half_dots};
 #[cfg(ripple_isa = "x86")]
 pub use packed::dots;
 pub use packed::{Packed, dot};

@@ -168,7 +168,8 @@ fn a_neuron_that_is_set_to_negative_infinity_is_not_active() {
     let neurons = model.config.neurons as usize;
     let loss = |model: &Model, masked: bool| {
         let mut mask = |ffn: Ffn<'_>| {
-            let thirds = ffn.pre.iter_mut().enumerate().filter(|(i, _)| i % neurons % 3 == 0);
+            let thirds =
+                ffn.pre.iter_mut().enumerate().filter(|(i, _)| (i % neurons).is_multiple_of(3));
             thirds.filter(|_| masked).for_each(|(_, pre)| *pre = f32::NEG_INFINITY);
         };
         window_losses(model, &[&tokens], &mut mask, &|_| ())[0]

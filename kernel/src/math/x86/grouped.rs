@@ -1,4 +1,4 @@
-//! The loops on rows in 4 bits: see [`groups`](crate::math::groups).
+//! The loops on rows in 4 bits: see [`groups`](crate::math::nibbles).
 //!
 //! In: rows, packed vectors, sums. Out: products in units of the smallest scale, or sums moved on. 8 is added to each
 //! weight, so that it has no sign; 8 times a group's sum, which is packed with it, is taken off its products.
@@ -6,7 +6,7 @@
 
 use super::halves::widen;
 use super::loops::Products;
-use crate::math::groups::{BYTES, GROUP, Groups, fixed};
+use crate::math::nibbles::{BYTES, GROUP, Groups, fixed};
 use crate::slices;
 use core::arch::x86_64::*;
 

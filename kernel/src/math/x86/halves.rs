@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 /// Rows that are multiplied at once.
 const ROWS: usize = 8;
 
-/// See [`half_dots`](crate::math::halves::half_dots).
+/// See [`half_dots`](crate::math::half_dots).
 ///
 /// # Safety
 /// The processor has AVX2.
@@ -59,7 +59,7 @@ pub unsafe fn dots(x: &[f32], rows: HalfRows<'_>, out: &mut [f32]) {
     }
 }
 
-/// See [`add_halves`](crate::math::halves::add_halves).
+/// See [`add_halves`](crate::math::add_halves).
 ///
 /// # Safety
 /// The processor has AVX2.

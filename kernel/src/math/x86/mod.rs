@@ -19,11 +19,9 @@ mod loops;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "q4")]
-use super::Packed;
-#[cfg(feature = "q4")]
-use super::groups::{self, Groups};
 use super::halves::{HalfRows, plain_add, plain_dots};
+#[cfg(feature = "q4")]
+use super::nibbles::{self, Groups};
 use super::scalar;
 pub use arm::Arm;
 use loops::{Avx2, Evex, Vex};
@@ -140,32 +138,41 @@ fn axpy_with(arm: Arm, acc: &mut [i32], coefficient: i32, row: &[i8]) {
     }
 }
 
-/// `row . x` for each of several vectors, all packed from as many numbers, in units of 2^-24.
+/// `row . x` for each of several vectors, all packed from as many numbers, in units of 2^-24; `None` where the arm has
+/// no loop for it.
 #[cfg(feature = "q4")]
 #[inline]
-pub fn group_units<const N: usize>(row: Groups<'_>, xs: [Packed<'_>; N]) -> [i64; N] {
+pub fn group_units<const N: usize>(row: Groups<'_>, xs: [&[u32]; N]) -> Option<[i64; N]> {
     group_units_with(Arm::used(), row, xs)
 }
 
 #[cfg(feature = "q4")]
 #[inline]
 #[allow(unsafe_code, reason = "instructions that not every processor has")]
-fn group_units_with<const N: usize>(arm: Arm, row: Groups<'_>, xs: [Packed<'_>; N]) -> [i64; N] {
-    match arm {
-        Arm::Portable => xs.map(|x| groups::units(row, x)),
+fn group_units_with<const N: usize>(
+    arm: Arm,
+    row: Groups<'_>,
+    xs: [&[u32]; N],
+) -> Option<[i64; N]> {
+    Some(match arm {
+        Arm::Portable => return None,
         // SAFETY: an arm is in use only where the processor has what it needs.
-        Arm::Avx2 => unsafe { grouped::dots::<Avx2, N>(row, xs.map(Packed::words_of)) },
+        Arm::Avx2 => unsafe { grouped::dots::<Avx2, N>(row, xs) },
         // SAFETY: as above.
-        Arm::AvxVnni => unsafe { grouped::dots::<Vex, N>(row, xs.map(Packed::words_of)) },
+        Arm::AvxVnni => unsafe { grouped::dots::<Vex, N>(row, xs) },
         // SAFETY: as above.
-        Arm::Avx512Vnni => unsafe { grouped::dots::<Evex, N>(row, xs.map(Packed::words_of)) },
-    }
+        Arm::Avx512Vnni => unsafe { grouped::dots::<Evex, N>(row, xs) },
+    })
 }
 
 /// `acc_j += coefficient * q_j`, wrapping.
 #[cfg(feature = "q4")]
 #[inline]
-pub fn axpy_group(acc: &mut [i32; groups::GROUP], coefficient: i32, numbers: &[u8; groups::BYTES]) {
+pub fn axpy_group(
+    acc: &mut [i32; nibbles::GROUP],
+    coefficient: i32,
+    numbers: &[u8; nibbles::BYTES],
+) {
     axpy_group_with(Arm::used(), acc, coefficient, numbers);
 }
 
@@ -174,12 +181,12 @@ pub fn axpy_group(acc: &mut [i32; groups::GROUP], coefficient: i32, numbers: &[u
 #[allow(unsafe_code, reason = "instructions that not every processor has")]
 fn axpy_group_with(
     arm: Arm,
-    acc: &mut [i32; groups::GROUP],
+    acc: &mut [i32; nibbles::GROUP],
     coefficient: i32,
-    numbers: &[u8; groups::BYTES],
+    numbers: &[u8; nibbles::BYTES],
 ) {
     match arm {
-        Arm::Portable => scalar::axpy(acc, coefficient, &groups::unpack(numbers)),
+        Arm::Portable => scalar::axpy(acc, coefficient, &nibbles::unpack(numbers)),
         // SAFETY: an arm is in use only where the processor has what it needs, and each of these has AVX2.
         Arm::Avx2 | Arm::AvxVnni | Arm::Avx512Vnni => unsafe {
             grouped::axpy(acc, coefficient, numbers);

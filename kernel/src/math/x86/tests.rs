@@ -3,7 +3,7 @@
 use super::*;
 use crate::math::Packed;
 #[cfg(feature = "q4")]
-use crate::math::{half_to_f32, quant};
+use crate::math::{groups, half_to_f32, quant};
 use crate::text::sample::Pcg32;
 extern crate std;
 use std::vec;
@@ -113,9 +113,13 @@ fn rows_in_4_bits_are_the_oracles_at_every_length() {
             let xs: [Packed<'_>; TOGETHER] =
                 core::array::from_fn(|i| Packed::of(&words[i][i..], len));
             let expected = xs.map(|x| groups::units(row, x));
-            assert_eq!(group_units_with(arm, row, xs), expected, "{arm:?}, {len} numbers");
+            let wanted = (arm != Arm::Portable).then_some(expected);
+            let found = group_units_with(arm, row, xs.map(Packed::words_of));
+            assert_eq!(found, wanted, "{arm:?}, {len} numbers");
             for (x, expected) in xs.into_iter().zip(expected) {
-                assert_eq!(group_units_with(arm, row, [x]), [expected], "{arm:?}, {len} numbers");
+                let found = group_units_with(arm, row, [x.words_of()]);
+                let wanted = (arm != Arm::Portable).then_some([expected]);
+                assert_eq!(found, wanted, "{arm:?}, {len} numbers");
             }
             // As a sum calls it: within its budget, or with what is no number.
             let small: Vec<[u8; 2]> =
@@ -138,7 +142,7 @@ fn rows_in_4_bits_are_the_oracles_at_every_length() {
                 let coefficient = random.next_u32() as i32;
                 let (mut found, mut expected) = (acc, acc);
                 axpy_group_with(arm, &mut found, coefficient, numbers);
-                scalar::axpy(&mut expected, coefficient, &groups::unpack(numbers));
+                scalar::axpy(&mut expected, coefficient, &nibbles::unpack(numbers));
                 assert_eq!(found, expected, "{arm:?}");
             }
         }
