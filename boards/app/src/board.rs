@@ -126,7 +126,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware { code: 235_040, drivers: 332, stack: 17_136 },
+    firmware: Firmware { code: 237_296, drivers: 332, stack: 17_152 },
     line: 1024,
     options: LARGE,
 };

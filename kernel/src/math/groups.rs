@@ -8,7 +8,7 @@
 
 use super::nibbles::fixed;
 #[cfg(not(ripple_isa = "mve"))]
-pub(super) use super::nibbles::unpack;
+pub use super::nibbles::unpack;
 pub use super::nibbles::{BYTES, GROUP, Groups, quantise};
 use super::{Packed, axpy, isa};
 #[cfg(ripple_isa = "x86")]
@@ -17,6 +17,7 @@ use crate::slices;
 
 /// What a dot product counts: `f16`'s smallest number.
 const UNIT: f32 = 1.0 / (1u32 << 24) as f32;
+
 /// `sum_j w_j x_j`, exact until it is rounded once, at the end.
 ///
 /// Not inlined: rows of 8 bits, beside which it stands, would pay for its registers.
@@ -114,7 +115,7 @@ pub fn axpy_groups(acc: &mut [i32], row: Groups<'_>, coefficient: impl Fn(u16) -
 /// The numbers of a group, on a word boundary, as the inner loops want rows.
 #[cfg(ripple_isa = "mve")]
 #[inline]
-pub(super) fn unpack(numbers: &[u8; BYTES]) -> [i8; GROUP] {
+pub fn unpack(numbers: &[u8; BYTES]) -> [i8; GROUP] {
     let mut out = [0; GROUP / 4];
     isa::unpack(numbers, &mut out);
     zerocopy::transmute!(out)

@@ -54,6 +54,12 @@ pub enum SaveError<E> {
         /// Its error.
         source: E,
     },
+    /// What was saved last is not read twice alike; nothing was written.
+    #[error("the adapters saved at block {} are not read twice alike: save again", at.0)]
+    Unread {
+        /// First block of the slots.
+        at: BlockIdx,
+    },
     /// What is read is not what was written.
     #[error("the adapters written at block {} are not read back as they were written: use another card", at.0)]
     Unlike {
@@ -93,6 +99,7 @@ impl<E: DeviceError> SaveError<E> {
         match self {
             Self::Full { needed, given } => SaveError::Full { needed, given },
             Self::Device { at, source } => SaveError::Device { at, source: source.kind() },
+            Self::Unread { at } => SaveError::Unread { at },
             Self::Unlike { at } => SaveError::Unlike { at },
         }
     }
@@ -121,6 +128,13 @@ struct Head {
 struct Saved {
     slot: u32,
     head: Head,
+}
+
+impl Saved {
+    /// Where it is, and how many were saved before it.
+    fn place(&self) -> (u32, u32) {
+        (self.slot, self.head.sequence)
+    }
 }
 
 /// A device that failed.
@@ -173,7 +187,12 @@ impl AdapterSlots {
             let given = BlockCount(self.size.0.saturating_mul(2));
             return Err(SaveError::Full { needed, given });
         }
+        // A bit that flips on its way must not give what was saved last for the slot that is free.
         let last = self.last(device, scratch)?;
+        let again = self.last(device, scratch)?;
+        if last.as_ref().map(Saved::place) != again.as_ref().map(Saved::place) {
+            return Err(SaveError::Unread { at: self.head(0) });
+        }
         let (slot, sequence) = match last {
             Some(Saved { slot, head }) => (1 - slot, head.sequence.wrapping_add(1)),
             None => (0, 1),
