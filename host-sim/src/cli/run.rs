@@ -129,14 +129,15 @@ impl Run {
         check_window(&request, &machine.options, &header)?;
         let adapter = self.adapter.as_deref().map(|path| Saved::read(path, &header)).transpose()?;
         let own = || chat_template::of_image_bytes(&image);
-        let words = tokenizer(&header, &image)?;
-        let mut chat = self.chat(&words, own).with_context(|| name.to_string())?;
+        // What is damaged is said before what of its words cannot be right.
+        let words = || tokenizer(&header, &image);
+        let mut chat = self.chat(words, own).with_context(|| name.to_string())?;
         if self.interactive {
             let memory = machine.memory(&image, &header)?;
             let mut memory = memory.with_adapter(adapter.as_ref(), machine.options.batch);
             let decoder = machine.open(&image, &mut memory)?;
-            let (kv, image) = (machine.options.kv, identity(&image));
-            return self.converse(decoder, words, request, chat, kv, image);
+            let kv = machine.options.kv;
+            return self.converse(decoder, words()?, request, chat, kv, identity(&image));
         }
         if let Some(chat) = &mut chat {
             request.chat = Some(chat.ask(&request.prompt)?);
@@ -168,7 +169,7 @@ impl Run {
         let mut memory = memory.with_adapter(adapter.as_ref(), ready.options.batch);
         let Ready { found, held, options, device } = ready;
         let words = open(held.tokenizer())?;
-        let mut chat = self.chat(&words, || own)?;
+        let mut chat = self.chat(|| open(held.tokenizer()), || own)?;
         let image = identity(found.front());
         let traffic = found.traffic();
         let mut decoder = found.open(&held, &mut memory, &options)?;
@@ -218,15 +219,15 @@ impl Run {
     }
 
     /// The chat that was asked for; `own`: the image's template, if it has one.
-    fn chat(
+    fn chat<'t>(
         &self,
-        tokenizer: &Tokenizer<'_>,
+        tokenizer: impl FnOnce() -> Result<Tokenizer<'t>>,
         own: impl FnOnce() -> Result<Option<ChatTemplate>>,
     ) -> Result<Option<Chat>> {
         if !self.chat {
             return Ok(None);
         }
-        let own = own()?;
+        let (own, tokenizer) = (own()?, tokenizer()?);
         let mut template = match (&self.template, &own) {
             (Some(path), _) => chat_template::read(path).map_err(bad_input)?,
             (None, Some(own)) => own.clone(),
@@ -239,10 +240,10 @@ impl Run {
             // Nothing was said of tokens where the template is from.
             template.tokens = match own {
                 Some(own) if !own.tokens.is_empty() => own.tokens,
-                _ => tokens(tokenizer),
+                _ => tokens(&tokenizer),
             };
         }
-        Ok(Some(Chat::new(template, self.system.as_deref(), tokenizer)))
+        Ok(Some(Chat::new(template, self.system.as_deref(), &tokenizer)))
     }
 
     fn converse<'m, D: WriteDevice, P: Probe>(

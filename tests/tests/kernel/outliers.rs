@@ -71,7 +71,7 @@ fn groups_keep_what_one_scale_for_a_vector_loses() {
         let grouped = Quants::Q8.with(&SectionKind::ALL, Quant::Q8G);
         let found = measured(&model, &[Quants::Q8, grouped]);
         let [_, rows, groups] = found[..] else { panic!("{found:?}") };
-        assert!(groups.divergence < rows.divergence / 3.0, "{found:?}");
+        assert!(groups.divergence < rows.divergence / 2.0, "{found:?}");
         assert!(groups.divergence > 0.0 && rows.agreement < groups.agreement, "{found:?}");
     }
 }
