@@ -240,7 +240,10 @@ impl Model {
             (true, false) => u32::MAX,
             (false, _) => 1,
         };
-        assert!(counted || !multiple || mode & 0b101 == 0, "without a count, by DMA or with a stop");
+        assert!(
+            counted || !multiple || mode & 0b101 == 0,
+            "without a count, by DMA or with a stop"
+        );
         assert_eq!(self.registers[1] & 0xFFF, 512);
         self.state = CardState::Data;
         self.sending = Some(Sending {
