@@ -118,7 +118,7 @@ impl Model {
         receiving.next += 1;
         receiving.taken += 1;
         receiving.left -= 1;
-        if receiving.taken % 3 == 0 {
+        if receiving.taken.is_multiple_of(3) {
             self.store(1);
         }
     }
