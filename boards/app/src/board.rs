@@ -138,7 +138,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
-    firmware: Firmware { code: 191_556, drivers: 264, stack: 9_408 },
+    firmware: Firmware { code: 199_652, drivers: 264, stack: 9_488 },
     ..RASPI3B
 };
 
@@ -149,7 +149,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
-    firmware: Firmware { code: 141_960, drivers: 216, stack: 0 },
+    firmware: Firmware { code: 143_008, drivers: 216, stack: 0 },
     options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -157,7 +157,7 @@ pub const PICO2: Board = Board {
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board {
     name: "pico2-embassy",
-    firmware: Firmware { code: 141_508, drivers: 4_256, stack: 0 },
+    firmware: Firmware { code: 142_608, drivers: 4_256, stack: 0 },
     ..PICO2
 };
 
