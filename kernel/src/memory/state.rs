@@ -13,12 +13,6 @@ use crate::slices::rest;
 use crate::slices::{front, front_mut, part_mut};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Groups of a vector.
-#[cfg(feature = "grouped")]
-const fn groups(cols: u32) -> u32 {
-    cols.div_ceil(32)
-}
-
 /// Declares buffers, each once: `name: [element; count]` is a slice, `name: (Type [element; count])` one
 /// that has several meanings, `name: {Type; shape}` what has such a table itself, of its own shape. Sizing
 /// and carving both walk the table.
@@ -167,7 +161,7 @@ impl Sizes {
 
     #[cfg(feature = "grouped")]
     const fn input_shape(self, batch: u32, cols: u32) -> InputShape {
-        (batch, cols, if self.grouped { groups(cols) } else { 0 })
+        (batch, cols, if self.grouped { grouped::groups(cols) } else { 0 })
     }
 
     #[cfg(not(feature = "grouped"))]
@@ -368,7 +362,7 @@ impl InputBuffer<'_> {
 
     #[cfg(feature = "grouped")]
     fn pack_grouped(&mut self, position: usize, cols: usize) {
-        let per = groups(cols as u32) as usize;
+        let per = grouped::groups(cols as u32) as usize;
         let at = self.packed.len().saturating_sub((position + 1) * per);
         let (vector, quantised) = (front_mut(self.vector, cols), front_mut(self.quantised, cols));
         let unit = grouped::quantise(vector, quantised, part_mut(self.packed, at, per));
@@ -385,7 +379,7 @@ impl InputBuffer<'_> {
         #[cfg(not(feature = "grouped"))]
         let _ = grouped;
         #[cfg(feature = "grouped")]
-        let per = if grouped { groups(cols as u32) as usize } else { 0 };
+        let per = if grouped { grouped::groups(cols as u32) as usize } else { 0 };
         Inputs {
             packed: self.packed,
             words,
