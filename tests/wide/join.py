@@ -10,16 +10,21 @@ usage: join.py TRACE OUT
 """
 import sys
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.splitlines()[-1])
-    with safe_open(sys.argv[1], "np") as trace:
-        metadata = trace.metadata()
-        tensors = {name: trace.get_tensor(name) for name in trace.keys()}
+    try:
+        with safe_open(sys.argv[1], "np") as trace:
+            metadata = trace.metadata() or {}
+            tensors = {name: trace.get_tensor(name) for name in trace.keys()}
+    except (OSError, SafetensorError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}: expected a trace, as `ripple trace` writes it")
+    if "active" not in tensors or "neurons" not in metadata:
+        sys.exit(f"{sys.argv[1]}: no activations in it: expected a trace, as `ripple trace` writes it")
     count, layers, _ = tensors["active"].shape
     neurons = int(metadata["neurons"])
     if neurons % 8:

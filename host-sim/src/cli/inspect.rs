@@ -7,7 +7,7 @@ use crate::machine::{header, numbers};
 use crate::pack::sign;
 use crate::process::failure::bad_input;
 use crate::process::output::{self, note};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::config::{Order, Variant};
@@ -136,10 +136,13 @@ impl Inspect {
         if let Some(path) = &self.public_key {
             let shown = path.display();
             let key = fs::read(path).with_context(|| format!("{shown}"))?;
-            let key = <[u8; 32]>::try_from(&key[..]).with_context(|| {
-                format!("{shown}: expected the 32 bytes of a public key, found {}", key.len())
+            let key = <[u8; 32]>::try_from(&key[..]).map_err(|_| {
+                bad_input(anyhow!(
+                    "{shown}: expected the 32 bytes of a public key, as `ripple sign --public` writes them, found {}",
+                    key.len()
+                ))
             });
-            let counter = sign::check(&image, &header, &key.map_err(bad_input)?);
+            let counter = sign::check(&image, &header, &key?);
             let counter = counter.with_context(|| name.to_string()).map_err(bad_input)?;
             note(&format!("{name}: signed by {shown}, update {counter}"));
         }
