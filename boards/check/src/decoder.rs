@@ -52,6 +52,7 @@ fn open() -> Result<Board, OpenError<ripple_hal::ErrorKind>> {
         spill: word(),
         kv: if coin() { KvKind::F16 } else { KvKind::Q8 },
         staging: BlockCount(word()),
+        page_buffer: BlockCount(word()),
         cache_bytes: word(),
         hot_permille: word(),
         admission: Admission { long_run: word(), one_in: word() },

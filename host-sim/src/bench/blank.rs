@@ -14,44 +14,50 @@ pub struct BlankCard {
     blocks: BlockCount,
     /// First block and bytes of each directory, ascending.
     directories: Vec<(u32, Vec<u8>)>,
-    layers: usize,
-    /// `(vocab, layers)`.
-    pages: Vec<Option<Page>>,
+    stride: u32,
+    /// Where the pages start.
+    pages: BlockIdx,
+    /// An index record for each token.
+    index: Vec<Vec<u32>>,
 }
 
 impl BlankCard {
     /// A card for the bundles, and after them the pages, of a placement.
     pub fn new(bundles: &Bundles, placement: &Placement) -> Self {
-        let layers = placement.layers().len();
-        let mut at = bundles.layer_blocks().0 * layers as u32;
+        let layers = placement.layers().len() as u32;
+        let pages = BlockIdx(bundles.layer_blocks().0 * layers);
+        let mut at = pages.0;
         let slots: Vec<_> = placement.layers().iter().map(Order::slots).collect();
-        let mut card =
-            Self { blocks: BlockCount(0), directories: Vec::new(), layers, pages: Vec::new() };
+        let (stride, index) = (bundles.stride, Vec::new());
+        let (blocks, directories) = (BlockCount(0), Vec::new());
+        let mut card = Self { blocks, directories, stride, pages, index };
         for token in 0..placement.pages().map_or(0, |pages| pages.tokens()) {
             let layer_pages = placement.pages().map_or(&[][..], |pages| pages.of(token));
-            for (layer, kept) in layer_pages.iter().enumerate() {
+            let words = layer_pages
+                .iter()
+                .map(|kept| Page::index_word(kept.neurons.len() as u16, kept.ahead));
+            card.index.push([at - pages.0].into_iter().chain(words).collect());
+            for (layer, kept) in (0..layers).zip(layer_pages) {
+                let found = card.page(Some(token as u32), layer, BlockCount(0));
+                let Some(page) = found else { continue };
+                let slots = &slots[layer as usize];
                 let held: Vec<u16> =
-                    kept.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
-                let (bundles_held, start) = (held.len() as u16, BlockIdx(at));
-                let identity = Page::identity(0, layer as u32);
-                let page = Page { start, bundles: bundles_held, ahead: kept.ahead, identity };
-                card.pages.push((bundles_held > 0).then_some(page));
-                if bundles_held > 0 {
-                    let strides = Page::directory_strides(bundles_held, bundles.stride);
-                    let mut directory = vec![0; (strides * bundles.stride) as usize];
-                    page.emit_directory(&held, &mut directory);
-                    card.directories.push((at, directory));
-                }
-                at += kept.blocks(bundles.stride) as u32;
+                    kept.neurons.iter().map(|&neuron| slots[usize::from(neuron)]).collect();
+                let strides = Page::directory_strides(page.bundles, stride);
+                let mut directory = vec![0; (strides * stride) as usize];
+                page.emit_directory(&held, &mut directory);
+                card.directories.push((page.start.0, directory));
             }
+            at += layer_pages.iter().map(|kept| kept.blocks(stride) as u32).sum::<u32>();
         }
         card.blocks = BlockCount(at);
         card
     }
 
-    /// The page of a token in a layer.
-    pub fn page(&self, token: Option<u32>, layer: usize) -> Option<Page> {
-        *self.pages.get(token? as usize * self.layers + layer)?
+    /// The page of a token in a layer, for a page buffer of so many blocks.
+    pub fn page(&self, token: Option<u32>, layer: u32, buffer: BlockCount) -> Option<Page> {
+        let words = self.index.get(token? as usize)?;
+        Page::of_layer(words, 0, layer, self.stride, self.pages, buffer)
     }
 }
 

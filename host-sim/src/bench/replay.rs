@@ -9,7 +9,7 @@ use crate::cost::Timing;
 use crate::machine::Core;
 use crate::machine::memory::HostMemory;
 use crate::machine::meter::Meter;
-use crate::machine::{SimCard, Stats, VirtualClock};
+use crate::machine::{SimCard, Stats, VirtualClock, shared_staging};
 use crate::placement::{Order, Placement};
 use crate::profile::trace::Trace;
 use anyhow::{Result, anyhow};
@@ -33,7 +33,7 @@ pub struct Board<'a> {
     pub core: Core,
     /// Bytes of the neuron cache.
     pub cache_bytes: u32,
-    /// Blocks of staging, both halves.
+    /// Blocks of staging, both halves; a policy with pages takes its page buffer out of them.
     pub staging: BlockCount,
 }
 
@@ -67,8 +67,13 @@ pub fn replay(
 ) -> Result<Replayed> {
     placement.check_shape(trace.layers(), trace.neurons())?;
     let exact = if policy.merge == Merge::Never { BlockCount(0) } else { board.gap };
+    let (staging, page_buffer) = match policy.pages {
+        true => shared_staging(board.staging),
+        false => (board.staging, BlockCount(0)),
+    };
     let options = Options {
-        staging: board.staging,
+        staging,
+        page_buffer,
         cache_bytes: board.cache_bytes,
         hot_permille: policy.hot_permille,
         admission: policy.admission,
@@ -101,7 +106,7 @@ pub fn replay(
                 wanted.extend(trace.active(token, layer).map(|n| slots[usize::from(n)]));
                 wanted.sort_unstable();
             }
-            let page = blank.page(id, layer);
+            let page = blank.page(id, layer as u32, options.page_buffer);
             replay.layer(layer as u32, &wanted, page).map_err(|error| anyhow!("{error}"))?;
         }
         token_ps.push(clock.now_ps() - start);

@@ -149,6 +149,7 @@ impl MachineArgs {
             spill: 0,
             kv: self.kv.into(),
             staging: self.staging.map_or_else(staging, BlockCount),
+            page_buffer: BlockCount(0),
             cache_bytes: self.cache.bytes_of(ffn_bytes(&header.geometry)),
             hot_permille: self.hot_permille,
             admission: Admission::DEFAULT,

@@ -196,6 +196,13 @@ pub fn staging(preset: &Preset, layer: BlockCount) -> BlockCount {
     BlockCount(blocks.min(layer.0.saturating_add(1).saturating_mul(2)))
 }
 
+/// Staging, both halves, and the page buffer, where a card that stays open has to share `staging` between them: a long
+/// read is one command there, however short the halves are.
+pub fn shared_staging(staging: BlockCount) -> (BlockCount, BlockCount) {
+    let halves = BlockCount((staging.0 / 8).max(16).min(staging.0));
+    (halves, BlockCount(staging.0 - halves.0))
+}
+
 /// The collapse gap that firmware sets by its calibration; the exact one where there is none.
 pub fn calibrated_gap(preset: &Preset, geometry: &Geometry, options: &Options) -> BlockCount {
     collapse_gap(preset, BlockCount(MemoryPlan::for_model(geometry, options).staging as u32))

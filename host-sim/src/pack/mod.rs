@@ -221,29 +221,39 @@ fn write_pages(
         let (tables, out) = room.bytes().split_at_mut(section);
         let mut words = vec![0; layout.cols as usize];
         words[0] = (at / BLOCK_BYTES) as u32;
+        let bytes = |blocks: u64| blocks as usize * BLOCK_BYTES;
+        let fronts: u64 = pages.of(token).iter().map(|kept| kept.front_blocks(stride)).sum();
+        let (mut front, mut rest) = (at, at + bytes(fronts));
         for (layer, kept) in pages.of(token).iter().enumerate() {
             words[1 + layer] = Page::index_word(kept.neurons.len() as u16, kept.ahead);
-            let page = &mut out[at..at + kept.blocks(stride) as usize * BLOCK_BYTES];
-            at += page.len();
             let held: Vec<u16> =
                 kept.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
             if held.is_empty() {
                 continue;
             }
-            let bundles = Page::directory_strides(held.len() as u16, stride) * stride;
-            let (directory, bundles) = page.split_at_mut(bundles as usize);
+            let directory = Page::directory_strides(held.len() as u16, stride) * stride;
             let page = Page {
                 start: BlockIdx(0),
+                rest: BlockIdx(0),
                 bundles: held.len() as u16,
                 ahead: kept.ahead,
+                together: BlockCount(0),
                 identity: Page::identity(number, layer as u32),
             };
-            page.emit_directory(&held, directory);
-            for (out, &slot) in bundles.chunks_exact_mut(stride as usize).zip(&held) {
-                let from = ffn.start + layer * layer_bytes + usize::from(slot) * stride as usize;
-                out.copy_from_slice(&tables[from..from + stride as usize]);
+            page.emit_directory(&held, &mut out[front..]);
+            let stride_bytes = stride as usize;
+            for (place, &slot) in held.iter().enumerate() {
+                let to = match place.checked_sub(kept.ahead.into()) {
+                    None => front + directory as usize + place * stride_bytes,
+                    Some(behind) => rest + behind * stride_bytes,
+                };
+                let from = ffn.start + layer * layer_bytes + usize::from(slot) * stride_bytes;
+                out[to..to + stride_bytes].copy_from_slice(&tables[from..from + stride_bytes]);
             }
+            front += bytes(kept.front_blocks(stride));
+            rest += bytes(kept.rest_blocks(stride));
         }
+        at = rest;
         // The bits of integers, in a record of floats.
         let words: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
         writer.put_bits(&mut records, token, &[&words], 0.0);

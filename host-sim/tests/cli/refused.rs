@@ -153,7 +153,7 @@ fn an_error_in_the_middle_of_a_text_starts_a_line() {
 fn a_newer_version_is_refused() {
     let folder = image("version", |bytes| bytes[8] = 99);
     let error = refused(&folder, &["run", "story.image"]);
-    says(&error, &["story.image: image format version 99, expected 6", "pack the model again"]);
+    says(&error, &["story.image: image format version 99, expected 7", "pack the model again"]);
 }
 
 #[test]

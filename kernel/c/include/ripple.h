@@ -155,6 +155,9 @@ typedef struct {
   uint32_t kv;
   // Blocks of staging, both halves together; raised to what the largest record needs.
   uint32_t staging_blocks;
+  // Blocks of staging besides, that the pages of several layers are read into at once; 0 for none. Takes nothing in
+  // images without pages.
+  uint32_t page_buffer_blocks;
   // Bytes of the neuron cache.
   uint32_t cache_bytes;
   // Most of the cache that the hot prefix may take, in thousandths.

@@ -39,6 +39,9 @@ pub struct RippleOptions {
     pub kv: u32,
     /// Blocks of staging, both halves together; raised to what the largest record needs.
     pub staging_blocks: u32,
+    /// Blocks of staging besides, that the pages of several layers are read into at once; 0 for none. Takes nothing in
+    /// images without pages.
+    pub page_buffer_blocks: u32,
     /// Bytes of the neuron cache.
     pub cache_bytes: u32,
     /// Most of the cache that the hot prefix may take, in thousandths.
@@ -113,6 +116,7 @@ pub extern "C" fn ripple_default_options() -> RippleOptions {
         context: options.context,
         kv: options.kv as u32,
         staging_blocks: options.staging.0,
+        page_buffer_blocks: options.page_buffer.0,
         cache_bytes: options.cache_bytes,
         hot_permille: options.hot_permille,
         admission_long_run: options.admission.long_run,
@@ -137,6 +141,7 @@ impl RippleOptions {
                 _ => return Err(RippleStatus::Argument),
             },
             staging: BlockCount(self.staging_blocks),
+            page_buffer: BlockCount(self.page_buffer_blocks),
             cache_bytes: self.cache_bytes,
             hot_permille: self.hot_permille,
             admission: Admission {

@@ -25,8 +25,9 @@ use crate::memory::kv::KvCache;
 use crate::memory::region::{MemoryError, Region, reported};
 use crate::memory::{Memory, MemoryPlan, Options, RunState};
 use crate::read::fetch::Io;
+use crate::read::fronts::{Fronts, Held};
 use crate::read::probe::{Probe, Stage};
-use crate::slices::front_mut;
+use crate::slices::{front_mut, split_mut};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// Bytes of a region: lent, and the most that was ever used.
@@ -49,7 +50,11 @@ pub struct Decoder<'m, D: BlockDevice, P = ()> {
     options: Options,
     plan: MemoryPlan,
     state: RunState<'m>,
+    /// Two halves.
     staging: &'m mut [Block],
+    /// What pages are read into together.
+    page_buffer: &'m mut [Block],
+    fronts: Held,
     cache: Cache<'m>,
     kv: KvCache<'m>,
     /// What reads positions from the card, while some are there.
@@ -88,7 +93,9 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         }
 
         let Memory { work, staging, cache, index, kv } = memory;
+        let page_buffer = options.page_buffer_of(&geometry).0 as usize;
         let staging = front_mut(staging, plan.staging);
+        let (staging, page_buffer) = split_mut(staging, plan.staging - page_buffer);
         let bytes = Block::bytes(staging);
         let shape = cache::Shape::of(&geometry);
         let cache = Cache::carve(
@@ -117,6 +124,8 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             plan,
             state,
             staging,
+            page_buffer,
+            fronts: Held::default(),
             cache,
             kv,
             spilled: None,
@@ -257,9 +266,11 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
         let read_ahead = self.options.read_ahead && self.cache.is_mostly_hot();
         // Attention reads: the device is not free for the FFN then.
         let read_ahead = read_ahead && self.spilled.is_none();
+        let page_buffer = BlockCount(self.page_buffer.len() as u32);
         let io = Io {
             device: &mut self.device,
             staging: self.staging,
+            fronts: Fronts { blocks: self.page_buffer, held: &mut self.fronts },
             probe: &mut self.probe,
             gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,
@@ -273,6 +284,7 @@ impl<'m, D: BlockDevice, P: Probe> Decoder<'m, D, P> {
             #[cfg(feature = "adapters")]
             adapter: self.adapter.as_mut(),
             count,
+            page_buffer,
             read_ahead,
         };
         (io, chunk)

@@ -10,11 +10,12 @@ use crate::memory::cache::{Cache, Shape};
 use crate::memory::region::{Carver, MemoryError, Region, words};
 use crate::memory::{Memory, MemoryPlan, Options};
 use crate::read::fetch::Io;
+use crate::read::fronts::{Fronts, Held};
 use crate::read::misses::Wanted;
 use crate::read::probe::{Probe, Stage};
 use crate::read::visit::visit;
 use crate::read::visitor::{Bytes, Found, Source};
-use crate::slices::front_mut;
+use crate::slices::{front_mut, split_mut};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
 
 /// The bundles that are replayed.
@@ -48,7 +49,7 @@ impl Bundles {
         let longest = self.stride.div_ceil(BLOCK_BYTES as u32) + 1;
         MemoryPlan {
             work: words(self.neurons, 4),
-            staging: 2 * (options.staging.0 / 2).max(longest) as usize,
+            staging: (2 * (options.staging.0 / 2).max(longest) + options.page_buffer.0) as usize,
             cache: 0,
             index: shape.index_words(shape.frames(options.cache_bytes)),
             kv: 0,
@@ -63,6 +64,8 @@ pub struct Replay<'m, D, P> {
     bundles: Bundles,
     options: Options,
     staging: &'m mut [Block],
+    page_buffer: &'m mut [Block],
+    fronts: Held,
     cache: Cache<'m>,
     misses: &'m mut [u32],
     peak_staging: u32,
@@ -91,9 +94,21 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         let frames = shape.frames(options.cache_bytes);
         let cache = Cache::carve(&mut [], index, &shape, frames, options.policy(), hot)?;
         let misses = Carver::new(Region::Work, work, plan.work)?.take(bundles.neurons);
-        let staging = front_mut(staging, plan.staging);
-        let options = *options;
-        Ok(Self { device, probe, bundles, options, staging, cache, misses, peak_staging: 0 })
+        let halves = plan.staging - options.page_buffer.0 as usize;
+        let (staging, page_buffer) = split_mut(front_mut(staging, plan.staging), halves);
+        let (options, fronts) = (*options, Held::default());
+        Ok(Self {
+            device,
+            probe,
+            bundles,
+            options,
+            staging,
+            page_buffer,
+            fronts,
+            cache,
+            misses,
+            peak_staging: 0,
+        })
     }
 
     /// Brings the bundles `slots` (ascending) of `layer`; `page` holds copies of the likely ones.
@@ -110,6 +125,7 @@ impl<'m, D: BlockDevice, P: Probe> Replay<'m, D, P> {
         let mut io = Io {
             device: &mut self.device,
             staging: self.staging,
+            fronts: Fronts { blocks: self.page_buffer, held: &mut self.fronts },
             probe: &mut self.probe,
             gap: self.options.collapse_gap,
             peak: &mut self.peak_staging,

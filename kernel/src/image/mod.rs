@@ -46,7 +46,7 @@ pub use view::{Image, Table};
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"RIPPLE\r\n";
 /// The format this code reads and writes; any change of the format changes it.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// What the image is called on a card with a file system: a name that FAT stores as it is.
 pub const FILE_NAME: &str = "RIPPLE.IMG";

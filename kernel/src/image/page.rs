@@ -5,11 +5,13 @@
 //!
 //! ```text
 //! index record of a token: first block of its pages: u32 | for each layer: bundles: u16, ahead: u16
-//! page of a layer: check: u16 | bundles: u16 | slot: u16 for each | zeroes to a whole stride | bundles
+//! pages of a token: the fronts of all layers | the rests of all layers
+//! front of a page: check: u16 | bundles: u16 | slot: u16 for each | zeroes to a whole stride | the first `ahead` bundles
+//! rest of a page: the other bundles
 //! ```
 //!
-//! A page starts on a block boundary, after the page of the layer before it. Its bundles are the same
-//! bytes as in the FFN section.
+//! Fronts are what is read in any case: they stand together, so that one read serves as many layers as there is a buffer
+//! for. Each front and each rest starts on a block boundary. Bundles are the same bytes as in the FFN section.
 
 use super::record::identity;
 use super::remainder::Remainder;
@@ -21,12 +23,16 @@ use zerocopy::little_endian::U16;
 /// Where the page of one token in one layer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Its first block.
+    /// The first block of its front.
     pub start: BlockIdx,
+    /// The first block of its rest.
+    pub rest: BlockIdx,
     /// Bundles it holds; 0 for no page.
     pub bundles: u16,
     /// How many of them are read together with the directory, before it is known which are wanted.
     pub ahead: u16,
+    /// Blocks from `start` of this front and of those behind it that are read together; 0 where it is read by itself.
+    pub together: BlockCount,
     /// What its directory must call itself.
     pub identity: u32,
 }
@@ -43,13 +49,18 @@ impl Page {
         }
     }
 
-    /// Blocks of a page of so many bundles.
-    pub const fn blocks(bundles: u16, stride: u32) -> BlockCount {
+    /// Blocks of the front of a page of so many bundles, the first `ahead` of which are in it.
+    pub const fn front_blocks(bundles: u16, ahead: u16, stride: u32) -> BlockCount {
         if bundles == 0 {
             return BlockCount(0);
         }
-        let strides = Self::directory_strides(bundles, stride) + bundles as u32;
+        let strides = Self::directory_strides(bundles, stride) + ahead as u32;
         BlockCount::for_bytes(strides as u64 * stride as u64)
+    }
+
+    /// Blocks of its rest.
+    pub const fn rest_blocks(bundles: u16, ahead: u16, stride: u32) -> BlockCount {
+        BlockCount::for_bytes(bundles.saturating_sub(ahead) as u64 * stride as u64)
     }
 
     /// What the directory of a page of `layer` calls itself in the image of this number.
@@ -59,26 +70,46 @@ impl Page {
 
     /// The page of `layer` in the image of this number, from the words of a token's index record.
     ///
-    /// `start`: of the section.
+    /// `start`: of the section. `buffer`: blocks that fronts can be read into together.
     pub fn of_layer(
         words: &[u32],
         image: u32,
         layer: u32,
         stride: u32,
         start: BlockIdx,
+        buffer: BlockCount,
     ) -> Option<Self> {
         let (first, layers) = words.split_first()?;
-        let mut at = start.0.saturating_add(*first);
+        let (mut bundles, mut ahead) = (0, 0);
+        // Blocks: fronts before it, it and those behind it that fit, all of them; rests before it.
+        let (mut before, mut together, mut fronts, mut rests) = (0, 0, 0, 0);
+        let mut fits = true;
         for (word, number) in layers.iter().zip(0..) {
-            let (bundles, ahead) = (*word as u16, (*word >> 16) as u16);
-            if number == layer {
-                let (ahead, identity) = (ahead.min(bundles), Self::identity(image, layer));
-                let page = Self { start: BlockIdx(at), bundles, ahead, identity };
-                return (bundles > 0).then_some(page);
+            let holds = *word as u16;
+            let at_once = ((*word >> 16) as u16).min(holds);
+            let front = Self::front_blocks(holds, at_once, stride).0;
+            if number < layer {
+                before = front.saturating_add(before);
+                rests = Self::rest_blocks(holds, at_once, stride).0.saturating_add(rests);
+            } else {
+                if number == layer {
+                    (bundles, ahead) = (holds, at_once);
+                }
+                fits &= front.saturating_add(together) <= buffer.0;
+                together += if fits { front } else { 0 };
             }
-            at = at.saturating_add(Self::blocks(bundles, stride).0);
+            fronts = front.saturating_add(fronts);
         }
-        None
+        let start = start.0.saturating_add(*first);
+        let page = Self {
+            start: BlockIdx(start.saturating_add(before)),
+            rest: BlockIdx(start.saturating_add(fronts).saturating_add(rests)),
+            bundles,
+            ahead,
+            together: BlockCount(together),
+            identity: Self::identity(image, layer),
+        };
+        (bundles > 0).then_some(page)
     }
 
     /// The word of an index record for this page.
@@ -127,20 +158,53 @@ mod tests {
     use std::vec;
 
     #[test]
-    fn pages_follow_each_other() {
-        let words = [7, Page::index_word(3, 2), 0, Page::index_word(600, 900)];
-        let page = |layer| Page::of_layer(&words, 0, layer, 136, BlockIdx(100));
-        let identity = Page::identity(0, 0);
-        assert_eq!(page(0), Some(Page { start: BlockIdx(107), bundles: 3, ahead: 2, identity }));
-        assert_eq!(page(1), None);
-        // One stride of directory and three bundles: 544 bytes.
-        let identity = Page::identity(0, 2);
-        let whole = Page { start: BlockIdx(109), bundles: 600, ahead: 600, identity };
-        assert_eq!(page(2), Some(whole));
-        assert_eq!(page(3), None);
-        assert_eq!(Page::of_layer(&[], 0, 0, 136, BlockIdx(0)), None);
+    fn fronts_follow_each_other_and_then_rests() {
+        let words =
+            [7, Page::index_word(3, 2), 0, Page::index_word(600, 900), Page::index_word(9, 1)];
+        let page = |layer, buffer| {
+            Page::of_layer(&words, 0, layer, 136, BlockIdx(100), BlockCount(buffer))
+        };
+        // One stride of directory and two bundles: 408 bytes. Nine strides and 600 bundles: 82,824 bytes.
+        let first = Page {
+            start: BlockIdx(107),
+            rest: BlockIdx(107 + 1 + 162 + 1),
+            bundles: 3,
+            ahead: 2,
+            together: BlockCount(0),
+            identity: Page::identity(0, 0),
+        };
+        assert_eq!(page(0, 0), Some(first));
+        assert_eq!(page(1, 999), None);
+        let third = Page {
+            start: BlockIdx(108),
+            rest: BlockIdx(first.rest.0 + 1),
+            bundles: 600,
+            ahead: 600,
+            together: BlockCount(0),
+            identity: Page::identity(0, 2),
+        };
+        assert_eq!(page(2, 161), Some(third));
+        let fourth = page(3, 1).unwrap();
+        assert_eq!((fourth.start, fourth.rest), (BlockIdx(270), third.rest));
+        assert_eq!(page(4, 999), None);
+        // Whole fronts, as many as fit; what does not fit ends them, though what comes behind it would.
+        for (layer, buffer, together) in [
+            (0, 1, 1),
+            (0, 162, 1),
+            (0, 163, 163),
+            (0, 164, 164),
+            (2, 162, 162),
+            (2, 999, 163),
+            (3, 1, 1),
+        ] {
+            let found = page(layer, buffer).unwrap().together;
+            assert_eq!(found, BlockCount(together), "layer {layer}, {buffer}");
+        }
+        assert_eq!(Page::of_layer(&[], 0, 0, 136, BlockIdx(0), BlockCount(9)), None);
         assert_eq!(Page::directory_strides(66, 136), 1);
         assert_eq!(Page::directory_strides(67, 136), 2);
+        assert_eq!(Page::front_blocks(0, 0, 136), BlockCount(0));
+        assert_eq!(Page::rest_blocks(5, 5, 136), BlockCount(0));
     }
 
     #[test]
@@ -148,7 +212,8 @@ mod tests {
         let slots = [5, 2, 300];
         let mut bytes = vec![0u8; 12];
         let identity = Page::identity(7, 4);
-        let page = Page { start: BlockIdx(0), bundles: 3, ahead: 0, identity };
+        let (start, together) = (BlockIdx(0), BlockCount(0));
+        let page = Page { start, rest: start, bundles: 3, ahead: 0, together, identity };
         page.emit_directory(&slots, &mut bytes);
         let read = page.directory(&bytes).unwrap();
         assert!(read.iter().map(|s| s.get()).eq(slots));

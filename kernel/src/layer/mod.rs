@@ -30,7 +30,7 @@ use crate::read::fetch::{FetchError, Io, Records};
 use crate::read::page::PageReader;
 use crate::read::probe::{Probe, Stage};
 use crate::slices::{Rows, RowsMut, copy, part};
-use ripple_hal::BlockDevice;
+use ripple_hal::{BlockCount, BlockDevice};
 
 /// What a layer works on: the residual stream of a chunk, and what outlives it.
 pub(crate) struct Chunk<'a, 'm, D: BlockDevice, P> {
@@ -45,6 +45,8 @@ pub(crate) struct Chunk<'a, 'm, D: BlockDevice, P> {
     pub adapter: Option<&'a mut Adapter<'m>>,
     /// Positions: the first of `state.places`.
     pub count: usize,
+    /// Blocks that fronts of pages can be read into together.
+    pub page_buffer: BlockCount,
     /// See [`Options::read_ahead`](crate::Options::read_ahead).
     pub read_ahead: bool,
 }
@@ -57,7 +59,8 @@ impl<D: BlockDevice, P> Chunk<'_, '_, D, P> {
         }
         let pages = self.image.header.section(SectionKind::Pages).start;
         let (words, number) = (&*self.state.pages, self.image.header.number);
-        let page = Page::of_layer(words, number, layer, bundles.layout.stride(), pages);
+        let stride = bundles.layout.stride();
+        let page = Page::of_layer(words, number, layer, stride, pages, self.page_buffer);
         page.filter(|_| self.count == 1)
     }
 }

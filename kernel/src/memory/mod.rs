@@ -31,6 +31,10 @@ pub struct Options {
     pub kv: KvKind,
     /// Blocks of staging, both halves together; raised to what the largest record needs.
     pub staging: BlockCount,
+    /// Blocks of staging besides, that the pages of several layers are read into at once, so that one command serves a
+    /// token: for the fronts of all its pages, at best. 0 has each front read for itself. Takes nothing in
+    /// images without pages.
+    pub page_buffer: BlockCount,
     /// Bytes of the neuron cache, hot prefix and dynamic part together.
     pub cache_bytes: u32,
     /// Most of the cache that the hot prefix may take, in thousandths. The rest is dynamic.
@@ -68,6 +72,7 @@ impl Options {
         spill: 0,
         kv: KvKind::F16,
         staging: BlockCount(32),
+        page_buffer: BlockCount(0),
         cache_bytes: 0,
         hot_permille: 1000,
         admission: cache::Admission::DEFAULT,
@@ -102,6 +107,12 @@ impl Options {
         let table = (row * self.spill_of(config) as u64).div_ceil(BLOCK_BYTES as u64);
         let blocks = table * 2 * config.layers as u64;
         BlockCount(if blocks > u32::MAX as u64 { u32::MAX } else { blocks as u32 })
+    }
+
+    /// The page buffer of an image.
+    pub(crate) const fn page_buffer_of(&self, geometry: &Geometry) -> BlockCount {
+        let used = cfg!(feature = "pages") && geometry.page_blocks.0 > 0;
+        BlockCount(if used { self.page_buffer.0 } else { 0 })
     }
 
     /// Most positions of a pass.
@@ -228,7 +239,7 @@ impl MemoryPlan {
     }
 }
 
-/// Blocks of staging: as asked, but a half holds the largest record and the whole the header.
+/// Blocks of staging: as asked, but a half holds the largest record and both the header; and the page buffer.
 const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
     let mut half = options.staging.0 / 2;
     let mut i = 0;
@@ -247,7 +258,8 @@ const fn staging_blocks(geometry: &Geometry, options: &Options) -> usize {
         half = max(half, row.div_ceil(BLOCK_BYTES as u32) + 1);
     }
     let header = Header::most_bytes(geometry.config.layers).div_ceil(BLOCK_BYTES as u32);
-    max(2 * half, header) as usize
+    let buffer = options.page_buffer_of(geometry).0 as usize;
+    (max(2 * half, header) as usize).saturating_add(buffer)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::image::{Record, Table};
 use crate::read::collapse::{Extent, Merging, collapse};
+use crate::read::fronts::Fronts;
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
@@ -48,6 +49,8 @@ pub(crate) struct Io<'a, D, P> {
     pub device: &'a mut D,
     /// Two halves.
     pub staging: &'a mut [Block],
+    /// What pages are read into together.
+    pub fronts: Fronts<'a>,
     pub probe: &'a mut P,
     /// Most unwanted blocks read through.
     pub gap: BlockCount,

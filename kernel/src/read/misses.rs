@@ -157,19 +157,19 @@ impl<'a> Misses<'a> {
         self.strides(self.entries.get(..self.at_slots).unwrap_or(&[]), None)
     }
 
-    /// Those that are read from the page, in strides from its start, ascending. `directory`: the
-    /// strides before its first bundle.
-    pub fn in_page(&self, directory: u32) -> impl Iterator<Item = u32> {
+    /// Those that are read from the rest of the page, in strides from where that starts, ascending. `ahead`:
+    /// the bundles that are not in it but before it.
+    pub fn in_page(&self, ahead: u32) -> impl Iterator<Item = u32> {
         // Known to be none where pages are not compiled in: the planning of their reads is not either.
         let entries =
             if cfg!(feature = "pages") { self.entries.get(self.at_slots..) } else { None };
-        self.strides(entries.unwrap_or(&[]), Some(directory))
+        self.strides(entries.unwrap_or(&[]), Some(ahead))
     }
 
     /// One function for both: each type of iterator is a copy of the planning.
-    fn strides(&self, entries: &[u32], directory: Option<u32>) -> impl Iterator<Item = u32> {
-        entries.iter().map(move |&entry| match directory {
-            Some(directory) => directory + (entry >> 16),
+    fn strides(&self, entries: &[u32], ahead: Option<u32>) -> impl Iterator<Item = u32> {
+        entries.iter().map(move |&entry| match ahead {
+            Some(ahead) => (entry >> 16).saturating_sub(ahead),
             None => self.slot(entry),
         })
     }
@@ -219,7 +219,6 @@ mod tests {
             let in_memory = some(&mut random, neurons, 3);
             let mut held = some(&mut random, neurons, 2);
             shuffle(&mut random, &mut held);
-            let directory = random.next_u32() % 4;
             let ahead = random.next_u32() % (held.len() as u32 + 1);
 
             let mut memory = vec![0xAAAA_AAAA; neurons.into()];
@@ -265,9 +264,7 @@ mod tests {
             let divided = from_slots.iter().chain(&from_page);
             assert!(misses.iter().map(naive).eq(divided.copied()));
             assert!(misses.at_slots().eq(from_slots.iter().map(|miss| miss.1)));
-            assert!(
-                misses.in_page(directory).eq(from_page.iter().map(|m| directory + m.2.unwrap()))
-            );
+            assert!(misses.in_page(ahead).eq(from_page.iter().map(|m| m.2.unwrap() - ahead)));
 
             misses.read_at_slots();
             let all = expected.iter().map(|&(index, slot, _)| (index, slot, None));

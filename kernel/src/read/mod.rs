@@ -4,6 +4,7 @@
 
 pub mod collapse;
 pub(crate) mod fetch;
+pub(crate) mod fronts;
 pub(crate) mod misses;
 pub(crate) mod page;
 pub mod probe;

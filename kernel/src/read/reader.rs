@@ -5,6 +5,7 @@
 
 use crate::image::{Record, Table};
 use crate::read::fetch::{Corrupt, Io, at_slot};
+use crate::read::fronts::{Fronts, Held};
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
 use ripple_hal::{Block, BlockCount, BlockDevice};
@@ -19,13 +20,15 @@ pub struct Reader<'m, D, P = ()> {
     probe: P,
     gap: BlockCount,
     peak: u32,
+    /// Nothing: pages are not read here.
+    fronts: Held,
 }
 
 impl<'m, D: BlockDevice, P: Probe> Reader<'m, D, P> {
     /// `staging`: as [`MemoryPlan`](crate::MemoryPlan) has it. `gap`: as
     /// [`Options::collapse_gap`](crate::Options::collapse_gap).
     pub fn new(device: D, staging: &'m mut [Block], gap: BlockCount, probe: P) -> Self {
-        Self { device, staging, probe, gap, peak: 0 }
+        Self { device, staging, probe, gap, peak: 0, fronts: Held::default() }
     }
 
     /// The observer.
@@ -105,6 +108,7 @@ impl<'m, D: BlockDevice, P: Probe> Reader<'m, D, P> {
         Io {
             device: &mut self.device,
             staging: self.staging,
+            fronts: Fronts { blocks: &mut [], held: &mut self.fronts },
             probe: &mut self.probe,
             gap: self.gap,
             peak: &mut self.peak,

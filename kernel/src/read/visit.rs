@@ -31,29 +31,33 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let mut visitor = Visitor { source, cache, work };
     let merging = io.merging(stride);
     let (page, first) = match begun {
-        Some(Begun { page, first }) => (Some(page), Some(first)),
+        Some(Begun { page, first }) => (Some(page), first),
         None => {
             let page = page.filter(|_| cfg!(feature = "pages"));
             let page = page.and_then(|page| PageReader::new(page, merging));
-            (page.filter(|page| page.pays(&misses, start, io.device.goes_on())), None)
+            let pays = |page: &PageReader| {
+                let there = page.is_held(io) && misses.len() > 0;
+                there || page.pays(&misses, start, io.device.goes_on())
+            };
+            (page.filter(pays), None)
         }
     };
     if let Some(page) = &page {
-        page.read_head(io, first, &mut visitor, &mut misses)?;
+        page.read_front(io, first, &mut visitor, &mut misses)?;
         page.divide(&mut misses);
     }
 
-    // Places in the page are counted in strides from its start, as slots are from the table's.
-    let (offset, directory) = page.map_or((0, 0), |page| (page.offset(start), page.directory));
+    // Places in the rest of the page are counted in strides from its start, as slots are from the table's.
+    let (offset, ahead) = page.map_or((0, 0), |page| (page.offset(start), page.ahead()));
     let from_slots = merging.extents(misses.at_slots());
     let from_page = merging
-        .extents(misses.in_page(directory))
+        .extents(misses.in_page(ahead))
         .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
     let mut coming = misses.iter();
     let mut run = Run::default();
     io.fetch(Stage::Ffn, start, None, &mut from_slots.chain(from_page), &mut |probe, arrived| {
         let Some((extent, bytes)) = arrived else {
-            // Else they were visited while the page's directory was on its way.
+            // Else they were visited while the front of the page was on its way.
             return if page.is_none() { visitor.visit_in_memory(probe, &misses) } else { Ok(()) };
         };
         for _ in 0..extent.wanted {
@@ -66,7 +70,7 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
                 }
                 Place::Page(at) => {
                     let from = extent.start.saturating_sub(offset);
-                    (directory + u32::from(at), from, extent.wanted)
+                    (u32::from(at).saturating_sub(ahead), from, extent.wanted)
                 }
             };
             visitor.visit_arrived(probe, miss, run, at_slot(bytes, at, stride, from))?;

@@ -192,7 +192,7 @@ pub fn orders() -> impl Strategy<Value = Vec<SectionKind>> {
     })
 }
 
-/// Caches, collapse gaps and staging sizes.
+/// Caches, collapse gaps, staging sizes and page buffers.
 pub fn options() -> impl Strategy<Value = Options> {
     (
         0..40_000u32,
@@ -200,15 +200,25 @@ pub fn options() -> impl Strategy<Value = Options> {
         1..6u32,
         0..5u32,
         prop_oneof![Just(0), 0..64u32, Just(u32::MAX)],
-        0..64u32,
+        (0..64u32, prop_oneof![Just(0), 0..200u32]),
         prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru)],
         any::<bool>(),
     )
         .prop_map(
-            |(cache_bytes, hot_permille, long_run, one_in, gap, staging, eviction, ahead)| {
+            |(
+                cache_bytes,
+                hot_permille,
+                long_run,
+                one_in,
+                gap,
+                (staging, buffer),
+                eviction,
+                ahead,
+            )| {
                 Options {
                     context: CONTEXT,
                     staging: BlockCount(staging),
+                    page_buffer: BlockCount(buffer),
                     cache_bytes,
                     hot_permille,
                     admission: Admission { long_run, one_in },

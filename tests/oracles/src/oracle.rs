@@ -25,12 +25,18 @@ pub fn plan(misses: &[u32], stride: u32, gap: u32, max: u32) -> Vec<(u32, u32)> 
 
 /// A page: where it is counted from the table the misses are in, and the slots it holds.
 pub struct PageAt<'a> {
-    /// First block of the page.
+    /// First block of its front.
     pub start: u32,
+    /// First block of its rest.
+    pub rest: u32,
     /// Slots in its order.
     pub slots: &'a [u32],
-    /// How many of them are read with the directory.
+    /// How many of them are in the front.
     pub ahead: usize,
+    /// Blocks of the fronts that are read together, from this one on; 0 where it is read by itself.
+    pub together: u32,
+    /// Whether the front came with one before.
+    pub held: bool,
     /// Whether that is read before it is known what is missing.
     pub always: bool,
     /// Where a command that is open goes on, counted as `start` is.
@@ -39,7 +45,8 @@ pub struct PageAt<'a> {
 
 /// Blocks to read for `misses` with a page at hand, as [`plan`].
 ///
-/// Reads the head of the page where that is cheaper than the misses alone; then what is left, from
+/// Reads the front of the page where that is cheaper than the misses alone, with those behind it that it is read
+/// together with, or not at all where they came with one before; then what is left, from
 /// the layer or partly from the page, whatever is cheaper. A command costs as much as `gap` blocks; one that is
 /// open and goes on to the first read costs the blocks between instead.
 pub fn plan_with_page(
@@ -54,8 +61,8 @@ pub fn plan_with_page(
     };
     let from_slots = |misses: &[u32]| plan(misses, stride, gap, max);
     let directory = (4 + 2 * page.slots.len() as u32).div_ceil(stride);
-    let head: Vec<u32> = (0..directory + page.ahead as u32).collect();
-    let head = plan(&head, stride, 0, max);
+    let front: Vec<u32> = (0..directory + page.ahead as u32).collect();
+    let front = plan(&front, stride, 0, max);
     let alone = from_slots(misses);
     // From a layer to its page.
     let begun = |reads: &[(u32, u32)], from: u32| -> i64 {
@@ -65,8 +72,10 @@ pub fn plan_with_page(
         let less = between.filter(|between| (0..=gap).contains(between)).map_or(0, |b| gap - b);
         cost(reads) as i64 - less
     };
-    let dearer = begun(&alone, 0) > begun(&head, page.start);
-    if directory * stride > max * 512 || !page.always && !dearer {
+    let dearer = begun(&alone, 0) > begun(&front, page.start);
+    let free = page.held && !misses.is_empty();
+    let whole = page.together > 0 || directory * stride <= max * 512;
+    if !whole || !page.always && !dearer && !free {
         return alone;
     }
     let place = |slot: &u32| page.slots.iter().position(|held| held == slot);
@@ -78,15 +87,18 @@ pub fn plan_with_page(
     let (mut in_page, mut elsewhere) = (Vec::new(), Vec::new());
     for slot in &left {
         match place(slot) {
-            Some(place) => in_page.push(directory + place as u32),
+            Some(place) => in_page.push((place - page.ahead) as u32),
             None => elsewhere.push(*slot),
         }
     }
     in_page.sort_unstable();
     let (from_page, rest) = (from_slots(&in_page), from_slots(&elsewhere));
-    let mut reads: Vec<_> = head;
-    let moved = |(first, blocks): (u32, u32)| (page.start + first, blocks);
-    reads.iter_mut().for_each(|read| *read = moved(*read));
+    let mut reads: Vec<_> = match (page.held, page.together) {
+        (true, _) => Vec::new(),
+        (false, 0) => front.into_iter().map(|(at, blocks)| (page.start + at, blocks)).collect(),
+        (false, together) => vec![(page.start, together)],
+    };
+    let moved = |(first, blocks): (u32, u32)| (page.rest + first, blocks);
     if cost(&rest) + cost(&from_page) < cost(&from_slots(&left)) {
         reads.extend(rest);
         reads.extend(from_page.into_iter().map(moved));

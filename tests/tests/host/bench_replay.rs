@@ -9,7 +9,7 @@ use ripple_host_sim::bench::{Costs, Placer, index_layout};
 use ripple_host_sim::cost::Preset;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::machine::{Core, Mapped, exact_gap, header};
-use ripple_host_sim::machine::{SimCard, VirtualClock};
+use ripple_host_sim::machine::{SimCard, VirtualClock, shared_staging};
 use ripple_host_sim::pack::pack;
 use ripple_host_sim::placement::{ReadCost, place_for_card};
 use ripple_host_sim::predictor::PredictorChoice;
@@ -109,7 +109,7 @@ fn a_replay_reads_what_a_decoder_reads() {
     let (layers, neurons) = (2, 300);
     let preset = Preset::by_name("sdio-hs").unwrap();
     let gap = BlockCount(2);
-    let staging = BlockCount(24);
+    let staging = BlockCount(64);
     let mut paged = 0;
     let names =
         ["ours", "ours-without-pages", "half the cache dynamic", "llm-in-a-flash", "ripple"];
@@ -117,7 +117,7 @@ fn a_replay_reads_what_a_decoder_reads() {
         let policy = Policy::by_name(name).unwrap();
         let profile = structured(layers, neurons, 200, 1);
         let stride = 8 + 2 * shape.dim;
-        let apart = ReadCost::new(&preset.timing(), stride, gap, BlockCount(12));
+        let apart = ReadCost::new(&preset.timing(), stride, gap, BlockCount(32));
         let costs = Costs { open: apart.staying_open(preset, neurons), apart };
         let placer = Placer::new(&profile, 0.1, &costs, u64::MAX);
         let placement = placer.placement(&policy).unwrap();
@@ -128,9 +128,12 @@ fn a_replay_reads_what_a_decoder_reads() {
         let index = header.geometry.table(SectionKind::PageIndex).map(|(_, layout)| layout);
         assert_eq!(index, Some(index_layout(layers as u32)));
         let cache_bytes = 60 * stride;
+        let (halves, page_buffer) =
+            if policy.pages { shared_staging(staging) } else { (staging, BlockCount(0)) };
         let options = Options {
             context: CONTEXT,
-            staging,
+            staging: halves,
+            page_buffer,
             cache_bytes,
             hot_permille: policy.hot_permille,
             admission: policy.admission,
@@ -176,7 +179,7 @@ fn a_replay_reads_what_a_decoder_reads() {
         // Reads that go on with a command are none of their own, and what they skip is read.
         let fewer = watch.reads.saturating_sub(card.reads);
         assert!(card.blocks >= watch.blocks && (fewer > 10) == policy.open, "{name}: {fewer}");
-        assert!(watch.reads > 60, "{name}: {}", watch.reads);
+        assert!(watch.reads >= 50, "{name}: {}", watch.reads);
     }
     assert!(paged > 100, "{paged}");
 }

@@ -92,12 +92,12 @@ fn with_pages() -> Vec<u8> {
 
 #[test]
 fn images_of_other_formats_are_refused_by_name() {
-    for version in [0, 1, 2, 3, 4, 5, 99u16] {
+    for version in [0, 1, 2, 3, 4, 5, 6, 99u16] {
         let mut bad = image(Shape::LLAMA);
         bad[8..10].copy_from_slice(&version.to_le_bytes());
         let error = Header::parse(&bad).unwrap_err();
         assert_eq!(error, ImageError::Version { found: version });
-        let text = format!("image format version {version}, expected 6; pack the model again");
+        let text = format!("image format version {version}, expected 7; pack the model again");
         assert_eq!(error.to_string(), text);
     }
 }

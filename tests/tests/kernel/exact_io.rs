@@ -141,6 +141,7 @@ proptest! {
         opt in any::<bool>(),
         always in any::<bool>(),
         open in any::<bool>(),
+        buffer in prop_oneof![Just(0), 1..300u32],
     ) {
         let shape = Shape { neurons, dim: 40, ..if opt { Shape::OPT } else { Shape::LLAMA } };
         let tokens: Vec<u32> = (0..10).map(|i| i * 31 % 520).collect();
@@ -155,6 +156,7 @@ proptest! {
             collapse_gap: BlockCount(gap),
             admission: Admission { long_run: 1, one_in: 0 },
             read_ahead: always,
+            page_buffer: BlockCount(buffer),
             ..Options::DEFAULT
         };
         let plan_memory = MemoryPlan::for_model(&header.geometry, &options);
@@ -169,27 +171,53 @@ proptest! {
         tokens.iter().for_each(|&token| { decoder.step(token).unwrap(); });
 
         let mut expected: Vec<(u32, u32)> = Vec::new();
+        // What the page buffer holds.
+        let mut held = 0..0;
         for (at, (layer, _, active)) in probe.active.iter().enumerate() {
             let token = tokens[at / shape.layers as usize];
-            // Pages lie token by token, layer by layer.
+            // Pages lie token by token: the fronts layer by layer, then the rests.
             let before = (0..token as usize).flat_map(|token| plans.of(token));
-            let before = before.chain(&plans.of(token as usize)[..*layer as usize]);
-            let first = section.start.0 + before.map(|plan| plan.blocks(stride)).sum::<u64>() as u32;
+            let mut first = section.start.0 + before.map(|plan| plan.blocks(stride)).sum::<u64>() as u32;
+            let layers = plans.of(token as usize);
+            let fronts: Vec<u32> = layers.iter().map(|plan| plan.front_blocks(stride) as u32).collect();
+            let (past, coming) = fronts.split_at(*layer as usize);
+            let rests = layers[..*layer as usize].iter().map(|plan| plan.rest_blocks(stride) as u32);
+            let rest = first + fronts.iter().sum::<u32>() + rests.sum::<u32>();
+            first += past.iter().sum::<u32>();
+            let mut together = 0;
+            for front in coming {
+                if together + front > buffer {
+                    break;
+                }
+                together += front;
+            }
             let start = ffn.start.0 + ffn.part.0 * layer;
-            let held = &plans.of(token as usize)[*layer as usize];
-            let slots: Vec<u32> = held.neurons.iter().map(|&slot| u32::from(slot)).collect();
+            let plan_here = &layers[*layer as usize];
+            let slots: Vec<u32> = plan_here.neurons.iter().map(|&slot| u32::from(slot)).collect();
             let next = expected.last().filter(|_| open);
             let next = next.map(|&(at, blocks)| i64::from(at + blocks) - i64::from(start));
-            let ahead = held.ahead.into();
-            let page = PageAt { start: first - start, slots: &slots, ahead, always, next };
+            let page = PageAt {
+                start: first - start,
+                rest: rest - start,
+                slots: &slots,
+                ahead: plan_here.ahead.into(),
+                together,
+                held: together > 0 && held.contains(&first) && first + coming[0] <= held.end,
+                always,
+                next,
+            };
             let misses: Vec<u32> =
                 active.iter().map(|&slot| u32::from(slot)).filter(|&slot| slot >= hot).collect();
-            let half = plan_memory.staging as u32 / 2;
+            let buffered = if header.geometry.page_blocks.0 > 0 { buffer } else { 0 };
+            let half = (plan_memory.staging as u32 - buffered) / 2;
             let reads = if slots.is_empty() {
                 plan(&misses, stride, gap, half)
             } else {
                 plan_with_page(&misses, &page, stride, gap, half)
             };
+            if together > 0 && reads.contains(&(first - start, together)) {
+                held = first..first + together;
+            }
             expected.extend(reads.into_iter().map(|(first, blocks)| (start + first, blocks)));
         }
         prop_assert_eq!(device.reads, expected);

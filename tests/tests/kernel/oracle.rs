@@ -13,8 +13,17 @@ fn plan_joins_blocks_that_are_near() {
 #[test]
 fn a_page_is_read_where_it_pays() {
     let slots: Vec<u32> = (0..60).map(|i| (i * 37) % 400).collect();
-    let page = PageAt { start: 1000, slots: &slots, ahead: 20, always: false, next: None };
-    // One miss is read alone; many are read from the page's head.
+    let page = PageAt {
+        start: 1000,
+        rest: 2000,
+        slots: &slots,
+        ahead: 20,
+        together: 0,
+        held: false,
+        always: false,
+        next: None,
+    };
+    // One miss is read alone; many are read from the page's front.
     assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(5, 1)]);
     let many = [0, 37, 74, 111, 148, 185, 222, 259, 296, 333];
     assert_eq!(plan_with_page(&many, &page, 512, 9, 99), [(1000, 21)]);
@@ -29,6 +38,16 @@ fn a_page_is_read_where_it_pays() {
     assert_eq!(plan_with_page(&misses, &far, 512, 9, 99)[0], (1000, 16));
     let near = PageAt { next: Some(3), ..far };
     assert_eq!(plan_with_page(&misses, &near, 512, 9, 99), [(5, 1), (60, 1), (120, 1)]);
+    // Together with others it pays where it does by itself, and costs nothing where it came with one before.
+    let together = PageAt { together: 70, ..page };
+    assert_eq!(plan_with_page(&many, &together, 512, 9, 99), [(1000, 70)]);
+    assert_eq!(plan_with_page(&[5], &together, 512, 2, 99), [(5, 1)]);
+    let held = PageAt { held: true, ..together };
+    assert_eq!(plan_with_page(&many, &held, 512, 9, 99), []);
+    assert_eq!(
+        plan_with_page(&[5, 37 * 20, 37 * 21], &held, 512, 9, 99),
+        [(5, 1), (740, 1), (777, 1)]
+    );
     let page = PageAt { always: true, ..page };
     assert_eq!(plan_with_page(&[5], &page, 512, 2, 99), [(1000, 21), (5, 1)]);
 }

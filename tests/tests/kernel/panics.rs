@@ -107,6 +107,7 @@ proptest! {
         geometry in geometries(),
         context in prop_oneof![any::<u32>(), up_to(65536)],
         staging in any::<u32>(),
+        buffer in any::<u32>(),
         cache_bytes in any::<u32>(),
         batch in any::<u32>(),
         tokenizer_bytes in any::<u32>(),
@@ -116,7 +117,7 @@ proptest! {
         prop_assert_eq!(c.check(), Ok(()));
         let kv = if eight_bits { KvKind::Q8 } else { KvKind::F16 };
         let options = Options {
-            context, kv, staging: BlockCount(staging), cache_bytes, hot_permille: u32::MAX,
+            context, kv, staging: BlockCount(staging), page_buffer: BlockCount(buffer), cache_bytes, hot_permille: u32::MAX,
             admission: Admission::ALL, eviction: Eviction::S3Fifo, collapse_gap: BlockCount(u32::MAX),
             batch, spill: 0, read_ahead: true, verify: true,
         };
@@ -128,7 +129,8 @@ proptest! {
             plan.region_bytes(Region::Kv) as u128, 2 * u128::from(c.kv_heads) * vector * positions
         );
         prop_assert!(plan.region_bytes(Region::Cache) <= cache_bytes as usize);
-        prop_assert!(plan.staging / 2 >= (staging / 2) as usize);
+        let buffered = if geometry.page_blocks.0 > 0 { buffer as usize } else { 0 };
+        prop_assert!((plan.staging - buffered) / 2 >= (staging / 2) as usize);
         let all = Region::ALL.map(|region| plan.region_bytes(region)).iter().sum::<usize>();
         prop_assert_eq!(plan.bytes(), all);
 

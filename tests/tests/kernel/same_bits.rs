@@ -161,20 +161,25 @@ fn pages_are_read_and_change_no_bit() {
         let image = paged_image(shape, &PredictorChoice::Exact, &[7], pages(shape, &TOKENS, 5));
         let header = Header::parse(&image).unwrap();
         let first = header.section(SectionKind::Pages).start.0;
-        let options = |gap| Options {
+        let options = |gap, buffer| Options {
             context: CONTEXT,
             staging: BlockCount(64),
+            page_buffer: BlockCount(buffer),
             collapse_gap: BlockCount(gap),
             ..Options::DEFAULT
         };
-        let mut reads = 0;
-        for gap in [0, 1, 4] {
-            let mut spy = SpyDevice::new(&image);
-            let found = logits(&mut spy, &image, 0, &options(gap));
-            assert_eq!(found, logits(Slice::new(&image), &image, image.len(), &options(gap)));
-            reads += spy.reads.iter().filter(|(start, _)| *start >= first).count();
-        }
-        assert!(reads > 50, "{reads}");
+        let expected = logits(Slice::new(&image), &image, image.len(), &options(0, 0));
+        // One by one, some of them together, all that a token has.
+        let reads = [0, 20, 999].map(|buffer| {
+            let mut reads = 0;
+            for gap in [0, 1, 4] {
+                let mut spy = SpyDevice::new(&image);
+                assert_eq!(logits(&mut spy, &image, 0, &options(gap, buffer)), expected);
+                reads += spy.reads.iter().filter(|(start, _)| *start >= first).count();
+            }
+            reads
+        });
+        assert!(reads[0] > 50 && reads[1] <= reads[0] && reads[2] < reads[0], "{reads:?}");
     }
 }
 
@@ -203,8 +208,15 @@ fn a_failed_step_can_be_retried_at_every_read() {
     for (shape, seed, ahead) in cases {
         let pages = pages(shape, &TOKENS, seed);
         let image = paged_image(shape, &PredictorChoice::Exact, &[7], pages);
-        let options =
-            Options { context: CONTEXT, cache_bytes: 3000, hot_permille: 500, ..Options::DEFAULT };
+        // With a page buffer in the last case.
+        let page_buffer = BlockCount(if ahead { 100 } else { 0 });
+        let options = Options {
+            context: CONTEXT,
+            page_buffer,
+            cache_bytes: 3000,
+            hot_permille: 500,
+            ..Options::DEFAULT
+        };
         let expected = logits(Slice::new(&image), &image, 0, &options);
         let geometry = Header::parse(&image).unwrap().geometry;
         // Only what has all but the FFN mapped reads ahead.

@@ -47,7 +47,8 @@ impl Subject {
         let plain = Options { context: 32, ..Options::DEFAULT };
         let cached = Options { cache_bytes: 1500, admission: Admission::ALL, ..plain };
         let spilling = Options { context: 10, spill: 16, ..plain };
-        let ahead = Options { read_ahead: true, staging: BlockCount(6), ..cached };
+        let (staging, page_buffer) = (BlockCount(6), BlockCount(9));
+        let ahead = Options { read_ahead: true, staging, page_buffer, ..cached };
         let eight = Options { kv: KvKind::Q8, ..plain };
         let signs =
             PredictorChoice::Signs(Thresholds { planes: 4, layers: vec![vec![-6.0; 40]; 2] });
