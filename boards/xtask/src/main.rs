@@ -17,6 +17,7 @@ mod setup;
 mod shell;
 mod signed;
 mod size;
+mod soak;
 mod talk;
 mod test;
 mod walkthrough;
@@ -38,6 +39,9 @@ All that is done with boards on this machine: boards/x COMMAND
                                  anew from this machine; --count: count instructions by region
   test-c                         the same for the firmware in C of c-example
   faults [BOARD...]              cards that are missing, pulled, damaged, cut short, in pieces
+  soak [--minutes N] BOARD[-MODEL]...
+                                 decode in QEMU for so long, 60 minutes without the option, each text
+                                 compared with this machine's
   kernels                        check the inner loops on three cores, and count their instructions
   learn [--count] [BOARD[-MODEL]:LESSON[:TOKENS]...]
                                  learn from a text in QEMU: every line as on this machine, and the adapters
@@ -81,6 +85,7 @@ fn command(words: &[&str]) -> Option<Result<()>> {
         ["test-c"] => c_example::test(),
         ["faults"] => faults::faults(&["lm3s6965evb", "raspi3b", "ast2600-evb"]),
         ["faults", boards @ ..] => faults::faults(boards),
+        ["soak", more @ ..] => soak::soak(more),
         ["kernels"] => kernels::kernels(),
         ["learn", more @ ..] => learn::learn(more),
         ["signed"] => signed::signed(),

@@ -113,6 +113,14 @@ impl Talk {
         self.wait_any(&[pattern]).map(drop)
     }
 
+    /// Types a line at the prompt `> ` that was waited for; what is said up to the next one, which is waited for.
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        let from = self.seen;
+        self.type_text(&format!("{line}\n"))?;
+        self.wait("> [...]").with_context(|| format!("`{line}`"))?;
+        Ok(String::from_utf8_lossy(&self.said[from..self.seen]).into_owned())
+    }
+
     /// Hears the program to its end, which must be a success.
     pub fn end(&mut self) -> Result<()> {
         self.input = None;

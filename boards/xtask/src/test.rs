@@ -23,7 +23,7 @@ const STATICS: u64 = 32;
 /// Code may differ by this much: compilers do.
 const CODE: u64 = 1024;
 /// The stack may differ by this much: an interrupt on top of the deepest call, or not.
-const STACK: u64 = 128;
+pub const STACK: u64 = 128;
 
 const USAGE: &str = "usage: boards/x test [--update] [--count] [BOARD[-MODEL]...]";
 const HEADER: &str = "\
@@ -136,7 +136,7 @@ fn board(name: &str, options: &Options) -> Result<Option<String>> {
 }
 
 /// What a board or the host said, without what depends on the machine.
-fn compared(said: &str) -> String {
+pub fn compared(said: &str) -> String {
     let lines = said.lines().filter(|line| !line.starts_with("# "));
     lines.map(|line| format!("{line}\n")).collect()
 }
