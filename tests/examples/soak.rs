@@ -62,10 +62,10 @@ fn main() -> ExitCode {
         seed += PIECE;
     }
     bar.finish_and_clear();
-    let Done { texts, steps, faults, repeated, moved, reads } = all;
+    let Done { texts, steps, faults, repeated, calmed, moved, reads } = all;
     println!(
         "{steps} steps of {texts} texts in {:.0} s on {} threads: {reads} reads, {faults} faults, {repeated} calls \
-         repeated, {moved} windows moved; every logit the same to the bit",
+         repeated, {calmed} until the card was sound, {moved} windows moved; every logit the same to the bit",
         begun.elapsed().as_secs_f64(),
         rayon::current_num_threads(),
     );

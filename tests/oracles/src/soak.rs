@@ -8,7 +8,9 @@ use crate::faults::Random;
 use crate::tiny::CONTEXT;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use ripple_hal::{Block, BlockCount, BlockDevice, BlockIdx, Faults, Faulty, Retry, Slice};
+use ripple_hal::{
+    Block, BlockCount, BlockDevice, BlockIdx, Faults, Faulty, FaultyError, Retry, Slice,
+};
 use ripple_host_sim::cost::Preset;
 use ripple_host_sim::machine::memory::HostMemory;
 use ripple_host_sim::machine::{SimCard, VirtualClock};
@@ -24,8 +26,9 @@ use std::sync::Arc;
 
 /// Steps of one text, at most: several times the context.
 const TEXT: u64 = 200;
-/// Repetitions of a call after which it is called endless: each fails in at most one case of two.
-const PATIENCE: u32 = 200;
+/// Repetitions of a call after which its card is sound until it has ended: one of hundreds of reads, each of which
+/// may fail, ends by chance alone too rarely.
+const PATIENCE: u32 = 100;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Done {
     pub faults: u64,
     /// Calls that ended in an error and were repeated.
     pub repeated: u64,
+    /// Calls that ended once their card was sound, having failed a hundred times.
+    pub calmed: u64,
     /// Times that a window slid on, or a text went back.
     pub moved: u64,
     /// Reads of the simulated cards.
@@ -50,6 +55,7 @@ impl AddAssign for Done {
         self.steps += other.steps;
         self.faults += other.faults;
         self.repeated += other.repeated;
+        self.calmed += other.calmed;
         self.moved += other.moved;
         self.reads += other.reads;
     }
@@ -96,9 +102,10 @@ pub fn text(seed: u64, most: u64) -> Result<Done, String> {
         match Decoder::open(device, mapped, memory.lend(), &tuned, ()) {
             Ok(decoder) => break decoder,
             Err(OpenError::Device { .. } | OpenError::Corrupt { .. } | OpenError::Image(_))
-                if done.repeated < u64::from(PATIENCE) =>
+                if done.repeated <= u64::from(PATIENCE) =>
             {
                 done.repeated += 1;
+                card.calm(done.repeated > u64::from(PATIENCE));
             }
             Err(error) => return Err(format!("text {seed}: {error:?}")),
         }
@@ -137,13 +144,18 @@ pub fn text(seed: u64, most: u64) -> Result<Done, String> {
             let left = tokens.len() - (end - decoder.position()) as usize;
             match decoder.prefill(&tokens[left..]) {
                 Ok(logits) => break logits.to_vec(),
-                Err(StepError::Device { .. } | StepError::Corrupt { .. }) if failed < PATIENCE => {
+                Err(StepError::Device { .. } | StepError::Corrupt { .. })
+                    if failed <= PATIENCE =>
+                {
                     failed += 1;
+                    card.calm(failed > PATIENCE);
                 }
                 Err(error) => return Err(format!("text {seed}: {error:?}, {failed} times before")),
             }
         };
         done.repeated += u64::from(failed);
+        done.calmed += u64::from(failed > PATIENCE);
+        card.calm(false);
         done.steps += tokens.len() as u64;
         let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
         if logits.len() != expected.len() || !logits.iter().zip(&*expected).all(same) {
@@ -175,21 +187,32 @@ fn sampler(random: &mut Random) -> SamplerOptions {
     }
 }
 
-/// A simulated card that fails.
-type Failing = Faulty<SimCard<Arc<[u8]>>>;
+/// A simulated card.
+type Simulated = SimCard<Arc<[u8]>>;
 
-/// A handle to one, and to how often it was read; the clone counts.
+/// Two cards with the same image, one of which fails, and how often they were read.
+struct State {
+    failing: Faulty<Simulated>,
+    sound: Simulated,
+    calm: bool,
+    reads: u64,
+}
+
+/// A handle to them.
 #[derive(Clone)]
-struct Card(Rc<RefCell<(Failing, u64)>>);
+struct Card(Rc<RefCell<State>>);
 
 impl Card {
     fn new(image: &Arc<[u8]>, random: &mut Random, often: u16) -> Self {
         let preset = &Preset::ALL[random.below(Preset::ALL.len() as u64) as usize];
-        let mut card = SimCard::new(Arc::clone(image), preset.timing(), VirtualClock::new());
-        if random.below(2) == 0 {
-            let gap = BlockCount(random.below(9) as u32);
-            card.stay_open(Some(gap)).expect("a simulated card");
-        }
+        let gap = (random.below(2) == 0).then(|| BlockCount(random.below(9) as u32));
+        let simulated = || {
+            let mut card = SimCard::new(Arc::clone(image), preset.timing(), VirtualClock::new());
+            if gap.is_some() {
+                card.stay_open(gap).expect("a simulated card");
+            }
+            card
+        };
         let faults = Faults {
             seed: random.number(),
             timeout: often,
@@ -200,21 +223,27 @@ impl Card {
             silent: often,
             ..Faults::default()
         };
-        Self(Rc::new(RefCell::new((Faulty::new(card, faults), 0))))
+        let failing = Faulty::new(simulated(), faults);
+        Self(Rc::new(RefCell::new(State { failing, sound: simulated(), calm: false, reads: 0 })))
+    }
+
+    /// Whether nothing fails from now on.
+    fn calm(&self, calm: bool) {
+        self.0.borrow_mut().calm = calm;
     }
 
     /// Faults and reads so far.
     fn counts(&self) -> (u64, u64) {
-        let card = self.0.borrow();
-        (card.0.injected(), card.1)
+        let state = self.0.borrow();
+        (state.failing.injected(), state.reads)
     }
 }
 
 impl BlockDevice for Card {
-    type Error = <Failing as BlockDevice>::Error;
+    type Error = <Faulty<Simulated> as BlockDevice>::Error;
 
     fn block_count(&mut self) -> Result<BlockCount, Self::Error> {
-        self.0.borrow_mut().0.block_count()
+        self.0.borrow_mut().failing.block_count()
     }
 
     fn read(&mut self, start: BlockIdx, dst: &mut [Block]) -> Result<(), Self::Error> {
@@ -227,12 +256,16 @@ impl BlockDevice for Card {
         dst: &mut [Block],
         work: impl FnOnce() -> R,
     ) -> Result<R, Self::Error> {
-        let (card, reads) = &mut *self.0.borrow_mut();
-        *reads += 1;
-        card.read_while(start, dst, work)
+        let state = &mut *self.0.borrow_mut();
+        state.reads += 1;
+        if state.calm {
+            return state.sound.read_while(start, dst, work).map_err(FaultyError::Device);
+        }
+        state.failing.read_while(start, dst, work)
     }
 
     fn goes_on(&self) -> Option<BlockIdx> {
-        self.0.borrow().0.goes_on()
+        let state = self.0.borrow();
+        if state.calm { state.sound.goes_on() } else { state.failing.goes_on() }
     }
 }
