@@ -87,7 +87,10 @@ fn board(name: &str, machine: &Machine, folder: &Path, elf: &Path, minutes: u64)
         if told.elapsed() > Duration::from_secs(60) {
             told = Instant::now();
             let Done { texts, steps } = done;
-            println!("{name}: {} minutes, {texts} texts, {steps} steps", begun.elapsed().as_secs() / 60);
+            println!(
+                "{name}: {} minutes, {texts} texts, {steps} steps",
+                begun.elapsed().as_secs() / 60
+            );
         }
     }
     let seconds = begun.elapsed().as_secs();
@@ -99,7 +102,8 @@ fn board(name: &str, machine: &Machine, folder: &Path, elf: &Path, minutes: u64)
     let ram = said.lines().filter(|line| line.starts_with("# ram "));
     let stacks: Vec<u64> = ram.filter_map(|line| number_before(line, "stack")).collect();
     let (first, last) = (stacks.first().context("no stack was said")?, stacks.iter().max());
-    let (last, planned) = (last.copied().unwrap_or(0), number(&plan(machine, folder)?, "/ram/stack")?);
+    let (last, planned) =
+        (last.copied().unwrap_or(0), number(&plan(machine, folder)?, "/ram/stack")?);
     ensure!(last <= planned + STACK, "a stack of {last} bytes, {planned} were planned");
     let Done { texts, steps } = done;
     ensure!(steps > 0, "nothing was decoded");
@@ -156,7 +160,8 @@ mod tests {
             talk.wait("> [...]").unwrap();
             talk
         };
-        let good = "printf '> '; while read line; do printf \"$line\\n# 7 us\\n1 2 $line\\n> \"; done";
+        let good =
+            "printf '> '; while read line; do printf \"$line\\n# 7 us\\n1 2 $line\\n> \"; done";
         let bad = good.replace("1 2 $line", "1 2 ${line#x}").replace('7', "8");
         let (mut board, mut host) = (echo(&bad), echo(good));
         assert_eq!(ask(&mut board, &mut host, "abc").unwrap(), "abc\n1 2 abc\n> \n");

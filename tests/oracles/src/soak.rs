@@ -144,9 +144,7 @@ pub fn text(seed: u64, most: u64) -> Result<Done, String> {
             let left = tokens.len() - (end - decoder.position()) as usize;
             match decoder.prefill(&tokens[left..]) {
                 Ok(logits) => break logits.to_vec(),
-                Err(StepError::Device { .. } | StepError::Corrupt { .. })
-                    if failed <= PATIENCE =>
-                {
+                Err(StepError::Device { .. } | StepError::Corrupt { .. }) if failed <= PATIENCE => {
                     failed += 1;
                     card.calm(failed > PATIENCE);
                 }

@@ -63,7 +63,8 @@ impl Scenario<'_> {
                 wear.stuck = Some((first as u32, count as u32, how));
             }
             9 => {
-                wear.swapped = Some((self.random.below(reads), self.random.below(6)));
+                // A card that was put in has to be started: a driver says at least once that there is none.
+                wear.swapped = Some((self.random.below(reads), 1 + self.random.below(5)));
                 let other = self.other(all as usize);
                 self.card.set_other(other);
             }

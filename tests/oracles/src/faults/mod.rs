@@ -3,6 +3,7 @@
 //! In: a seed. Out: how the scenario ended: with the right logits, or with a typed error and a decoder that
 //! goes on once the fault is mended. Whatever else happens is an [`Err`] that says what.
 
+mod adapters;
 mod card;
 mod draw;
 mod scenario;

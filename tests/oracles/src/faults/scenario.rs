@@ -2,9 +2,11 @@
 //!
 //! In: subjects, a kind, a seed. Out: an [`Outcome`], or what must not happen, in words.
 
+use super::adapters;
 use super::card::Card;
 use super::draw::Random;
 use super::subject::{Subject, bits, tokens};
+use ripple_app::{Identity, Recovery, Then};
 use ripple_hal::{Block, Faults, Faulty, Retry};
 use ripple_host_sim::cost::Tail;
 use ripple_kernel::image::{Header, Image, SectionKind};
@@ -12,7 +14,7 @@ use ripple_kernel::{Decoder, OpenError, SpillError, StepError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What can go wrong.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 15] = [
     "read errors",
     "time-outs",
     "short transfers",
@@ -25,6 +27,9 @@ pub const KINDS: [&str; 12] = [
     "another card",
     "power cut while an image is replaced",
     "power cut while keys and values are written",
+    "power cut while adapters are written",
+    "bits flipped on adapters' way, and time-outs",
+    "bits flipped in adapters on the card",
 ];
 
 /// How a scenario ended.
@@ -65,7 +70,11 @@ enum Fault {
 /// that does not go on after the fault was mended.
 pub fn run(subjects: &[Subject], kind: usize, seed: u64) -> Result<Outcome, String> {
     let once = |listen| {
-        let scenario = || Scenario::new(subjects, kind, seed).run(listen);
+        let scenario = || match adapters::Wrong::of(kind) {
+            Some(wrong) => adapters::run(&subjects[seed as usize % subjects.len()], wrong, seed)
+                .map_err(|what| (Fault::Other(what), false)),
+            None => Scenario::new(subjects, kind, seed).run(listen),
+        };
         catch_unwind(AssertUnwindSafe(scenario))
             .unwrap_or_else(|_| Err((Fault::Other("a panic".to_owned()), false)))
     };
@@ -205,14 +214,36 @@ impl<'s> Scenario<'s> {
         Ok(())
     }
 
+    /// Looks, after an error, whether the card is still the one that was opened, as boards do; one that is not is
+    /// taken out again before anything of it is computed with.
+    fn look(&mut self, decoder: &mut Decoder<'_, Device, ()>, identity: &mut Identity<'_>) {
+        let mut recovery = Recovery::default();
+        for _ in 0..2 * REPEATS {
+            match recovery.look(decoder.device_mut(), identity).then {
+                Then::Repeat => return,
+                Then::Wait => {}
+                Then::GiveUp => return self.mend(),
+            }
+        }
+    }
+
     fn decode(&mut self) -> Result<(), Fault> {
         let subject = self.subject;
         let mut memory = subject.memory();
         let mut row = 0;
-        let mut decoder = loop {
-            let device = self.device();
+        let mut first = [Block::ZERO];
+        let (mut decoder, mut identity) = loop {
+            let mut device = self.device();
+            let identity = match Identity::of(&mut device, &mut first) {
+                Ok(identity) => identity,
+                Err(error) => {
+                    row += 1;
+                    self.failed(true, row, &error)?;
+                    continue;
+                }
+            };
             match Decoder::open(device, &[], memory.lend(), &subject.options, ()) {
-                Ok(decoder) => break decoder,
+                Ok(decoder) => break (decoder, identity),
                 Err(error @ (OpenError::Memory(_) | OpenError::MappedDiffers { .. })) => {
                     return Err(Fault::Other(format!("{error:?}")));
                 }
@@ -246,6 +277,7 @@ impl<'s> Scenario<'s> {
                     Ok(()) => row = 0,
                     Err(error @ SpillError::Device { .. }) => {
                         row += 1;
+                        self.look(&mut decoder, &mut identity);
                         self.failed(self.cut.is_none(), row, &error)?;
                     }
                     Err(error) => return Err(Fault::Other(format!("{error:?}"))),
@@ -258,6 +290,7 @@ impl<'s> Scenario<'s> {
                 Ok(_) => return Err(Fault::Wrong),
                 Err(error @ (StepError::Device { .. } | StepError::Corrupt { .. })) => {
                     row += 1;
+                    self.look(&mut decoder, &mut identity);
                     self.failed(error.is_transient(), row, &error)?;
                     // Keys and values that are lost are computed again.
                     if self.mended && row > REPEATS && decoder.spilled() > 0 {
