@@ -230,14 +230,13 @@ impl<'a> Record<'a> {
 
     fn check(&self, identity: u32) -> u32 {
         let (header, _) = self.header.as_chunks();
-        let (rows, _) = self.rows.as_chunks();
         let mut masked = !self.check_mask();
         let mut rest = Remainder::new(identity);
         for &word in header {
             rest = rest.after(u32::from_le_bytes(word) & masked);
             masked = u32::MAX;
         }
-        let rest = rows.iter().fold(rest, |rest, &word| rest.after(u32::from_le_bytes(word)));
+        let rest = rest.after_words(self.rows);
         if self.check_bytes == 4 { rest.wide() } else { rest.narrow() }
     }
 

@@ -24,11 +24,34 @@
 //! Of other damage one in 2^32, or 2^16, passes; of an even number of flips, twice that
 //! (`tests/tests/kernel/record_check.rs` counts it).
 //!
+//! A power of two of a polynomial over GF(2) has the powers of its terms: `G^4 = x^128 + x^24 + x^16 + x^8 + x^4 + 1`
+//! is as sparse, and what is left by it has the same remainder by G. So where registers have 64 bits four words are
+//! divided at once, three times as fast; with products of polynomials (x86-64) up to eleven times.
+//!
 //! The identity is where division begins, which is linear: a record read as another one differs by the
 //! remainder of the difference of their identities, whatever it holds. With 32 bits it never passes.
 
+#[cfg(ripple_isa = "x86")]
+use crate::math::carryless::{self, Powers};
+
 /// A, its lowest coefficient in the highest bit, as in a remainder.
 const A: u32 = 0x1_A60B_u32.reverse_bits();
+
+/// Powers of x by G.
+#[cfg(ripple_isa = "x86")]
+const POWERS: Powers = Powers { one: [power(191), power(127)], four: [power(575), power(511)] };
+
+/// `x^exponent mod G` in the upper half of 64 bits, for an exponent of 31 or more.
+#[cfg(ripple_isa = "x86")]
+const fn power(exponent: u32) -> u64 {
+    // x^31 has the lowest bit; x^32 is what G has beside it.
+    let (mut rest, mut at) = (1u32, 31);
+    while at < exponent {
+        let over = if rest & 1 != 0 { 0b101_0111u32.reverse_bits() } else { 0 };
+        (rest, at) = (rest >> 1 ^ over, at + 1);
+    }
+    (rest as u64) << 32
+}
 
 /// What is left of the words so far.
 #[derive(Clone, Copy)]
@@ -49,6 +72,40 @@ impl Remainder {
         // What overflows in the multiplication by x^6 and less is folded once.
         let folded = sum ^ sum << 26 ^ sum << 28 ^ sum << 30 ^ sum << 31;
         Self(folded ^ folded >> 1 ^ folded >> 2 ^ folded >> 4 ^ folded >> 6)
+    }
+
+    /// Goes on by the words in `bytes`, as [`after`](Self::after) does by each; bytes behind the last are left out.
+    #[inline]
+    #[must_use]
+    pub fn after_words(self, bytes: &[u8]) -> Self {
+        // Four words at once are slower than each for itself where a register holds one.
+        let long = if usize::BITS < 64 { 0 } else { bytes.len() / 16 * 16 };
+        let (long, rest) = bytes.split_at_checked(long).unwrap_or_default();
+        self.after_blocks(long.as_chunks().0).after_each(rest)
+    }
+
+    fn after_each(self, bytes: &[u8]) -> Self {
+        let (words, _) = bytes.as_chunks();
+        words.iter().fold(self, |rest, &word| rest.after(u32::from_le_bytes(word)))
+    }
+
+    fn after_blocks(self, blocks: &[[u8; 16]]) -> Self {
+        #[cfg(ripple_isa = "x86")]
+        if let Some(block) = carryless::fold(self.0, blocks, &POWERS) {
+            return Self(0).after_each(&block);
+        }
+        self.after_each_block(blocks)
+    }
+
+    /// Divides by `G^4`, the last block by G.
+    fn after_each_block(self, blocks: &[[u8; 16]]) -> Self {
+        let Some((last, blocks)) = blocks.split_last() else { return self };
+        let rest = blocks.iter().fold(u128::from(self.0), |rest, &block| {
+            let sum = rest ^ u128::from_le_bytes(block);
+            let folded = sum ^ sum << 104 ^ sum << 112 ^ sum << 120 ^ sum << 124;
+            folded ^ folded >> 4 ^ folded >> 8 ^ folded >> 16 ^ folded >> 24
+        });
+        Self(0).after_each(&(rest ^ u128::from_le_bytes(*last)).to_le_bytes())
     }
 
     /// The remainder by G.
@@ -98,6 +155,20 @@ mod tests {
             assert_eq!(rest.wide(), (naive(&words, G, 32) as u32).reverse_bits());
             let narrow = naive(&words, A, 16) as u16;
             assert_eq!(rest.narrow(), narrow.reverse_bits().into());
+        }
+    }
+
+    #[test]
+    fn many_words_at_once_are_as_each() {
+        let bytes: Vec<u8> =
+            (0..1200u32).map(|i| (i.wrapping_mul(0x9E37_79B1) >> 11) as u8).collect();
+        let start = Remainder::new(0x8765_4321);
+        for len in (0..bytes.len()).step_by(if cfg!(miri) { 52 } else { 4 }) {
+            let bytes = &bytes[..len];
+            let each = start.after_each(bytes).wide();
+            assert_eq!(start.after_words(bytes).wide(), each, "{len} bytes");
+            let (blocks, rest) = bytes.as_chunks();
+            assert_eq!(start.after_each_block(blocks).after_each(rest).wide(), each, "{len} bytes");
         }
     }
 

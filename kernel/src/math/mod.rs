@@ -54,6 +54,8 @@ use x86 as isa;
 pub(crate) use input::{Input, Inputs};
 pub use isa::axpy;
 #[cfg(ripple_isa = "x86")]
+pub(crate) use isa::carryless;
+#[cfg(ripple_isa = "x86")]
 pub use isa::{Arm, TOGETHER, add_halves, half_dots};
 #[cfg(ripple_isa = "x86")]
 pub use packed::dots;

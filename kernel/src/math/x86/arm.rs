@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 pub enum Arm {
     /// What every processor of this target has, as the compiler uses it.
     Portable = 1,
-    /// AVX2: 32 bytes at once, products by `vpmaddubsw`.
+    /// AVX2: 32 bytes at once, products by `vpmaddubsw`; and, as of all below, `pclmulqdq`, which came before.
     Avx2 = 2,
     /// AVX-VNNI: products by `vpdpbusd`.
     AvxVnni = 3,
@@ -72,9 +72,9 @@ impl Arm {
     }
 }
 
-/// AVX2, which is bit 5 of EBX in leaf 7.0.
+/// AVX2, which is bit 5 of EBX in leaf 7.0, and PCLMULQDQ, which is bit 1 of ECX in leaf 1.
 fn avx2() -> bool {
-    keeps(0x06) && leaf(7, 0)[1] >> 5 & 1 != 0
+    keeps(0x06) && (leaf(7, 0)[1] >> 5 & leaf(1, 0)[2] >> 1) & 1 != 0
 }
 
 /// Whether the operating system keeps these parts of the state: 0x06 are the registers of AVX, 0xE6 those of

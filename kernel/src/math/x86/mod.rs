@@ -12,6 +12,7 @@
 //! one exclusive-or, and 128 times the sum of the vector is taken off the result.
 
 mod arm;
+pub mod carryless;
 #[cfg(feature = "q4")]
 mod grouped;
 mod halves;
