@@ -173,7 +173,8 @@ impl AdapterSlots {
     /// fewer commands.
     ///
     /// # Errors
-    /// See [`SaveError`]. After each of them what was saved before is loaded.
+    /// See [`SaveError`]. After each of them what was saved before is loaded, unless both looks at it were wrong
+    /// alike. A save of which five reads were wrong may end well and not be found.
     pub fn save<D: WriteDevice, const N: usize>(
         &self,
         device: &mut D,

@@ -17,6 +17,10 @@ const SHAPE: AdapterShape = AdapterShape { rank: 2, alpha: 4.0, targets: Targets
 const FIRST: BlockIdx = BlockIdx(3);
 /// Saves of a scenario.
 const SAVES: u32 = 6;
+/// Reads of one save that have to go wrong until those that were saved last are written over, and until a save ends
+/// well of which nothing is found: each look at both slots, and the look when it is over.
+const TWO_LOOKS: u64 = 2;
+const UNNOTICED: u64 = 5;
 /// What is saved once all is over.
 const AFTERWARDS: u32 = SAVES + 1;
 
@@ -144,9 +148,9 @@ impl Adapters<'_> {
             // Power is back, and nothing flips any more.
             let found = self.load(&mut self.device(Faults::default(), 1))?;
             let right = match found {
-                _ if saved => found == Some(which),
-                // Of the two slots the older one is written; both looks at which that is were wrong, if one before is found.
-                Some(it) => it == last || it == which || before > 1 && it < which,
+                _ if saved => found == Some(which) || before >= UNNOTICED,
+                // The older one of the two slots is written, unless both looks at which that is were wrong.
+                Some(it) => it == last || it == which || before >= TWO_LOOKS && it < which,
                 None => false,
             };
             if !right {
