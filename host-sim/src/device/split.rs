@@ -7,6 +7,7 @@
 //! token needs one row, as the embedding is where the head is another table, saves next to nothing. What is held
 //! for good is the front of an image, so there is one place to find: where it ends.
 
+use crate::machine::needed::{Needed, needed};
 use crate::process::failure::bad_usage;
 use anyhow::{Result, anyhow};
 use ripple_hal::{BLOCK_BYTES, BlockIdx};
@@ -30,13 +31,8 @@ pub fn weights(header: &Header) -> u64 {
 
 /// Bytes that a token needs of an engine that knows nothing of sparsity.
 pub fn dense_bytes(header: &Header) -> u64 {
-    let holds_first = header.geometry.bundle_holds_first();
-    let each = SectionKind::ALL.into_iter().filter(|&kind| match kind {
-        // Of no use to it.
-        SectionKind::Projection => false,
-        // Full bundles hold the predictor's rows a second time.
-        SectionKind::Predictor => !holds_first,
-        kind => is_whole(header, kind),
+    let each = SectionKind::ALL.into_iter().filter(|&kind| {
+        matches!(needed(&header.geometry, kind), Needed::Whole | Needed::ForLogits)
     });
     each.map(|kind| range(header, kind)).map(|(start, end)| end - start).sum()
 }
@@ -100,15 +96,12 @@ fn range(header: &Header, kind: SectionKind) -> (u64, u64) {
     (start, start + section.part.bytes() * u64::from(header.parts(kind)))
 }
 
-/// Whether a token needs all of it: of the FFN it needs the neurons that are active, of other tables a row.
+/// Whether a token needs all of it: what finds the active neurons, and what an engine needs whole that knows nothing
+/// of sparsity.
 fn is_whole(header: &Header, kind: SectionKind) -> bool {
     match kind {
-        SectionKind::Tokenizer
-        | SectionKind::Positions
-        | SectionKind::PageIndex
-        | SectionKind::Pages => false,
-        SectionKind::Embedding => header.geometry.config.tied_head,
-        _ => true,
+        SectionKind::Projection | SectionKind::Predictor => true,
+        kind => matches!(needed(&header.geometry, kind), Needed::Whole | Needed::ForLogits),
     }
 }
 

@@ -11,6 +11,7 @@ mod damage;
 mod image;
 pub mod memory;
 pub mod meter;
+pub mod needed;
 pub mod numbers;
 pub mod pages;
 
@@ -27,6 +28,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use memory::HostMemory;
 use meter::Meter;
+use needed::{Needed, needed};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, calibrate};
 use ripple_kernel::image::{Geometry, Header, Image, ImageError, SectionKind};
 use ripple_kernel::read::collapse::collapse;
@@ -299,19 +301,12 @@ impl Machine {
         let view = Image::new(header, self.mapped.of(&header, image));
         let plan = MemoryPlan::for_model(geometry, &self.options);
         let mut held = 4 * plan.cache as u32 / geometry.bundle_layout().stride();
-        let tied = geometry.config.tied_head;
         let mut dense = Dense::default();
         for kind in SectionKind::ALL {
-            let share = match kind {
-                SectionKind::Tokenizer | SectionKind::FinalVectors | SectionKind::Positions => 0.0,
-                SectionKind::Embedding if tied => logits,
-                SectionKind::Embedding => 0.0,
-                SectionKind::Head => logits,
-                // Of no use to a model that is read as a whole.
-                SectionKind::Projection => 0.0,
-                // Full bundles hold the predictor's rows a second time.
-                SectionKind::Predictor if geometry.bundle_holds_first() => 0.0,
-                _ => 1.0,
+            let share = match needed(geometry, kind) {
+                Needed::Nothing | Needed::Row => 0.0,
+                Needed::ForLogits => logits,
+                Needed::Whole => 1.0,
             };
             if share == 0.0 {
                 continue;
