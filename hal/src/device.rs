@@ -102,6 +102,18 @@ impl DeviceError for OutOfRange {
     }
 }
 
+/// When a read comes that a device is told of: see [`BlockDevice::will_read`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Coming {
+    /// Before all that comes later, behind what comes next already.
+    Next,
+    /// Behind all that it was told of.
+    Later,
+    /// As `Later`, some of these blocks or all: which, is known only when they come next.
+    SomeLater,
+}
+
 /// Storage that is read in blocks of 512 bytes.
 ///
 /// # Contract
@@ -163,6 +175,19 @@ pub trait BlockDevice {
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         let _ = gap;
         Ok(())
+    }
+
+    /// Whether the device makes use of [`will_read`](Self::will_read). Where it does not, the reader spends nothing on
+    /// telling it.
+    const LOOKS_AHEAD: bool = false;
+
+    /// Says that `count` blocks from `start` on will be read, in reads of any length, in the order in which they are
+    /// told: a device that can have several reads under way may begin with these.
+    ///
+    /// A hint: reads may come that were not told of, and others not at all, nor does the range have to be on the
+    /// device. Only time changes, never what is read. The provided version does nothing.
+    fn will_read(&mut self, start: BlockIdx, count: BlockCount, coming: Coming) {
+        let _ = (start, count, coming);
     }
 
     /// The block that a read begins with, or begins at most the gap of [`stay_open`](Self::stay_open) behind, if
@@ -272,6 +297,12 @@ impl<D: BlockDevice> BlockDevice for &mut D {
 
     fn stay_open(&mut self, gap: Option<BlockCount>) -> Result<(), Self::Error> {
         (**self).stay_open(gap)
+    }
+
+    const LOOKS_AHEAD: bool = D::LOOKS_AHEAD;
+
+    fn will_read(&mut self, start: BlockIdx, count: BlockCount, coming: Coming) {
+        (**self).will_read(start, count, coming);
     }
 
     fn goes_on(&self) -> Option<BlockIdx> {

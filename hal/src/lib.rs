@@ -109,7 +109,7 @@ pub use block::{BLOCK_BYTES, Block, BlockCount, BlockIdx};
 pub use clock::{Clock, Micros};
 pub use cost::{CalibrateError, Calibration, calibrate};
 pub use device::{
-    AsyncBlockDevice, AsyncWriteDevice, BlockDevice, DeviceError, ErrorKind, OutOfRange,
+    AsyncBlockDevice, AsyncWriteDevice, BlockDevice, Coming, DeviceError, ErrorKind, OutOfRange,
     WriteDevice,
 };
 #[cfg(feature = "sdmmc")]

@@ -5,7 +5,7 @@
 
 use super::args::MachineArgs;
 use super::summary::{bytes, ended};
-use crate::device::{Held, OnDevice, Split, Through, split, weights};
+use crate::device::{AtDepth, Held, OnDevice, Split, Through, split, weights};
 use crate::import::chat_template::of_chat_bytes;
 use crate::machine::memory::HostMemory;
 use crate::model::chat::ChatTemplate;
@@ -13,7 +13,7 @@ use crate::run::generate::Generated;
 use crate::run::measured::{Device, Measured, Span};
 use anyhow::{Context, Result};
 use clap::Args;
-use ripple_hal::{BLOCK_BYTES, BlockCount, Calibration};
+use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::image::Header;
 use ripple_kernel::{MemoryPlan, Options};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,10 @@ use std::path::{Path, PathBuf};
 /// Blocks of staging on a real device: at least, at most. Eight collapse gaps, as on a card, as long as they are
 /// between.
 const LEAST_STAGING: u32 = 64;
+const GOOD_STAGING: u32 = 1024;
 const MOST_STAGING: u32 = 4096;
+/// Memory for reads ahead, in bytes, at most: with less than that the fastest disks are never idle.
+const MOST_AHEAD: u64 = 6 << 20;
 
 /// A real device in the place of a simulated card.
 #[derive(Args, Clone)]
@@ -96,7 +99,7 @@ impl Ready {
         args: &DeviceArgs,
         machine: &MachineArgs,
         ram: Option<Ram>,
-        known: Option<Option<Calibration>>,
+        known: Option<Option<AtDepth>>,
     ) -> Result<Self> {
         let mut found = OnDevice::find(path, !args.page_cache)?;
         let named = || path.display().to_string();
@@ -114,13 +117,12 @@ impl Ready {
             options.collapse_gap = gap;
         }
         let staged = MemoryPlan::for_model(&header.geometry, &options).staging * BLOCK_BYTES;
-        // As much again for each half: two reads under way, one that waits to be used.
-        let ahead = 2 * staged;
-        found.read_ahead(ahead)?;
+        let ahead = ahead(staged as u64, ram);
+        found.read_ahead(ahead, options.collapse_gap);
         let (mapped, options) = match ram {
             Some(ram) => {
                 let Split { mapped, options } =
-                    split(ram, ahead as u64, &header, &options, found.firing())?;
+                    split(ram, (ahead + staged / 2) as u64, &header, &options, found.firing())?;
                 (mapped, options)
             }
             None => (machine.map.bytes(&header), options),
@@ -131,15 +133,15 @@ impl Ready {
             path: named(),
             through: opened.through(),
             sector_bytes: opened.sector() as u64,
-            t0_us: calibration.map(|found| found.t0_ns() as f64 / 1e3),
-            mb_per_s: calibration.map(|found| found.bytes_per_second() as f64 / 1e6),
+            t0_us: calibration.map(|found| found.t0_us()),
+            mb_per_s: calibration.map(|found| found.mb_per_s()),
             overlaps: calibration.is_some_and(|found| found.overlaps()),
             calibration_reads: calibration.map_or(0, |found| found.reads()),
             calibration_ms: calibration.map_or(0.0, |found| found.took().0 as f64 / 1e3),
             gap_blocks: options.collapse_gap.0,
             image_bytes: header.blocks.bytes(),
             mapped_bytes: held.mapped().len() as u64,
-            read_ahead_bytes: ahead as u64,
+            read_ahead_bytes: (ahead + staged / 2) as u64,
             ram_bytes: ram,
         };
         Ok(Self { found, held, options, device })
@@ -162,11 +164,18 @@ impl Ready {
     }
 }
 
-/// Staging, both halves, that suits a device with this gap, in blocks; a sixteenth of `ram` at most.
+/// Memory for reads ahead, in bytes: an eighth of `ram` where that is more than what is staged.
+fn ahead(staged: u64, ram: Option<u64>) -> usize {
+    let room = ram.map_or(MOST_AHEAD, |ram| ram / 8);
+    room.clamp(2 * staged, MOST_AHEAD.max(2 * staged)) as usize
+}
+
+/// Staging, both halves, that suits a device with this gap, in blocks: 512 KiB, more where a read costs more; a sixteenth
+/// of `ram` at most.
 fn staging(gap: BlockCount, ram: Option<u64>) -> BlockCount {
     let room = ram.map_or(u64::MAX, |ram| ram / 16 / BLOCK_BYTES as u64);
     let most = u32::try_from(room).unwrap_or(u32::MAX).clamp(LEAST_STAGING, MOST_STAGING);
-    BlockCount(gap.0.saturating_mul(8).clamp(LEAST_STAGING, most))
+    BlockCount(gap.0.saturating_mul(8).max(GOOD_STAGING).min(most))
 }
 
 /// A few lines that say it all; every number in them was measured or counted.

@@ -3,19 +3,19 @@
 //! In: a path. Out: [`FileDevice`], and [`Traffic`] of what it read. Knows nothing of what the blocks hold.
 //!
 //! Reads go past the page cache (`O_DIRECT`) where the file system can: what is read comes from the device, and
-//! what was read takes no memory but the caller's. A thread reads while the caller computes; where the kernel's
-//! commands come as they did before, it reads on before it is asked: see [`super::ahead`].
+//! what was read takes no memory but the caller's and what it gives for reading ahead. Threads read while the caller
+//! computes, several pieces at once, and what the caller says it will read before it asks.
 
-use super::ahead::{Ahead, Place};
-use super::open::{Opened, read_at};
-use crate::machine::pages::PageBlocks;
-use anyhow::{Context, Result};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use super::open::Opened;
+use super::readers::Readers;
+use anyhow::Result;
 use ripple_hal::{
-    Block, BlockCount, BlockDevice, BlockIdx, DeviceError, ErrorKind, OutOfRange, WriteDevice,
+    Block, BlockCount, BlockDevice, BlockIdx, Coming, DeviceError, ErrorKind, OutOfRange,
+    WriteDevice,
 };
 use std::cell::Cell;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -103,9 +103,7 @@ pub struct FileDevice {
     /// Where its block 0 is, and how many there are.
     first: BlockIdx,
     blocks: BlockCount,
-    bounce: PageBlocks,
-    thread: ThreadPool,
-    ahead: Ahead,
+    readers: Readers,
     traffic: Rc<Cell<Traffic>>,
 }
 
@@ -120,23 +118,16 @@ impl FileDevice {
     }
 
     pub(super) fn new(opened: Opened) -> Result<Self> {
-        let thread = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "reader".to_owned());
-        let thread = thread.build().context("no thread for reading")?;
         let opened = Arc::new(opened);
-        let ahead = Ahead::new(opened.clone(), 0)?;
+        let readers = Readers::new(opened.clone())?;
         let blocks = BlockCount::for_bytes(opened.bytes());
-        let traffic = Rc::default();
-        let first = BlockIdx(0);
-        Ok(Self { opened, first, blocks, bounce: PageBlocks::default(), thread, ahead, traffic })
+        Ok(Self { opened, first: BlockIdx(0), blocks, readers, traffic: Rc::default() })
     }
 
-    /// Reads on before the caller asks, with so many bytes of memory; 0 for no such reads, which is how it begins.
-    ///
-    /// # Errors
-    /// When the system gives no threads.
-    pub fn read_ahead(&mut self, bytes: usize) -> Result<()> {
-        self.ahead = Ahead::new(self.opened.clone(), bytes)?;
-        Ok(())
+    /// Reads what the caller says it will ask for, with so many bytes of memory; 0 for no such reads, which is how it
+    /// begins. `gap`: blocks that take as long as a read.
+    pub fn read_ahead(&mut self, bytes: usize, gap: BlockCount) {
+        self.readers.set(bytes, gap.0.into());
     }
 
     /// The same, of which only `blocks` are seen, from `first` on: a file on it, or a partition.
@@ -156,59 +147,11 @@ impl FileDevice {
         self.traffic.clone()
     }
 
-    /// Fills `dst` from `start` on while `work` runs; the bytes that went over the bus.
-    fn transfer<R>(
-        &mut self,
-        start: BlockIdx,
-        dst: &mut [Block],
-        work: impl FnOnce() -> R,
-    ) -> (io::Result<u64>, R, Duration) {
-        let place = Place { start: start.0, blocks: dst.len() as u32 };
-        if let Some(mut coming) = self.ahead.take(place) {
-            // It is there, or on its way: whatever comes after it goes on its way too.
-            let more = self.ahead.plan(place);
-            let done = work();
-            let idle = Instant::now();
-            let read = coming.wait().map(|bytes| {
-                Block::bytes_mut(dst).copy_from_slice(bytes);
-                more
-            });
-            self.ahead.give_back(coming);
-            return (read, done, idle.elapsed());
-        }
-        let more = self.ahead.plan(place);
-        let (opened, bounce) = (&*self.opened, &mut self.bounce);
-        let mut read = Ok(0);
-        let (done, idle) = self.thread.in_place_scope(|scope| {
-            scope.spawn(|_| read = read_blocks(opened, bounce, start, dst));
-            let done = work();
-            (done, Instant::now())
-        });
-        (read.map(|bytes| bytes + more), done, idle.elapsed())
+    /// These blocks of what was opened.
+    fn range(&self, start: BlockIdx, count: u64) -> Range<u64> {
+        let start = u64::from(self.first.0) + u64::from(start.0);
+        start..start + count
     }
-}
-
-/// Fills `dst` from block `start` on with whole sectors; the bytes of these.
-fn read_blocks(
-    opened: &Opened,
-    bounce: &mut PageBlocks,
-    start: BlockIdx,
-    dst: &mut [Block],
-) -> io::Result<u64> {
-    let (from, dst) = (BlockCount(start.0).bytes(), Block::bytes_mut(dst));
-    let (sector, memory) = (opened.sector() as u64, opened.memory_align());
-    let first = from - from % sector;
-    let end = (from + dst.len() as u64).next_multiple_of(sector);
-    let whole = (end - first) as usize;
-    if whole == dst.len() && (dst.as_ptr() as usize).is_multiple_of(memory) {
-        read_at(opened, dst, from, dst.len())?;
-        return Ok(whole as u64);
-    }
-    let skipped = (from - first) as usize;
-    let bytes = bounce.at_least(whole);
-    read_at(opened, bytes, first, skipped + dst.len())?;
-    dst.copy_from_slice(&bytes[skipped..skipped + dst.len()]);
-    Ok(whole as u64)
 }
 
 impl BlockDevice for FileDevice {
@@ -233,21 +176,28 @@ impl BlockDevice for FileDevice {
             return Ok(work());
         }
         let bytes = size_of_val(dst) as u64;
-        let at = self.first + (start - BlockIdx(0));
-        let (read, done, waited) = self.transfer(at, dst, work);
-        let device_bytes = read.map_err(|error| match error.kind() {
+        let parts = self.readers.ask(self.range(start, dst.len() as u64));
+        let done = work();
+        let idle = Instant::now();
+        let device_bytes = self.readers.wait(&parts, dst).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => FileError::Ended { start },
             _ => FileError::Io(error),
         })?;
-        let Traffic { reads, bytes: before, device_bytes: whole, waited: idle } =
-            self.traffic.get();
+        let Traffic { reads, bytes: before, waited, .. } = self.traffic.get();
         self.traffic.set(Traffic {
             reads: reads + 1,
             bytes: before + bytes,
-            device_bytes: whole + device_bytes,
-            waited: idle + waited,
+            device_bytes,
+            waited: waited + idle.elapsed(),
         });
         Ok(done)
+    }
+
+    const LOOKS_AHEAD: bool = true;
+
+    fn will_read(&mut self, start: BlockIdx, count: BlockCount, coming: Coming) {
+        let blocks = self.range(start, count.0.into());
+        self.readers.tell(blocks, coming);
     }
 }
 
@@ -318,33 +268,117 @@ mod tests {
         assert!(std::fs::read(&path).unwrap() == bytes);
     }
 
+    /// What is asked for in a test: first block and blocks.
+    type Asked = (u64, u64);
+
+    fn read(device: &mut FileDevice, bytes: &[u8], (start, count): Asked) {
+        let mut blocks = vec![Block::ZERO; count as usize];
+        device.read(BlockIdx(start as u32), &mut blocks).unwrap();
+        let expected = &bytes[512 * start as usize..][..512 * count as usize];
+        assert!(Block::bytes(&blocks) == expected, "{start}, {count}");
+    }
+
     #[test]
-    fn what_comes_again_is_read_before_it_is_asked_for() {
-        let (path, bytes) = noise(400);
+    fn what_was_told_is_read_once_before_it_is_asked_for() {
+        let (path, bytes) = noise(4000);
         for mut device in devices(&path) {
-            device.read_ahead(64 * 512).unwrap();
+            device.read_ahead(3 << 20, BlockCount(0));
+            let sector = (device.opened().sector() as u64).div_ceil(512);
+            let tell = |device: &mut FileDevice, (start, count): Asked, coming| {
+                device.will_read(BlockIdx(start as u32), BlockCount(count as u32), coming);
+            };
+            // A table, of which there is more than a chunk, and behind it records here and there.
+            tell(&mut device, (8, 1200), Coming::Later);
+            let records: Vec<Asked> = (0..40).map(|at| (1600 + 32 * at, 8)).collect();
+            while !(8..1208).step_by(64).all(|block| device.readers.is_begun(block)) {
+                std::thread::yield_now();
+            }
+            for start in (8..1208).step_by(100) {
+                read(&mut device, &bytes, (start, 100));
+            }
+            records.iter().for_each(|&record| tell(&mut device, record, Coming::Next));
+            records.iter().for_each(|&record| read(&mut device, &bytes, record));
+            let blocks = 1200u64.next_multiple_of(sector) + 40 * 8u64.next_multiple_of(sector);
+            let traffic = device.traffic().get();
+            assert_eq!(traffic.device_bytes, 512 * blocks);
+            assert_eq!(traffic.bytes, 512 * (1200 + 40 * 8));
+        }
+    }
+
+    #[test]
+    fn blocks_are_those_of_the_file_whatever_was_told() {
+        let (path, bytes) = noise(3000);
+        for mut device in devices(&path) {
             let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
-            let mut found_ahead = 0;
-            for pass in 0..12 {
-                for table in 0..10 {
-                    // A table, whole, and between two some records, which differ.
-                    let mut places = vec![(40 * table, 16), (40 * table + 16, 9)];
-                    places.push((random.random_range(0..380), 3));
-                    for (start, count) in places {
-                        let mut blocks = vec![Block::ZERO; count];
-                        let at = BlockIdx(start as u32);
-                        let place = Place { start: at.0, blocks: count as u32 };
-                        found_ahead += u32::from(pass > 3 && device.ahead.is_coming(place));
-                        device.read(at, &mut blocks).unwrap();
-                        let expected = &bytes[512 * start..512 * (start + count)];
-                        assert!(Block::bytes(&blocks) == expected, "pass {pass}, {place:?}");
+            for round in 0..60 {
+                if round % 20 == 0 {
+                    device.read_ahead([40_000, 300_000, 5_000_000][round / 20], BlockCount(2));
+                }
+                let all: Vec<Asked> = (0..random.random_range(1..9))
+                    .map(|_| (random.random_range(0..2900), random.random_range(1..100)))
+                    .collect();
+                for &(start, count) in &all {
+                    let coming = [Coming::Next, Coming::Later, Coming::SomeLater];
+                    let coming = coming[random.random_range(0..3)];
+                    // More than there is, now and then.
+                    let count = if round % 7 == 0 { 50 * count } else { count };
+                    device.will_read(BlockIdx(start as u32), BlockCount(count as u32), coming);
+                }
+                // What was told, a part of it, and what was not.
+                for &(start, count) in &all {
+                    match random.random_range(0..4) {
+                        0 => read(&mut device, &bytes, (start, count)),
+                        1 => read(&mut device, &bytes, (start + count / 2, count - count / 2)),
+                        2 => read(&mut device, &bytes, (random.random_range(0..2900), 90)),
+                        _ => {}
                     }
                 }
             }
-            // 8 passes of 20 reads that come again.
-            assert!(found_ahead > 120, "{found_ahead} of 160");
-            let traffic = device.traffic().get();
-            assert!(traffic.device_bytes >= traffic.bytes);
+        }
+    }
+
+    #[test]
+    fn blocks_of_which_all_but_a_few_came_are_read_whole_the_next_time() {
+        let (path, bytes) = noise(3000);
+        let mut device = FileDevice::open(&path, true).unwrap();
+        device.read_ahead(3 << 20, BlockCount(2));
+        let told = |device: &mut FileDevice| {
+            device.read_ahead(3 << 20, BlockCount(2));
+            device.will_read(BlockIdx(64), BlockCount(1000), Coming::SomeLater);
+        };
+        let asked = |device: &mut FileDevice, step: usize| {
+            (64..1055).step_by(step).for_each(|start| read(device, &bytes, (start, 9)));
+        };
+        let none = |device: &FileDevice| !(64..1064).any(|block| device.readers.is_begun(block));
+        told(&mut device);
+        assert!(none(&device), "nothing is known yet");
+        asked(&mut device, 10);
+        told(&mut device);
+        while !(64..1064).all(|block| device.readers.is_begun(block)) {
+            std::thread::yield_now();
+        }
+        // Of 1000 blocks 90 came, in 10 reads that cost 2 more each.
+        asked(&mut device, 100);
+        told(&mut device);
+        assert!(none(&device), "it does not pay");
+        asked(&mut device, 10);
+        told(&mut device);
+        // What comes is known now: the rest of what would be read whole does not.
+        device.will_read(BlockIdx(64), BlockCount(9), Coming::Next);
+        assert!(!device.readers.waits_later());
+    }
+
+    #[test]
+    fn what_is_behind_the_last_whole_sector_is_not_there() {
+        let (path, bytes) = noise(203);
+        for direct in [true, false] {
+            let opened = Opened::at(&path, direct).unwrap().in_whole_sectors(4096);
+            assert_eq!((opened.bytes(), opened.lost()), (25 * 4096, 3 * 512));
+            let mut device = FileDevice::new(opened).unwrap();
+            assert_eq!(device.block_count().unwrap(), BlockCount(200));
+            read(&mut device, &bytes, (190, 10));
+            let beyond = device.read(BlockIdx(200), &mut [Block::ZERO]).unwrap_err();
+            assert_eq!(beyond.kind(), ErrorKind::OutOfRange);
         }
     }
 

@@ -3,14 +3,17 @@
 //! In: a path, what the kernel is told, bytes of memory. Out: [`OnDevice`], found, and [`Held`], what of it lies in
 //! memory; a decoder is opened on them. Knows nothing of texts.
 
-mod ahead;
 mod clock;
+mod depth;
 mod file;
+mod lanes;
 mod open;
+mod readers;
 mod split;
 mod stream;
 
 pub use clock::SystemClock;
+pub use depth::{AtDepth, calibrate_at_depth};
 pub use file::{FileDevice, FileError, Traffic};
 pub use open::{Opened, Through};
 pub use split::{Split, dense_bytes, split, weights};
@@ -23,10 +26,7 @@ use crate::machine::pages::PageBlocks;
 use crate::machine::{damaged, numbers};
 use crate::process::failure::bad_input;
 use anyhow::{Context, Result, anyhow};
-use ripple_hal::{
-    BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, Calibration, FatFile, Micros,
-    RawPartition, calibrate,
-};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, FatFile, RawPartition};
 use ripple_kernel::image::{FILE_NAME, Header, Image, ImageError, SectionKind};
 use ripple_kernel::{Decoder, OpenError, Options};
 use std::cell::Cell;
@@ -38,10 +38,6 @@ use std::rc::Rc;
 const HEADER_BLOCKS: usize = (Header::most_bytes(256) as usize).div_ceil(BLOCK_BYTES);
 /// Blocks that are read at once where nobody computes: 1 MiB.
 const CHUNK: usize = 2048;
-/// The longest read that is timed, in blocks.
-const TIMED: usize = 2048;
-/// Time for timing.
-const BUDGET: Micros = Micros(100_000);
 
 /// A decoder on a real device.
 pub type RealDecoder<'m> = Decoder<'m, FileDevice, Counts>;
@@ -83,7 +79,13 @@ impl OnDevice {
         let found = device.block_count()?;
         if found < header.blocks {
             let error = ImageError::Truncated { needed: header.blocks, found };
-            return Err(anyhow!("{error}"));
+            return Err(match device.opened().lost() {
+                0 => anyhow!("{error}"),
+                lost => anyhow!(
+                    "{error}; the last {lost} bytes are no whole sector of the device, which cannot give them: put \
+                     zeroes behind the image up to a whole sector (`truncate -s %4096`)"
+                ),
+            });
         }
         Ok(Self { device, header, front })
     }
@@ -109,24 +111,17 @@ impl OnDevice {
     }
 
     /// As [`FileDevice::read_ahead`].
-    ///
-    /// # Errors
-    /// When the system gives no threads.
-    pub fn read_ahead(&mut self, bytes: usize) -> Result<()> {
-        self.device.read_ahead(bytes)
+    pub fn read_ahead(&mut self, bytes: usize, gap: BlockCount) {
+        self.device.read_ahead(bytes, gap);
     }
 
-    /// What reads cost on it, by this machine's clock; nothing where they take no time.
+    /// What reads cost on it, by this machine's clock, with as many under way as the device has; nothing where they
+    /// take no time.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn calibrate(&mut self) -> Result<Option<Calibration>> {
-        let mut scratch = PageBlocks::new(TIMED);
-        match calibrate(&mut self.device, &SystemClock::new(), scratch.blocks_mut(), BUDGET) {
-            Ok(found) => Ok(Some(found)),
-            Err(ripple_hal::CalibrateError::Device { source, .. }) => Err(source.into()),
-            Err(_) => Ok(None),
-        }
+    pub fn calibrate(&mut self) -> Result<Option<AtDepth>> {
+        calibrate_at_depth(&mut self.device)
     }
 
     /// Bytes of the image, from the device.

@@ -41,8 +41,9 @@ impl Through {
 pub struct Opened {
     file: File,
     bytes: u64,
+    /// Bytes behind its last whole sector: a device cannot give them.
+    lost: u64,
     sector: usize,
-    memory: usize,
     through: Through,
 }
 
@@ -72,25 +73,34 @@ impl Opened {
                      was put behind it; copy it again"
                 ));
             }
-            let plain = Self { file, bytes, sector: 1, memory: 1, through: Through::PageCache };
+            let plain = Self { file, bytes, lost: 0, sector: 1, through: Through::PageCache };
+            let sector = device_sector(&plain.file);
+            let plain = plain.in_whole_sectors(sector);
             Ok(if direct { plain.past_the_cache(path) } else { plain })
         };
         open().with_context(|| path.display().to_string()).map_err(bad_input)
     }
 
+    /// The same without what is behind the last whole sector of so many bytes: a loop device over a file has any length,
+    /// and fails where that is read.
+    pub(super) fn in_whole_sectors(self, sector: usize) -> Self {
+        let lost = self.bytes % sector.max(1) as u64;
+        Self { bytes: self.bytes - lost, lost, ..self }
+    }
+
     /// The same with reads that pass by the page cache, where they can.
     fn past_the_cache(self, path: &Path) -> Self {
-        let Some((file, asked)) = direct(path, &self.file) else { return self };
+        let Some((opened, asked)) = direct(path, &self.file) else { return self };
         let through = if in_memory(&self.file) { Through::Memory } else { Through::Direct };
         // What the system says, or what it turns out to take.
         let found = asked.into_iter().chain([(512, 512), (PAGE_BYTES, PAGE_BYTES)]);
-        let mut direct = Self { file, bytes: self.bytes, sector: 0, memory: 0, through };
+        let mut direct = Self { file: opened, sector: 0, through, ..self };
         for (sector, memory) in found {
             let usable = |n: usize| n.is_power_of_two() && n <= PAGE_BYTES;
             if !usable(sector) || !usable(memory) {
                 continue;
             }
-            (direct.sector, direct.memory) = (sector, memory);
+            direct.sector = sector;
             let mut page = PageBlocks::default();
             if read_at(&direct, page.at_least(sector), 0, 1).is_ok() {
                 return direct;
@@ -102,7 +112,7 @@ impl Opened {
     /// The same, with sectors of so many bytes.
     #[cfg(test)]
     pub(super) fn with_sector(self, sector: usize) -> Self {
-        Self { sector, memory: sector, ..self }
+        Self { sector, ..self }
     }
 
     /// Its bytes.
@@ -110,14 +120,14 @@ impl Opened {
         self.bytes
     }
 
+    /// Bytes behind its last whole sector, which are not read.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// What offsets and lengths of reads are multiples of.
     pub fn sector(&self) -> usize {
         self.sector
-    }
-
-    /// What the memory that is read into is aligned to.
-    pub(super) fn memory_align(&self) -> usize {
-        self.memory
     }
 
     /// How its reads go.
@@ -203,6 +213,20 @@ fn direct(path: &Path, plain: &File) -> Option<(File, Option<(usize, usize)>)> {
 #[cfg(not(target_os = "linux"))]
 fn direct(_: &Path, _: &File) -> Option<(File, Option<(usize, usize)>)> {
     None
+}
+
+/// The sector of a block device; 1 of what is none, or where the system does not say.
+#[cfg(target_os = "linux")]
+fn device_sector(file: &File) -> usize {
+    use std::os::unix::fs::FileTypeExt;
+    let is_device = file.metadata().is_ok_and(|found| found.file_type().is_block_device());
+    let sector = if is_device { rustix::fs::ioctl_blksszget(file).ok() } else { None };
+    sector.map_or(1, |sector| sector as usize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn device_sector(_: &File) -> usize {
+    1
 }
 
 /// Whether the file system holds its files in memory.

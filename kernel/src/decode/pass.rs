@@ -15,7 +15,7 @@ use crate::read::fetch::FetchError;
 use crate::read::probe::{Probe, Stage};
 use crate::slices::{Rows, RowsMut, copy, front, rest, rest_mut, split_mut};
 use core::ops::Range;
-use ripple_hal::BlockDevice;
+use ripple_hal::{BlockDevice, Coming};
 
 /// A pass under way, from [`Decoder::begin`]: it borrows the decoder until it ends.
 ///
@@ -248,12 +248,17 @@ impl<'d, 'm, D: BlockDevice, P: Probe> Pass<'d, 'm, D, P> {
     fn embed(&mut self) -> Result<(), FetchError<D::Error>> {
         self.decoder.probe.enter(Stage::Embedding, 0);
         let (mut io, chunk) = self.decoder.parts(self.count);
-        let mut records = io.records();
         let (image, state) = (chunk.image, chunk.state);
         let geometry = &image.header.geometry;
         let dim = geometry.config.dim as usize;
         let embedding = image.table(SectionKind::Embedding, 0);
         let tokens = front(state.tokens, chunk.count);
+        if D::LOOKS_AHEAD {
+            for &token in tokens {
+                io.will_read_records(&embedding, token..token + 1, Coming::Next);
+            }
+        }
+        let mut records = io.records();
         for (i, &token) in tokens.iter().enumerate() {
             let (before, x) = split_mut(state.x, i * dim);
             if let Some(same) = tokens.iter().take(i).position(|before| *before == token) {

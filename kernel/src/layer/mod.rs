@@ -7,6 +7,7 @@ pub(crate) mod active;
 #[cfg(feature = "adapters")]
 mod adapter;
 mod attention;
+mod coming;
 mod ffn;
 pub(crate) mod gemv;
 mod join;
@@ -71,6 +72,7 @@ pub(crate) fn forward<D: BlockDevice, P: Probe>(
     chunk: &mut Chunk<'_, '_, D, P>,
     layer: u32,
 ) -> Result<(), FetchError<D::Error>> {
+    coming::tell(io, chunk, layer.saturating_add(1));
     let mut begun = None;
     // Not a pair: it would be copied, and the deepest call is under this one.
     let mut ffn = match page_ahead(io, chunk, layer) {

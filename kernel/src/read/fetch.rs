@@ -7,7 +7,7 @@ use crate::read::collapse::{Extent, Merging, collapse};
 use crate::read::fronts::Fronts;
 use crate::read::probe::{Probe, Stage};
 use core::ops::Range;
-use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx};
+use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, Coming};
 
 /// Why bytes did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,28 @@ impl<'a, D: BlockDevice, P: Probe> Io<'a, D, P> {
     /// When two reads of records of `stride` bytes are merged.
     pub fn merging(&self, stride: u32) -> Merging {
         Merging { stride, gap: self.gap, longest: self.half() }
+    }
+
+    /// Tells the device of `extents` of the table that starts at `table`.
+    pub fn will_read(
+        &mut self,
+        table: BlockIdx,
+        extents: impl Iterator<Item = Extent>,
+        coming: Coming,
+    ) {
+        if D::LOOKS_AHEAD {
+            for Extent { start, blocks, .. } in extents {
+                self.device.will_read(table + BlockCount(start), blocks, coming);
+            }
+        }
+    }
+
+    /// Tells the device of the records `range` of `table`, but for those that are mapped.
+    pub fn will_read_records(&mut self, table: &Table<'_>, range: Range<u32>, coming: Coming) {
+        let slots = range.start.max(table.mapped_records)..range.end;
+        let longest = BlockCount(u32::MAX);
+        let all = collapse(slots, table.layout.stride(), BlockCount(0), longest);
+        self.will_read(table.start, all, coming);
     }
 
     /// Reads `extent` of `table`, the first of the next fetch, while `work` is on something else that

@@ -10,7 +10,7 @@ use crate::read::misses::{Misses, Place, Wanted};
 use crate::read::page::{Begun, PageReader};
 use crate::read::probe::{Probe, Stage};
 use crate::read::visitor::{Found, Source, Visitor};
-use ripple_hal::BlockDevice;
+use ripple_hal::{BlockCount, BlockDevice, Coming};
 
 /// Hands every wanted bundle to `work` once, in no particular order: those in memory while the first
 /// read is on its way, the others while the read after theirs is. `begun`: the page of `source`, if
@@ -53,6 +53,10 @@ pub(crate) fn visit<D: BlockDevice, P: Probe>(
     let from_page = merging
         .extents(misses.in_page(ahead))
         .map(|extent| Extent { start: extent.start.saturating_add(offset), ..extent });
+    // All of them at once, in their order: a device may have several under way.
+    io.will_read(start, merging.extents(misses.at_slots()), Coming::Next);
+    let in_page = merging.extents(misses.in_page(ahead));
+    io.will_read(start + BlockCount(offset), in_page, Coming::Next);
     let mut coming = misses.iter();
     let mut run = Run::default();
     io.fetch(Stage::Ffn, start, None, &mut from_slots.chain(from_page), &mut |probe, arrived| {

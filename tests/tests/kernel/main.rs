@@ -21,3 +21,4 @@ mod soak;
 mod speculate;
 mod spill;
 mod stop;
+mod told;
