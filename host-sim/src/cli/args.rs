@@ -1,7 +1,8 @@
 //! Arguments that several subcommands share.
 
 use crate::cost::Preset;
-use crate::machine::{Core, Machine, Mapped, calibrated_gap, staging};
+use crate::machine::{Core, Machine, Mapped, calibrated_gap, shared_staging, staging};
+use crate::placement::ReadCost;
 use crate::process::failure::bad_usage;
 use anyhow::{Result, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -86,7 +87,12 @@ pub struct MachineArgs {
     /// starting another read (the collapse gap); without it, what calibrating the card gives.
     #[arg(long, value_name = "BLOCKS")]
     pub gap: Option<u32>,
-    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs. Without
+    /// Start a command for each read, as drivers do whose transfer ends with its count; without it, a read goes on
+    /// with the command of the read before it where that is not further than the gap.
+    #[arg(long)]
+    pub no_stay_open: bool,
+    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs. Where pages are
+    /// read and reads go on, an eighth, or 16 blocks, are the halves, and the rest is the page buffer. Without
     /// it, eight collapse gaps of the card: 64 to 256 blocks, no more than two layers.
     #[arg(long, value_parser = value_parser!(u32).range(..=65536))]
     pub staging: Option<u32>,
@@ -103,6 +109,25 @@ pub struct MachineArgs {
     /// Positions of the KV cache; without it, the model's context.
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub context: Option<u32>,
+}
+
+/// How an image will be read.
+#[derive(Clone, Copy)]
+pub struct Reads {
+    /// The card.
+    pub card: &'static Preset,
+    /// Staging, both halves; `None` for what suits the card.
+    pub staging: Option<BlockCount>,
+    /// Whether a read goes on with the command of the one before.
+    pub stays_open: bool,
+}
+
+impl Reads {
+    /// What they cost in layers of `neurons` bundles of `stride` bytes.
+    pub fn cost(&self, stride: u32, neurons: usize) -> ReadCost {
+        let apart = ReadCost::on(self.card, stride, neurons, self.staging);
+        if self.stays_open { apart.staying_open(self.card, neurons) } else { apart }
+    }
 }
 
 /// [`KvKind`] on the command line.
@@ -161,6 +186,12 @@ impl MachineArgs {
         })
     }
 
+    /// How an image will be read.
+    pub fn reads(&self) -> Reads {
+        let staging = self.staging.map(BlockCount);
+        Reads { card: self.card, staging, stays_open: !self.no_stay_open }
+    }
+
     /// The board, for an image with this header.
     pub fn machine(&self, header: &Header) -> Result<Machine> {
         let layer = header.geometry.table_blocks(SectionKind::Ffn);
@@ -168,8 +199,12 @@ impl MachineArgs {
         if self.gap.is_none() {
             options.collapse_gap = calibrated_gap(self.card, &header.geometry, &options);
         }
+        let stays_open = !self.no_stay_open;
+        if stays_open && header.geometry.page_blocks.0 > 0 {
+            (options.staging, options.page_buffer) = shared_staging(options.staging);
+        }
         let (preset, core, mapped) = (self.card, self.core, self.map);
-        Ok(Machine { preset, core, mapped, options })
+        Ok(Machine { preset, core, mapped, stays_open, options })
     }
 }
 

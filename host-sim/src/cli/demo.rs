@@ -14,7 +14,6 @@ use crate::process::output;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use ripple_hal::BlockCount;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -48,8 +47,7 @@ impl Demo {
         let quants = self.rows.quants();
         let geometry = Format::new(&PredictorChoice::Exact, quants).geometry(&model);
         let target = Target {
-            card: self.machine.card,
-            staging: self.machine.staging.map(BlockCount),
+            reads: self.machine.reads(),
             cache_share: self.machine.cache_share(&geometry),
             pages: self.pages,
             quants,

@@ -12,7 +12,6 @@ use crate::model::threshold::sparsify;
 use crate::predictor::{Format, PredictorChoice};
 use crate::process::output::note;
 use anyhow::Result;
-use ripple_hal::BlockCount;
 use ripple_kernel::image::Quants;
 use std::path::Path;
 
@@ -38,8 +37,7 @@ pub fn made(found: Found, text: Option<&Path>, machine: &MachineArgs) -> Result<
     } else if let Some(text) = text {
         let format = Format::new(&PredictorChoice::Exact, Quants::Q8);
         let target = Target {
-            card: machine.card,
-            staging: machine.staging.map(BlockCount),
+            reads: machine.reads(),
             cache_share: machine.cache_share(&format.geometry(&model)).min(1.0),
             pages: PageArgs::new(None),
             quants: Quants::Q8,

@@ -3,7 +3,7 @@
 //! In: a model in any form, a text like those that it will write. Out: its image; and first, on standard
 //! error, what that will cost.
 
-use super::args::{CARD, Cache, PageArgs, RowArgs, ffn_bytes};
+use super::args::{CARD, Cache, PageArgs, Reads, RowArgs, ffn_bytes};
 use super::board::{board_parser, cache_share};
 use super::import::{CALIBRATION_TOKENS, ImportArgs, about};
 use super::prepare::{PROFILE_TOKENS, Target, prepare};
@@ -23,7 +23,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, value_parser};
 use indicatif::HumanDuration;
 use ripple_app::{Board, Budget};
-use ripple_hal::{BLOCK_BYTES, BlockCount};
+use ripple_hal::BLOCK_BYTES;
 use ripple_kernel::image::SectionKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl Make {
             bytes = prepared.write(&model, file)?;
             Ok(())
         })?;
-        let card = format!("an {} card", target.card.name);
+        let card = format!("an {} card", target.reads.card.name);
         note(&format!(
             "{}: {bytes} bytes, placed for {} by {} tokens -> {}",
             model.name,
@@ -143,15 +143,17 @@ impl Make {
         let geometry = Format::new(&PredictorChoice::Exact, quants).geometry(model);
         Ok(match self.board {
             Some(board) => Target {
-                card: Preset::by_name(board.card)?,
-                staging: Some(board.options.staging),
+                reads: Reads {
+                    card: Preset::by_name(board.card)?,
+                    staging: Some(board.options.staging),
+                    stays_open: false,
+                },
                 cache_share: cache_share(model, quants, board),
                 pages: self.pages.or(0),
                 quants,
             },
             None => Target {
-                card: self.card,
-                staging: None::<BlockCount>,
+                reads: Reads { card: self.card, staging: None, stays_open: true },
                 cache_share: self.cache.share_of(ffn_bytes(&geometry)).min(1.0),
                 pages: self.pages,
                 quants,

@@ -1,6 +1,6 @@
 //! The subcommand that places neurons: for a card, by one method, or in parts on several machines.
 
-use super::args::{CARD, PageArgs};
+use super::args::{CARD, PageArgs, Reads};
 use super::range::range;
 use super::summary::bytes;
 use crate::cost::Preset;
@@ -56,6 +56,10 @@ pub struct Place {
     /// Staging that reads will have, both halves, in blocks; without it, as `ripple run` has.
     #[arg(long, conflicts_with_all = ["method", "layers", "merge"], value_parser = value_parser!(u32).range(2..=65536))]
     staging: Option<u32>,
+    /// Place for a driver that starts a command for each read; without it, for one whose reads go on with the command of
+    /// the read before.
+    #[arg(long, conflicts_with_all = ["method", "layers", "merge"])]
+    no_stay_open: bool,
     /// Place only layers A to B - 1, by co-activation unless --method says otherwise, and write a part.
     #[arg(long, value_name = "A..B", value_parser = range, conflicts_with = "page_mib")]
     layers: Option<Range<usize>>,
@@ -99,11 +103,10 @@ impl Place {
             path.display()
         );
         if self.method.is_none() && self.layers.is_none() {
-            let staging = self.staging.map(BlockCount);
             let ffn = (trace.layers() * trace.neurons()) as u64 * u64::from(trace.bundle_bytes());
             let pages = self.pages.blocks(ffn, trace.tokens());
             self.foretell(&trace)?;
-            let placed = place_for_card(&trace, self.card, staging, self.hot, pages)?;
+            let placed = place_for_card(&trace, &self.reads(), self.hot, pages)?;
             return self.write(&placed, trace.bundle_bytes());
         }
         let method = self.method.unwrap_or(Method::Coactivation);
@@ -130,11 +133,16 @@ impl Place {
 
     /// Says what reads will be before the time to place is spent.
     fn foretell(&self, trace: &Trace) -> Result<()> {
-        let stride = stride(trace);
-        let cost = ReadCost::on(self.card, stride, trace.neurons(), self.staging.map(BlockCount));
-        let open = cost.staying_open(self.card, trace.neurons());
+        let cost =
+            |stays_open| Reads { stays_open, ..self.reads() }.cost(stride(trace), trace.neurons());
+        let (cost, open) = (cost(false), cost(true));
         note(&expected(self.card, &cost, &Forecast::of(trace, &cost, &open, self.hot)?));
         Ok(())
+    }
+
+    fn reads(&self) -> Reads {
+        let staging = self.staging.map(BlockCount);
+        Reads { card: self.card, staging, stays_open: !self.no_stay_open }
     }
 
     fn merge(&self) -> Result<()> {
@@ -204,15 +212,14 @@ fn expected(card: &Preset, cost: &ReadCost, forecast: &Forecast) -> String {
     text
 }
 
-/// [`placement::place_for_card`] with a progress bar, and with the cost of reads on `card`.
+/// [`placement::place_for_card`] with a progress bar, and with the cost of `reads`.
 pub fn place_for_card(
     trace: &Trace,
-    card: &Preset,
-    staging: Option<BlockCount>,
+    reads: &Reads,
     cache_share: f64,
     page_blocks: u64,
 ) -> Result<Placement> {
-    let cost = ReadCost::on(card, stride(trace), trace.neurons(), staging);
+    let cost = reads.cost(stride(trace), trace.neurons());
     let bar = progress(steps(trace, page_blocks), "place");
     let placed =
         placement::place_for_card(trace, &cost, cache_share, page_blocks, &|n| bar.inc(n))?;

@@ -6,7 +6,7 @@
 mod learn;
 mod need;
 
-use super::args::{PageArgs, RowArgs};
+use super::args::{PageArgs, Reads, RowArgs};
 use super::board::{board_parser, cache_share};
 use super::import::CheckpointArgs;
 use super::learning::Learning;
@@ -267,8 +267,7 @@ impl Plan {
             return Ok((prepare_unplaced(model, quants).image(model)?, placed));
         };
         let target = Target {
-            card,
-            staging: Some(board.options.staging),
+            reads: Reads { card, staging: Some(board.options.staging), stays_open: false },
             cache_share: cache_share(model, quants, board),
             pages: PageArgs::new(Some(0)),
             quants,
@@ -287,7 +286,8 @@ impl Plan {
         let core = <Core as ValueEnum>::from_str(board.core, true).map_err(|e| anyhow!("{e}"))?;
         let mut options = board.options;
         options.collapse_gap = calibrated_gap(card, &header(image)?.geometry, &options);
-        let machine = Machine { preset: card, core, mapped: Mapped::Dense, options };
+        let machine =
+            Machine { preset: card, core, mapped: Mapped::Dense, stays_open: false, options };
         let request = Request {
             prompt: self.prompt.clone(),
             tokens: self.tokens,

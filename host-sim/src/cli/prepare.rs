@@ -1,8 +1,7 @@
 //! From a model and a text to an image: trace, place, pack.
 
-use super::args::{PageArgs, ffn_bytes};
+use super::args::{PageArgs, Reads, ffn_bytes};
 use super::place::place_for_card;
-use crate::cost::Preset;
 use crate::machine::ImageBytes;
 use crate::model::Model;
 use crate::model::text::read_tokens;
@@ -12,7 +11,6 @@ use crate::predictor::{Format, PredictorChoice};
 use crate::process::output::progress;
 use crate::profile::record::record;
 use anyhow::{Context, Result};
-use ripple_hal::BlockCount;
 use ripple_kernel::image::Quants;
 use std::fs::File;
 use std::path::Path;
@@ -22,10 +20,8 @@ pub const PROFILE_TOKENS: u32 = 16 * 1024;
 
 /// What an image is made for.
 pub struct Target {
-    /// The card it is placed for.
-    pub card: &'static Preset,
-    /// Staging that reads will have, both halves; `None` for what suits the card.
-    pub staging: Option<BlockCount>,
+    /// How it is read: what it is placed for.
+    pub reads: Reads,
     /// The share of all bundles that the cache will hold.
     pub cache_share: f64,
     /// Room on the card for pages.
@@ -57,9 +53,9 @@ pub fn prepare(model: &Model, text: &Path, most: u32, target: &Target) -> Result
     let bundle_bytes = geometry.bundle_layout().stride();
     let trace = record(model, &name, tokens, &|n| bar.inc(n)).of_bundles(bundle_bytes);
     bar.finish_and_clear();
-    let Target { card, staging, cache_share, pages, quants } = *target;
+    let Target { reads, cache_share, pages, quants } = *target;
     let pages = pages.blocks(ffn_bytes(&geometry), tokens.len());
-    let placement = place_for_card(&trace, card, staging, cache_share, pages)?;
+    let placement = place_for_card(&trace, &reads, cache_share, pages)?;
     let active = (0..trace.layers()).map(|l| trace.density(l) * trace.neurons() as f64).collect();
     Ok(Prepared { placement, active, quants, tokens: tokens.len() })
 }

@@ -118,10 +118,8 @@ impl ReportArgs {
     /// The model, placed for the card and packed; nothing where there are traces only.
     fn image(&self, traced: &Traced, cache: f64) -> Result<Option<ImageBytes>> {
         let Some(model) = &traced.model else { return Ok(None) };
-        let staging = self.machine.staging.map(BlockCount);
-        let page_blocks = page_blocks(self.page_mib);
-        let (profile, card) = (&traced.profile, self.machine.card);
-        let placement = place_for_card(profile, card, staging, cache, page_blocks)?;
+        let (profile, page_blocks) = (&traced.profile, page_blocks(self.page_mib));
+        let placement = place_for_card(profile, &self.machine.reads(), cache, page_blocks)?;
         Ok(Some(pack(model, &placement, &PredictorChoice::Exact, &[])?.into()))
     }
 
@@ -136,7 +134,8 @@ impl ReportArgs {
     /// A machine for traces, which nothing runs on.
     fn bare(&self) -> Machine {
         let (preset, core) = (self.machine.card, self.machine.core);
-        Machine { preset, core, mapped: Mapped::Dense, options: Options::DEFAULT }
+        let options = Options::DEFAULT;
+        Machine { preset, core, mapped: Mapped::Dense, stays_open: true, options }
     }
 }
 

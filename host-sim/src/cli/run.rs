@@ -150,6 +150,10 @@ impl Run {
 
     fn measured(&self, path: &Path) -> Result<()> {
         let mut request = self.request.request(self.request.text(!self.interactive)?)?;
+        ensure_usage!(
+            !self.machine.no_stay_open,
+            "--no-stay-open: a disk has a command for each read in any case; leave it away with --device"
+        );
         let mut ready = Ready::new(path, &self.device, &self.machine, self.device.ram, None)?;
         let header = *ready.found.header();
         if let Some(image) = &self.image {

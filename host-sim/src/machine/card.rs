@@ -8,6 +8,8 @@ use super::contents::{Contents, WithSpare};
 use crate::cost::{PS_PER_NS, Timing};
 use ripple_hal::{BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, OutOfRange, WriteDevice};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// What was read and what it cost. Times are exact, in picoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,15 @@ impl Stats {
         if self.busy_ps == 0 { 0.0 } else { self.bytes() as f64 / (self.busy_ps as f64 * 1e-12) }
     }
 
+    /// Adds what happened after it.
+    const fn add(&mut self, later: &Self) {
+        self.reads += later.reads;
+        self.blocks += later.blocks;
+        self.tails += later.tails;
+        self.busy_ps += later.busy_ps;
+        self.waited_ps += later.waited_ps;
+    }
+
     /// What happened between `earlier` and now.
     #[must_use]
     pub const fn since(&self, earlier: &Self) -> Self {
@@ -79,24 +90,52 @@ pub struct SimCard<B> {
     clock: VirtualClock,
     random: u64,
     stats: Stats,
+    total: Rc<Cell<Stats>>,
     gap: Option<BlockCount>,
     open: Option<Open>,
 }
 
 /// A command that is open.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+pub(crate) struct Open {
     /// The block it would deliver next.
     next: BlockIdx,
     /// Bytes it has delivered.
     bytes: u64,
 }
 
+impl Open {
+    /// What a read of `count` blocks from `start` on costs that goes on with `open` where it begins at most `gap` behind
+    /// it, and the command after it.
+    pub fn go_on(
+        open: Option<Self>,
+        gap: Option<BlockCount>,
+        timing: &Timing,
+        start: BlockIdx,
+        count: BlockCount,
+    ) -> (Stats, Self) {
+        let goes_on = open
+            .filter(|open| open.next <= start && gap.is_some_and(|gap| start - open.next <= gap));
+        let (before, blocks) = match goes_on {
+            Some(Self { next, bytes }) => (bytes, (start - next) + count),
+            None => (0, count),
+        };
+        let after = before + blocks.bytes();
+        let read = Stats {
+            reads: goes_on.is_none().into(),
+            blocks: blocks.0.into(),
+            busy_ps: timing.cost_ps(after) - timing.cost_ps(before),
+            ..Stats::default()
+        };
+        (read, Self { next: start + count, bytes: after })
+    }
+}
+
 impl<B: Contents> SimCard<B> {
     /// A card that holds `image`; `clock` is advanced by every read.
     pub fn new(image: B, timing: Timing, clock: VirtualClock) -> Self {
-        let stats = Stats::default();
-        Self { image, timing, clock, random: 0, stats, gap: None, open: None }
+        let (stats, total) = (Stats::default(), Rc::default());
+        Self { image, timing, clock, random: 0, stats, total, gap: None, open: None }
     }
 
     /// The same card, whose tail strikes other reads.
@@ -113,6 +152,11 @@ impl<B: Contents> SimCard<B> {
     /// What was read, counting from 0 again.
     pub fn take_stats(&mut self) -> Stats {
         std::mem::take(&mut self.stats)
+    }
+
+    /// A handle to what was read since the card was made, for who watches: clones of the card count there, too.
+    pub fn total(&self) -> Rc<Cell<Stats>> {
+        Rc::clone(&self.total)
     }
 
     /// A handle to the card's clock.
@@ -142,21 +186,15 @@ impl<B: Contents> SimCard<B> {
         if dst.is_empty() {
             return Ok(0);
         }
-        let goes_on = self.open.filter(|open| {
-            open.next <= start && self.gap.is_some_and(|gap| start - open.next <= gap)
-        });
         let count = BlockCount(dst.len() as u32);
-        let (before, blocks) = match goes_on {
-            Some(Open { next, bytes }) => (bytes, (start - next) + count),
-            None => (0, count),
-        };
-        let after = before + blocks.bytes();
-        let longer = self.timing.cost_ps(after) - self.timing.cost_ps(before);
-        let cost = longer.saturating_add(self.tail_ps());
-        self.open = Some(Open { next: start + count, bytes: after }).filter(|_| self.gap.is_some());
-        self.stats.reads += u64::from(goes_on.is_none());
-        self.stats.blocks += u64::from(blocks.0);
-        self.stats.busy_ps += cost;
+        let (mut read, open) = Open::go_on(self.open, self.gap, &self.timing, start, count);
+        self.open = Some(open).filter(|_| self.gap.is_some());
+        read.busy_ps = read.busy_ps.saturating_add(self.tail_ps());
+        let cost = read.busy_ps;
+        self.stats.add(&read);
+        let mut total = self.total.get();
+        total.add(&read);
+        self.total.set(total);
         Ok(cost)
     }
 

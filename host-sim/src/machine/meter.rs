@@ -3,18 +3,20 @@
 //! In: the kernel's reports. Out: counts by stage, and a virtual clock that was moved on.
 
 use super::Core;
+use super::card::Stats;
 use super::clock::VirtualClock;
-use crate::cost::Timing;
 use ripple_kernel::read::collapse::Extent;
 use ripple_kernel::{Probe, Stage};
 use serde::Serialize;
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// What one stage did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StageCounts {
-    /// Read commands.
+    /// Read commands; reads where the meter does not know the card.
     pub reads: u64,
-    /// Bytes read.
+    /// Bytes read; with those between two reads of one command, where it does.
     pub bytes: u64,
     /// Records that were asked for (bundles, rows).
     pub wanted: u64,
@@ -79,11 +81,29 @@ impl Probe for Counts {
     }
 }
 
+/// A card, of which it is known what it has done so far, and for which stage it works.
+struct Watched {
+    total: Rc<Cell<Stats>>,
+    seen: Stats,
+    stage: Stage,
+}
+
+impl Watched {
+    /// Counts what was not seen yet.
+    fn add_to(&self, counts: &mut Counts) {
+        let done = self.total.get().since(&self.seen);
+        let stage = &mut counts.stages[self.stage as usize];
+        stage.reads += done.reads;
+        stage.bytes += done.bytes();
+        stage.card_ps += done.busy_ps;
+    }
+}
+
 /// A probe that counts, and lets computation take its time on the virtual clock.
 pub struct Meter {
     counts: Counts,
     clock: VirtualClock,
-    timing: Option<Timing>,
+    card: Option<Watched>,
     picoseconds: u64,
     compute_ps: u64,
 }
@@ -92,18 +112,31 @@ impl Meter {
     /// Counts from zero, on `clock`.
     pub fn new(clock: VirtualClock, core: Core) -> Self {
         let picoseconds = core.picoseconds();
-        Self { counts: Counts::default(), clock, timing: None, picoseconds, compute_ps: 0 }
+        Self { counts: Counts::default(), clock, card: None, picoseconds, compute_ps: 0 }
     }
 
-    /// The same, which knows what reads cost on the card.
+    /// The same, which counts what the card does: commands, all bytes, and the time it is busy.
     #[must_use]
-    pub fn with_timing(self, timing: Timing) -> Self {
-        Self { timing: Some(timing), ..self }
+    pub fn watching(self, total: Rc<Cell<Stats>>) -> Self {
+        let card = Watched { seen: total.get(), total, stage: Stage::Open };
+        Self { card: Some(card), ..self }
     }
 
     /// What a stage did.
     pub fn stage(&self, stage: Stage) -> StageCounts {
-        self.counts.stage(stage)
+        let mut counts = self.counts;
+        if let Some(card) = &self.card {
+            card.add_to(&mut counts);
+        }
+        counts.stage(stage)
+    }
+
+    /// What the card does from now on is for `stage`.
+    fn turn_to(&mut self, stage: Stage) {
+        if let Some(card) = &mut self.card {
+            card.add_to(&mut self.counts);
+            (card.seen, card.stage) = (card.total.get(), stage);
+        }
     }
 
     /// Active neurons that were in memory, and that were not.
@@ -123,6 +156,7 @@ impl Meter {
 
     /// Starts again from zero.
     pub fn reset(&mut self) {
+        self.turn_to(Stage::Open);
         (self.counts, self.compute_ps) = (Counts::default(), 0);
     }
 }
@@ -133,6 +167,7 @@ impl Probe for Meter {
     }
 
     fn enter(&mut self, stage: Stage, layer: u32) {
+        self.turn_to(stage);
         self.counts.enter(stage, layer);
     }
 
@@ -141,9 +176,11 @@ impl Probe for Meter {
     }
 
     fn extent(&mut self, stage: Stage, extent: &Extent) {
-        self.counts.extent(stage, extent);
-        let card_ps = self.timing.as_ref().map_or(0, |t| t.cost_ps(extent.blocks.bytes()));
-        self.counts.stages[stage as usize].card_ps += card_ps;
+        self.turn_to(stage);
+        match self.card {
+            Some(_) => self.counts.stages[stage as usize].wanted += u64::from(extent.wanted),
+            None => self.counts.extent(stage, extent),
+        }
     }
 
     fn compute(&mut self, stage: Stage, count: u32) {

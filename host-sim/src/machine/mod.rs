@@ -15,6 +15,7 @@ pub mod needed;
 pub mod numbers;
 pub mod pages;
 
+use card::Open;
 pub use card::{SimCard, Stats};
 pub use clock::VirtualClock;
 pub use contents::{Contents, WithSpare};
@@ -29,7 +30,9 @@ use clap::ValueEnum;
 use memory::HostMemory;
 use meter::Meter;
 use needed::{Needed, needed};
-use ripple_hal::{BLOCK_BYTES, Block, BlockCount, Calibration, Micros, calibrate};
+use ripple_hal::{
+    BLOCK_BYTES, Block, BlockCount, BlockDevice, BlockIdx, Calibration, Micros, calibrate,
+};
 use ripple_kernel::image::{Geometry, Header, Image, ImageError, SectionKind};
 use ripple_kernel::read::collapse::collapse;
 use ripple_kernel::{Decoder, MemoryPlan, OpenError, Options};
@@ -153,6 +156,8 @@ pub struct Machine {
     pub core: Core,
     /// What is mapped.
     pub mapped: Mapped,
+    /// Whether reads go on with the command of the one before, across the collapse gap.
+    pub stays_open: bool,
     /// What the kernel is told.
     pub options: Options,
 }
@@ -243,6 +248,10 @@ pub fn card(
 }
 
 impl Machine {
+    fn gap(&self) -> Option<BlockCount> {
+        self.stays_open.then_some(self.options.collapse_gap)
+    }
+
     /// Memory of exactly the planned size for `image`, whose header is `header`.
     ///
     /// # Errors
@@ -263,7 +272,8 @@ impl Machine {
     ) -> Result<SimDecoder<'m>> {
         let clock = VirtualClock::new();
         let header = header(image)?;
-        let card = self::card(image, &header, &self.options, self.preset, clock.clone())?;
+        let mut card = self::card(image, &header, &self.options, self.preset, clock.clone())?;
+        card.stay_open(self.gap())?;
         let mapped = self.mapped.of(&header, image);
         // The kernel checks what is mapped. The host reads the tokenizer in place even where it is not.
         let tokenizer_end =
@@ -273,7 +283,7 @@ impl Machine {
             front.verify_mapped().map_err(|error| bad_input(anyhow!("{error}")))?;
         }
         numbers::check(&header, image, &numbers::VECTORS)?;
-        let meter = Meter::new(clock, self.core).with_timing(self.preset.timing());
+        let meter = Meter::new(clock, self.core).watching(card.total());
         let (memory, adapter) = memory.lend_all();
         let mut decoder = Decoder::open(card, mapped, memory, &self.options, meter).map_err(
             |error| match error {
@@ -288,7 +298,7 @@ impl Machine {
 
     /// Streaming every weight that a pass needs and that is neither mapped nor held: what an
     /// engine does that knows nothing of sparsity, on the same card and with the same memory. It
-    /// holds as many bundles as the neuron cache has room for, the first ones.
+    /// holds as many bundles as the neuron cache has room for, the first ones. Where reads go on with a command, so do its.
     ///
     /// `logits`: share of the passes that compute logits. The rows of the tokens and of their positions
     /// are left out.
@@ -302,6 +312,7 @@ impl Machine {
         let plan = MemoryPlan::for_model(geometry, &self.options);
         let mut held = 4 * plan.cache as u32 / geometry.bundle_layout().stride();
         let mut dense = Dense::default();
+        let mut stream = Stream { timing: self.preset.timing(), gap: self.gap(), open: None };
         for kind in SectionKind::ALL {
             let share = match needed(geometry, kind) {
                 Needed::Nothing | Needed::Row => 0.0,
@@ -321,11 +332,29 @@ impl Machine {
                 }
                 let half = BlockCount((plan.staging / 2) as u32);
                 for extent in collapse(rows, table.layout.stride(), BlockCount(0), half) {
-                    dense.add(&self.preset.timing(), share, extent.blocks.bytes());
+                    let read = stream.read(table.start + BlockCount(extent.start), extent.blocks);
+                    dense.add(share, read);
                 }
             }
         }
         Ok(dense)
+    }
+}
+
+/// Reads that ascend, as a card counts them.
+pub(crate) struct Stream {
+    pub timing: Timing,
+    /// Across which a read goes on with the command of the one before, if it does.
+    pub gap: Option<BlockCount>,
+    pub open: Option<Open>,
+}
+
+impl Stream {
+    /// What one more costs.
+    pub fn read(&mut self, start: BlockIdx, count: BlockCount) -> Stats {
+        let (read, open) = Open::go_on(self.open, self.gap, &self.timing, start, count);
+        self.open = Some(open).filter(|_| self.gap.is_some());
+        read
     }
 }
 
@@ -348,10 +377,10 @@ impl Dense {
         Self { reads: reads * factor, bytes: bytes * factor, io_ns: io_ns * factor }
     }
 
-    /// Adds `count` reads of `bytes` each.
-    pub(crate) fn add(&mut self, timing: &Timing, count: f64, bytes: u64) {
-        self.reads += count;
-        self.bytes += count * bytes as f64;
-        self.io_ns += count * timing.cost_ps(bytes) as f64 / 1000.0;
+    /// Adds `count` reads of one kind.
+    pub(crate) fn add(&mut self, count: f64, read: Stats) {
+        self.reads += count * read.reads as f64;
+        self.bytes += count * read.bytes() as f64;
+        self.io_ns += count * read.busy_ps as f64 / 1000.0;
     }
 }

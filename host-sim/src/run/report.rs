@@ -95,9 +95,9 @@ pub fn report(
     let per_pass = machine.dense(image, heads as f64 / passes.max(1) as f64)?;
     let mut dense = per_pass.times(passes as f64 * per_token);
     let rows = meter.stage(Stage::Embedding);
-    if let Some(mean) = rows.bytes.checked_div(rows.reads) {
-        dense.add(&machine.preset.timing(), rows.reads as f64 * per_token, mean);
-    }
+    dense.reads += rows.reads as f64 * per_token;
+    dense.bytes += rows.bytes as f64 * per_token;
+    dense.io_ns += rows.card_ps as f64 / 1000.0 * per_token;
     let (hits, misses) = meter.lookups();
     let ffn = meter.stage(Stage::Ffn);
     // Tables that are streamed whole are wanted whole; of the others, the records asked for.

@@ -148,7 +148,7 @@ impl Training<'_> {
         let memory = TuneMemory { arena: &mut arena, staging: &mut staging };
         let clock = VirtualClock::new();
         let card = self.card(&plan, &clock);
-        let meter = Meter::new(clock.clone(), self.core).with_timing(self.preset.timing());
+        let meter = Meter::new(clock.clone(), self.core).watching(card.total());
         let mapped = self.mapped.of(&head, self.image);
         let mut tuner = Tuner::open(card, mapped, memory, &self.options, meter)
             .map_err(|error| anyhow!("{error}"))?;

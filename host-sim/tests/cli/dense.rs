@@ -28,7 +28,7 @@ fn image(name: &str, choice: &PredictorChoice) -> Vec<u8> {
 fn machine(mapped: Mapped, cache_bytes: u32) -> Machine {
     let options = Options { staging: WIDE, cache_bytes, ..Options::DEFAULT };
     let preset = Preset::by_name("uhs-sdr104").unwrap();
-    Machine { preset, core: Core::CortexM7, mapped, options }
+    Machine { preset, core: Core::CortexM7, mapped, stays_open: false, options }
 }
 
 /// Every block of the sections, once.
@@ -68,6 +68,17 @@ fn full_bundles_hold_the_predictors_rows_already() {
     let full = image("story-nano", &PredictorChoice::ExactFullBundles);
     let body = [LayerVectors, Qkv, Output, Embedding, Ffn];
     same(machine(Mapped::None, 0).dense(&full, 1.0).unwrap(), whole(&full, &body));
+}
+
+#[test]
+fn reads_that_go_on_are_one_command() {
+    let exact = image("story-nano", &PredictorChoice::Exact);
+    let machine = Machine { stays_open: true, ..machine(Mapped::Dense, 0) };
+    let ffn = whole(&exact, &[Ffn]);
+    let found = machine.dense(&exact, 0.0).unwrap();
+    assert!(ffn.reads > 1.0 && found.reads == 1.0, "{found:?}");
+    let io_ns = machine.preset.timing().cost_ps(ffn.bytes as u64) as f64 / 1000.0;
+    same(found, Dense { reads: 1.0, io_ns, ..ffn });
 }
 
 #[test]

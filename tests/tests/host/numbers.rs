@@ -47,7 +47,8 @@ fn vectors_that_are_no_numbers_are_refused_before_a_token() {
                 assert!(refused(&bad, &numbers::VECTORS).unwrap().starts_with(&expected));
                 let options = Options { context: CONTEXT, ..Options::DEFAULT };
                 let (preset, core) = (Preset::by_name("spi").unwrap(), Core::CortexM7);
-                let machine = Machine { preset, core, mapped: Mapped::All, options };
+                let machine =
+                    Machine { preset, core, mapped: Mapped::All, stays_open: true, options };
                 let image = ImageBytes::from(bad);
                 let mut memory = machine.memory(&image, &header(&image).unwrap()).unwrap();
                 let error = machine.open(&image, &mut memory).map(|_| ()).unwrap_err();

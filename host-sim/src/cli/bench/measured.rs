@@ -173,6 +173,7 @@ impl MeasuredArgs {
             kv: self.kv,
             batch: self.batch,
             no_read_ahead: false,
+            no_stay_open: true,
             context: None,
         }
     }
