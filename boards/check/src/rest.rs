@@ -118,8 +118,10 @@ fn replay() {
     };
     let page = Page {
         start: BlockIdx(word()),
+        rest: BlockIdx(word()),
         bundles: word() as u16,
         ahead: word() as u16,
+        together: BlockCount(word()),
         identity: word(),
     };
     let slots = [word() as u16, word() as u16];

@@ -33,9 +33,10 @@ impl BlankCard {
         let mut card = Self { blocks, directories, stride, pages, index };
         for token in 0..placement.pages().map_or(0, |pages| pages.tokens()) {
             let layer_pages = placement.pages().map_or(&[][..], |pages| pages.of(token));
-            let words = layer_pages
-                .iter()
-                .map(|kept| Page::index_word(kept.neurons.len() as u16, kept.ahead));
+            let apart = placement.pages().map_or_else(Vec::new, |pages| pages.apart(token, stride));
+            let words = layer_pages.iter().zip(apart).map(|(kept, apart)| {
+                Page::index_word(kept.neurons.len() as u16, kept.ahead, apart)
+            });
             card.index.push([at - pages.0].into_iter().chain(words).collect());
             for (layer, kept) in (0..layers).zip(layer_pages) {
                 let found = card.page(Some(token as u32), layer, BlockCount(0));

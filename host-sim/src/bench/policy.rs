@@ -38,6 +38,9 @@ pub struct Policy {
     pub pages: bool,
     /// Whether reads go on with the command of the read before them, across the same gaps.
     pub open: bool,
+    /// Whether the fronts of several layers' pages are read at once, into a page buffer that takes its blocks out of
+    /// staging.
+    pub together: bool,
 }
 
 impl Policy {
@@ -53,6 +56,7 @@ impl Policy {
         merge: Merge::Exact,
         pages: true,
         open: true,
+        together: false,
     };
 
     /// The same without pages, which takes no more of the card than the model.
@@ -108,11 +112,12 @@ impl Policy {
     };
 
     /// What each part of `ours` is worth: the same without it, or with another in its place.
-    pub const ABLATIONS: [Self; 10] = {
+    pub const ABLATIONS: [Self; 11] = {
         let bare = Self::OURS_WITHOUT_PAGES;
         [
             Self { name: "ours, frequency order", method: Method::Frequency, ..Self::OURS },
             Self { name: "ours, greedy order", method: Method::Coactivation, ..Self::OURS },
+            Self { name: "ours, fronts together", together: true, ..Self::OURS },
             Self { name: "ours, a command a read", open: false, ..Self::OURS },
             Self { name: "no pages, a command a read", open: false, ..bare },
             Self { name: "no pages, frequency order", method: Method::Frequency, ..bare },

@@ -33,7 +33,7 @@ pub struct Board<'a> {
     pub core: Core,
     /// Bytes of the neuron cache.
     pub cache_bytes: u32,
-    /// Blocks of staging, both halves; a policy with pages takes its page buffer out of them.
+    /// Blocks of staging, both halves; a page buffer is taken out of them.
     pub staging: BlockCount,
 }
 
@@ -67,7 +67,7 @@ pub fn replay(
 ) -> Result<Replayed> {
     placement.check_shape(trace.layers(), trace.neurons())?;
     let exact = if policy.merge == Merge::Never { BlockCount(0) } else { board.gap };
-    let (staging, page_buffer) = match policy.pages {
+    let (staging, page_buffer) = match policy.together {
         true => shared_staging(board.staging),
         false => (board.staging, BlockCount(0)),
     };

@@ -7,6 +7,7 @@ use super::policy::Policy;
 use super::replay::{Board, Replayed, replay};
 use super::{Case, Floor, Row, Settings};
 use crate::cost::Preset;
+use crate::machine::shared_staging;
 use crate::predictor::{PredictorChoice, geometry};
 use anyhow::{Context, Result, ensure};
 use ripple_hal::BLOCK_BYTES;
@@ -44,7 +45,12 @@ pub fn rows(
         .chain(ablations)
         .map(|policy| {
             let policy = policy?;
-            let placement = placer.placement(&policy)?;
+            let mut placement = placer.placement(&policy)?;
+            if policy.together {
+                let (_, buffer) = shared_staging(staging);
+                let pages = placement.pages().map(|pages| pages.clone().with_buffer(buffer.0));
+                placement = placement.with_pages(pages);
+            }
             let replayed = replay(case.test, bundles, &placement, &policy, &board)?;
             let names = (case.name, preset.name, policy.name);
             let page_blocks = placement.pages().map_or(0, |pages| pages.blocks(bundles.stride));

@@ -1,7 +1,7 @@
 //! Arguments that several subcommands share.
 
 use crate::cost::Preset;
-use crate::machine::{Core, Machine, Mapped, calibrated_gap, shared_staging, staging};
+use crate::machine::{Core, Machine, Mapped, calibrated_gap, staging};
 use crate::placement::ReadCost;
 use crate::process::failure::bad_usage;
 use anyhow::{Result, anyhow};
@@ -91,8 +91,7 @@ pub struct MachineArgs {
     /// with the command of the read before it where that is not further than the gap.
     #[arg(long)]
     pub no_stay_open: bool,
-    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs. Where pages are
-    /// read and reads go on, an eighth, or 16 blocks, are the halves, and the rest is the page buffer. Without
+    /// Staging, both halves, in blocks of 512 bytes; raised to what the largest record needs. Without
     /// it, eight collapse gaps of the card: 64 to 256 blocks, no more than two layers.
     #[arg(long, value_parser = value_parser!(u32).range(..=65536))]
     pub staging: Option<u32>,
@@ -200,9 +199,6 @@ impl MachineArgs {
             options.collapse_gap = calibrated_gap(self.card, &header.geometry, &options);
         }
         let stays_open = !self.no_stay_open;
-        if stays_open && header.geometry.page_blocks.0 > 0 {
-            (options.staging, options.page_buffer) = shared_staging(options.staging);
-        }
         let (preset, core, mapped) = (self.card, self.core, self.map);
         Ok(Machine { preset, core, mapped, stays_open, options })
     }

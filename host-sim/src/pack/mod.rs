@@ -222,10 +222,18 @@ fn write_pages(
         let mut words = vec![0; layout.cols as usize];
         words[0] = (at / BLOCK_BYTES) as u32;
         let bytes = |blocks: u64| blocks as usize * BLOCK_BYTES;
-        let fronts: u64 = pages.of(token).iter().map(|kept| kept.front_blocks(stride)).sum();
-        let (mut front, mut rest) = (at, at + bytes(fronts));
-        for (layer, kept) in pages.of(token).iter().enumerate() {
-            words[1 + layer] = Page::index_word(kept.neurons.len() as u16, kept.ahead);
+        let (kept_pages, apart) = (pages.of(token), pages.apart(token, stride));
+        let (mut front, mut rest) = (at, at);
+        for (layer, kept) in kept_pages.iter().enumerate() {
+            words[1 + layer] =
+                Page::index_word(kept.neurons.len() as u16, kept.ahead, apart[layer]);
+            if layer == 0 || apart[layer] {
+                // The rests of a group are behind its fronts, and the next group behind them.
+                let group = kept_pages[layer..].iter().zip(&apart[layer..]).enumerate();
+                let group = group.take_while(|(at, (_, apart))| *at == 0 || !**apart);
+                front = rest;
+                rest += bytes(group.map(|(_, (kept, _))| kept.front_blocks(stride)).sum());
+            }
             let held: Vec<u16> =
                 kept.neurons.iter().map(|&neuron| slots[layer][usize::from(neuron)]).collect();
             if held.is_empty() {

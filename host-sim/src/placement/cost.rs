@@ -4,7 +4,7 @@
 //! in picoseconds. Knows nothing of traces.
 
 use crate::cost::{Preset, Timing};
-use crate::machine::{collapse_gap, shared_staging, staging};
+use crate::machine::{collapse_gap, staging};
 use ripple_hal::{BLOCK_BYTES, BlockCount};
 use ripple_kernel::read::collapse::collapse;
 
@@ -16,8 +16,6 @@ pub struct ReadCost {
     gap: BlockCount,
     /// Picoseconds of a read of so many blocks, up to the longest.
     blocks: Vec<u64>,
-    /// Blocks of the page buffer.
-    page_buffer: BlockCount,
     /// Picoseconds that a read takes less when it goes on with the command of the one before.
     command: u64,
 }
@@ -38,8 +36,7 @@ impl ReadCost {
         let most = longest.0.max(stride.div_ceil(BLOCK_BYTES as u32) + 1);
         let cost = |blocks| timing.cost_ps(BlockCount(blocks).bytes());
         let staging = BlockCount(2 * longest.0);
-        let (blocks, page_buffer) = ((0..=most).map(cost).collect(), BlockCount(0));
-        Self { stride, staging, gap, blocks, page_buffer, command: 0 }
+        Self { stride, staging, gap, blocks: (0..=most).map(cost).collect(), command: 0 }
     }
 
     /// On a card, for layers of `neurons` bundles of `stride` bytes: with this staging, both halves, or
@@ -52,7 +49,7 @@ impl ReadCost {
     }
 
     /// The same on a device that [stays open](ripple_hal::BlockDevice::stay_open), for layers of `neurons` bundles:
-    /// what staging cuts into several reads is one command there, so that most of it is the page buffer.
+    /// what staging cuts into several reads is one command there.
     #[must_use]
     pub fn staying_open(&self, card: &Preset, neurons: usize) -> Self {
         let layer = BlockCount::for_bytes(neurons as u64 * u64::from(self.stride));
@@ -63,8 +60,7 @@ impl ReadCost {
         let rise = |(a, b): (&u64, &u64)| b.saturating_sub(*a);
         let steepest = open.blocks.iter().skip(1).zip(open.blocks.iter().skip(2)).map(rise).max();
         let command = open.blocks[1].saturating_sub(steepest.unwrap_or(0));
-        let (_, page_buffer) = shared_staging(self.staging);
-        Self { staging: self.staging, page_buffer, command, ..open }
+        Self { staging: self.staging, command, ..open }
     }
 
     /// What a read takes less when it goes on with the command of the one before; 0 where the device does
@@ -97,11 +93,6 @@ impl ReadCost {
     /// Blocks of staging, both halves.
     pub fn staging(&self) -> BlockCount {
         self.staging
-    }
-
-    /// Blocks of the page buffer, out of staging.
-    pub fn page_buffer(&self) -> BlockCount {
-        self.page_buffer
     }
 
     /// Bytes of a bundle.

@@ -29,6 +29,8 @@ struct Unchecked {
     layers: Vec<Vec<u32>>,
     /// Token by token, layer by layer: how many are read ahead, then the neurons.
     pages: Option<Vec<Vec<Vec<u16>>>>,
+    /// Blocks of the page buffer that they are grouped for.
+    page_buffer: Option<u32>,
 }
 
 fn unpack(pages: &[Vec<Vec<u16>>], layers: usize, neurons: usize) -> Result<Pages> {
@@ -145,8 +147,11 @@ fn parse(path: &Path) -> Result<(PartialPlacement, Option<Pages>, bool)> {
         Order::new(slots).with_context(|| format!("layer {layer}"))
     };
     let layers: Vec<_> = file.layers.iter().enumerate().map(check).collect::<Result<_>>()?;
-    let Unchecked { model, method, settings, hot, first_layer, pages, neurons, .. } = file;
+    let Unchecked {
+        model, method, settings, hot, first_layer, pages, neurons, page_buffer, ..
+    } = file;
     let pages = pages.map(|pages| unpack(&pages, hot.len(), neurons)).transpose()?;
+    let pages = pages.map(|pages| pages.with_buffer(page_buffer.unwrap_or(0)));
     let part = PartialPlacement { model, method, settings, hot, first, layers };
     Ok((part, pages, first_layer.is_some()))
 }
@@ -161,6 +166,7 @@ fn write(part: &PartialPlacement, pages: Option<&Pages>, is_part: bool, path: &P
         ("hot", json!(part.hot)),
     ];
     head.extend(is_part.then(|| ("first_layer", json!(part.first))));
+    head.extend(pages.map(|pages| ("page_buffer", json!(pages.buffer()))));
     write_whole(path, |out: &mut dyn Write| {
         writeln!(out, "{{")?;
         for (key, value) in &head {

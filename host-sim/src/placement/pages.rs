@@ -7,9 +7,9 @@
 //! read before it is known which of them are wanted, the others only where they are, and what is in
 //! no page is read from the layer. Both lengths are chosen by cost on the profiling text, with each
 //! position's own activations left out of the order it is judged by: else rare tokens would be given
-//! pages that fit the profiling text and nothing else. On a device that stays open the fronts of a token's pages are
-//! read in one command, as many as the page buffer holds at once: a token has pages in all the layers that want
-//! them, or none.
+//! pages that fit the profiling text and nothing else. On a device that stays open the pages of a token follow
+//! each other in one command: a token has pages in all the layers that want them, or none. Each stands apart here;
+//! [`Pages::with_buffer`] puts the fronts of several layers together.
 
 use super::Placement;
 use super::cost::ReadCost;
@@ -39,6 +39,8 @@ pub struct LayerPage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pages {
     layers: usize,
+    /// Blocks of the page buffer that fronts are grouped for.
+    buffer: u32,
     layer_pages: Vec<LayerPage>,
 }
 
@@ -65,13 +67,44 @@ impl Pages {
                 );
             }
             ensure!(
+                page.ahead <= Page::MOST_AHEAD,
+                "page of token {token} in layer {layer}: {} bundles read ahead, expected at most {}",
+                page.ahead,
+                Page::MOST_AHEAD
+            );
+            ensure!(
                 usize::from(page.ahead) <= page.neurons.len(),
                 "page of token {token} in layer {layer}: {} bundles read ahead of {}",
                 page.ahead,
                 page.neurons.len()
             );
         }
-        Ok(Self { layers, layer_pages })
+        Ok(Self { layers, buffer: 0, layer_pages })
+    }
+
+    /// The same, with the fronts of as many layers together as a page buffer of so many blocks holds.
+    #[must_use]
+    pub fn with_buffer(self, buffer: u32) -> Self {
+        Self { buffer, ..self }
+    }
+
+    /// Blocks of the page buffer that fronts are grouped for; 0 where each page is by itself.
+    pub fn buffer(&self) -> u32 {
+        self.buffer
+    }
+
+    /// For each layer of a token, whether its page begins a group: where its front does not fit the buffer with those
+    /// before it, for bundles of `stride` bytes.
+    pub fn apart(&self, token: usize, stride: u32) -> Vec<bool> {
+        let mut held = u64::MAX;
+        let fronts = self.of(token).iter().map(|page| page.front_blocks(stride));
+        fronts
+            .map(|front| {
+                let apart = self.buffer == 0 || held.saturating_add(front) > self.buffer.into();
+                held = if apart { front } else { held + front };
+                apart
+            })
+            .collect()
     }
 
     /// How many tokens have pages.
@@ -222,30 +255,13 @@ impl<'a> LayerMisses<'a> {
 
 /// Judges the pages of one token by what reading them would cost.
 ///
-/// On a device that stays open the fronts of a token are one command, as long as nothing else is read
-/// between two that are not in the buffer together: what comes from a layer costs the way back, too.
+/// On a device that stays open the pages of a token are one command, as long as nothing else is read
+/// between two of them: what comes from a layer costs the way back, too.
 struct Judge<'a> {
     layers: &'a [LayerMisses<'a>],
     cost: &'a ReadCost,
     /// Misses of the token in the layer at hand, by slot.
     counts: Vec<u32>,
-}
-
-/// How the front of a layer's page is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Way {
-    /// What it costs to go on with the next front from anywhere else.
-    back: u64,
-    /// Whether it is not read together with others: then it is read only where that pays.
-    by_itself: bool,
-}
-
-/// A page, and what it costs at the positions that are judged, more than the command a token begins with.
-struct Made {
-    page: LayerPage,
-    cost: u64,
-    /// At how many of them something else than the front is read.
-    elsewhere: u64,
 }
 
 /// A position that is judged, in one layer.
@@ -275,23 +291,13 @@ impl<'a> Judge<'a> {
         }
         let step = positions.len().div_ceil(MOST_JUDGED).max(1);
         let judged: Vec<usize> = positions.iter().copied().step_by(step).collect();
-        let mut ways = self.ways(&vec![0; self.layers.len()]);
-        let mut made: Vec<Made> = (ways.iter().enumerate())
-            .map(|(layer, way)| self.page(layer, positions, &judged, *way))
-            .collect();
-        // How long they are decides which of them are read together, and that how long they had best be.
-        for (layer, way) in self.ways(&self.fronts(&made)).into_iter().enumerate() {
-            if way != ways[layer] {
-                made[layer] = self.page(layer, positions, &judged, way);
-                ways[layer] = way;
-            }
-        }
         // Each begins with a command, wherever it goes on.
-        let mut total = judged.len() as u64 * self.cost.command();
-        for ((made, thought), way) in made.iter().zip(&ways).zip(self.ways(&self.fronts(&made))) {
-            total += made.cost + way.back * made.elsewhere - thought.back * made.elsewhere;
+        let (mut total, mut pages) = (judged.len() as u64 * self.cost.command(), Vec::new());
+        for layer in 0..self.layers.len() {
+            let (page, costs) = self.page(layer, positions, &judged);
+            pages.push(page);
+            total += costs;
         }
-        let pages: Vec<LayerPage> = made.into_iter().map(|made| made.page).collect();
         let without: u64 = judged.iter().map(|&position| self.without_pages(position)).sum();
         match without.checked_sub(total) {
             Some(saves @ 1..) if pages.iter().any(|page| !page.neurons.is_empty()) => {
@@ -299,36 +305,6 @@ impl<'a> Judge<'a> {
             }
             _ => none,
         }
-    }
-
-    /// Blocks of the front of each page.
-    fn fronts(&self, made: &[Made]) -> Vec<u64> {
-        made.iter().map(|made| made.page.front_blocks(self.cost.stride())).collect()
-    }
-
-    /// How fronts of so many blocks are read: as many together as fit the page buffer, as the kernel does.
-    fn ways(&self, fronts: &[u64]) -> Vec<Way> {
-        let buffer = u64::from(self.cost.page_buffer().0);
-        let mut held = u64::MAX;
-        let starts: Vec<bool> = (fronts.iter())
-            .map(|&front| {
-                let starts = held.saturating_add(front) > buffer;
-                held = if starts { front } else { held + front };
-                starts
-            })
-            .collect();
-        let next = |layer: usize| (layer + 1..fronts.len()).find(|&next| fronts[next] > 0);
-        let way = |layer| {
-            // Where there is no buffer any layer may have a front of its own.
-            let back = if buffer == 0 {
-                layer + 1 < fronts.len()
-            } else {
-                next(layer).is_some_and(|next| starts[next])
-            };
-            let back = if back { self.cost.command() } else { 0 };
-            Way { back, by_itself: buffer == 0 || fronts[layer] > buffer }
-        };
-        (0..fronts.len()).map(way).collect()
     }
 
     /// The time to read all misses of a position where they are in the layers.
@@ -346,8 +322,9 @@ impl<'a> Judge<'a> {
         total
     }
 
-    /// The page of a token that was read at `positions`, chosen by those that are `judged`.
-    fn page(&mut self, layer: usize, positions: &[usize], judged: &[usize], way: Way) -> Made {
+    /// The page of a token that was read at `positions`, and what reading a layer costs with it at those that
+    /// are `judged`, more than the command a token begins with.
+    fn page(&mut self, layer: usize, positions: &[usize], judged: &[usize]) -> (LayerPage, u64) {
         let misses = &self.layers[layer];
         let neurons = misses.neurons.len();
         self.counts.fill(0);
@@ -372,9 +349,11 @@ impl<'a> Judge<'a> {
             .iter()
             .map(|&at| self.position(misses.of(at).map(|slot| (place(slot), slot)).collect()))
             .collect();
+        // Nothing comes after the last layer.
+        let back = if layer + 1 < self.layers.len() { self.cost.command() } else { 0 };
         let none = |position: &Position| match position.alone {
             0 => 0,
-            alone => alone + way.back,
+            alone => alone + back,
         };
         let mut best = (judged.iter().map(none).sum(), 0, 0);
         for length in 1..LENGTHS.len() {
@@ -382,18 +361,14 @@ impl<'a> Judge<'a> {
                 continue;
             }
             for ahead in 0..=length {
-                if let Some(total) = self.total(&judged, (length, ahead), way, best.0) {
+                if let Some(total) = self.total(&judged, (length, ahead), back, best.0) {
                     best = (total, self.length(length), self.length(ahead));
                 }
             }
         }
         let (total, length, ahead) = best;
         let neurons = ranked[..length].iter().map(|&(_, s)| misses.neurons[usize::from(s)]);
-        let page = LayerPage { neurons: neurons.collect(), ahead: ahead as u16 };
-        let left = |position: &&Position| {
-            position.places.last().is_some_and(|&place| usize::from(place) >= ahead)
-        };
-        Made { page, cost: total, elsewhere: judged.iter().filter(left).count() as u64 }
+        (LayerPage { neurons: neurons.collect(), ahead: ahead as u16 }, total)
     }
 
     /// Bundles of the length of that number.
@@ -416,31 +391,34 @@ impl<'a> Judge<'a> {
     }
 
     /// What the positions would cost with a page of the length of number `length`, of which as many bundles
-    /// as that of number `ahead` are read at once; if that is less than `most`.
+    /// as that of number `ahead` are read at once, and the way `back` to the page of the next layer from
+    /// anywhere else; if that is less than `most`.
     fn total(
         &self,
         judged: &[Position],
         (length, ahead): (usize, usize),
-        way: Way,
+        back: u64,
         most: u64,
     ) -> Option<u64> {
-        let (cost, bundles, at_front) = (self.cost, self.length(length), self.length(ahead));
+        let (cost, bundles, in_front) = (self.cost, self.length(length), self.length(ahead));
         let directory = Page::directory_strides(bundles as u16, cost.stride()) as usize;
-        let at_once = directory + at_front;
+        let at_once = directory + in_front;
         let apart = cost.sequential(at_once);
         let front = apart - cost.command();
-        let past = cost.skip(at_once).min(way.back);
+        // To the next page, behind what of this one is not read.
+        let on = cost.skip(bundles - in_front).min(back);
+        let past = cost.skip(directory + bundles).min(back);
         let within = |position: &Position, least: usize| {
             position.places.partition_point(|&place| usize::from(place) < least)
         };
-        let elsewhere = |time: u64| if time > 0 { time + way.back } else { 0 };
+        let elsewhere = |time: u64| if time > 0 { time + back } else { on };
         // What each costs at least, and whether it may cost more.
         let least = |position: &Position| {
-            if way.by_itself && position.misses.is_empty() {
+            if position.misses.is_empty() {
                 return (past, false);
             }
-            if way.by_itself && position.alone <= apart {
-                return (position.alone + way.back, false);
+            if position.alone <= apart {
+                return (position.alone + back, false);
             }
             // What is in the page can also be read where it is in the layer.
             let (in_layer, behind) = (position.behind[ahead], position.behind[length]);
@@ -455,8 +433,8 @@ impl<'a> Judge<'a> {
             if !more {
                 continue;
             }
-            let some = within(position, self.length(ahead))..within(position, bundles);
-            let places = position.places[some].iter().map(|&place| place - at_front as u16);
+            let some = within(position, in_front)..within(position, bundles);
+            let places = position.places[some].iter().map(|&place| place - in_front as u16);
             let found = cost.extents(places);
             let from_page = found + elsewhere(position.behind[length]);
             total += front + elsewhere(position.behind[ahead]).min(from_page) - least;

@@ -4,14 +4,16 @@
 //! holds. Cards are far larger than models: what else is free on one buys fewer, shorter reads.
 //!
 //! ```text
-//! index record of a token: first block of its pages: u32 | for each layer: bundles: u16, ahead: u16
-//! pages of a token: the fronts of all layers | the rests of all layers
+//! index record of a token: first block of its pages: u32 | for each layer: bundles: u16, ahead: u15, apart: u1
+//! pages of a token: for each group of layers: their fronts | their rests
 //! front of a page: check: u16 | bundles: u16 | slot: u16 for each | zeroes to a whole stride | the first `ahead` bundles
 //! rest of a page: the other bundles
 //! ```
 //!
-//! Fronts are what is read in any case: they stand together, so that one read serves as many layers as there is a buffer
-//! for. Each front and each rest starts on a block boundary. Bundles are the same bytes as in the FFN section.
+//! A layer whose page stands apart begins a group. Fronts are what is read in any case: those of a group stand together,
+//! so that one read serves as many layers as the packer thought of a buffer for; what is read from the rests lies behind
+//! them and before the next group, so that one command can go through all. Each front and each rest starts on a block
+//! boundary. Bundles are the same bytes as in the FFN section.
 
 use super::record::identity;
 use super::remainder::Remainder;
@@ -38,8 +40,13 @@ pub struct Page {
 }
 
 const HEADER_BYTES: u32 = 4;
+/// Set beside `ahead` where a page begins a group.
+const APART: u16 = 1 << 15;
 
 impl Page {
+    /// Most bundles of a front.
+    pub const MOST_AHEAD: u16 = APART - 1;
+
     /// Strides that the directory of `bundles` takes.
     pub const fn directory_strides(bundles: u16, stride: u32) -> u32 {
         let bytes = HEADER_BYTES + 2 * bundles as u32;
@@ -81,12 +88,20 @@ impl Page {
     ) -> Option<Self> {
         let (first, layers) = words.split_first()?;
         let (mut bundles, mut ahead) = (0, 0);
-        // Blocks: fronts before it, it and those behind it that fit, all of them; rests before it.
+        let mut group = start.0.saturating_add(*first);
+        // Blocks of the group: fronts before the layer's, it and those behind it that fit, all of them; rests before.
         let (mut before, mut together, mut fronts, mut rests) = (0, 0, 0, 0);
         let mut fits = true;
         for (word, number) in layers.iter().zip(0..) {
             let holds = *word as u16;
-            let at_once = ((*word >> 16) as u16).min(holds);
+            let at_once = ((*word >> 16) as u16 & !APART).min(holds);
+            if (*word >> 16) as u16 & APART != 0 {
+                if number > layer {
+                    break;
+                }
+                group = group.saturating_add(fronts).saturating_add(rests);
+                (before, fronts, rests) = (0, 0, 0);
+            }
             let front = Self::front_blocks(holds, at_once, stride).0;
             if number < layer {
                 before = front.saturating_add(before);
@@ -100,10 +115,9 @@ impl Page {
             }
             fronts = front.saturating_add(fronts);
         }
-        let start = start.0.saturating_add(*first);
         let page = Self {
-            start: BlockIdx(start.saturating_add(before)),
-            rest: BlockIdx(start.saturating_add(fronts).saturating_add(rests)),
+            start: BlockIdx(group.saturating_add(before)),
+            rest: BlockIdx(group.saturating_add(fronts).saturating_add(rests)),
             bundles,
             ahead,
             together: BlockCount(together),
@@ -112,9 +126,11 @@ impl Page {
         (bundles > 0).then_some(page)
     }
 
-    /// The word of an index record for this page.
-    pub const fn index_word(bundles: u16, ahead: u16) -> u32 {
-        bundles as u32 | (ahead as u32) << 16
+    /// The word of an index record for a page of so many bundles, of which `ahead`, at most [`MOST_AHEAD`](Self::MOST_AHEAD),
+    /// are in the front. `apart`: whether it begins a group.
+    pub const fn index_word(bundles: u16, ahead: u16, apart: bool) -> u32 {
+        let apart = if apart { APART } else { 0 };
+        bundles as u32 | ((ahead | apart) as u32) << 16
     }
 
     /// The slots in the directory at the start of `bytes`, in the page's order.
@@ -159,8 +175,13 @@ mod tests {
 
     #[test]
     fn fronts_follow_each_other_and_then_rests() {
-        let words =
-            [7, Page::index_word(3, 2), 0, Page::index_word(600, 900), Page::index_word(9, 1)];
+        let words = [
+            7,
+            Page::index_word(3, 2, false),
+            0,
+            Page::index_word(600, 900, false),
+            Page::index_word(9, 1, false),
+        ];
         let page = |layer, buffer| {
             Page::of_layer(&words, 0, layer, 136, BlockIdx(100), BlockCount(buffer))
         };
@@ -205,6 +226,23 @@ mod tests {
         assert_eq!(Page::directory_strides(67, 136), 2);
         assert_eq!(Page::front_blocks(0, 0, 136), BlockCount(0));
         assert_eq!(Page::rest_blocks(5, 5, 136), BlockCount(0));
+    }
+
+    #[test]
+    fn a_group_follows_the_rests_of_the_one_before() {
+        let word = |apart| Page::index_word(9, 3, apart);
+        let words = [7, word(false), word(false), word(true), word(false)];
+        let page =
+            |layer| Page::of_layer(&words, 0, layer, 512, BlockIdx(0), BlockCount(99)).unwrap();
+        // A front has one block of directory and three bundles, a rest six.
+        let found = [0, 1, 2, 3].map(page).map(|page| (page.start.0, page.rest.0, page.together.0));
+        assert_eq!(found, [(7, 15, 8), (11, 21, 4), (27, 35, 8), (31, 41, 4)]);
+        // Each by itself.
+        let words = [0, word(true), word(true)];
+        let page =
+            |layer| Page::of_layer(&words, 0, layer, 512, BlockIdx(0), BlockCount(99)).unwrap();
+        let found = [0, 1].map(page).map(|page| (page.start.0, page.rest.0, page.together.0));
+        assert_eq!(found, [(0, 4, 4), (10, 14, 4)]);
     }
 
     #[test]

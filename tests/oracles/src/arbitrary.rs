@@ -36,7 +36,9 @@ pub fn pages(shape: Shape, tokens: &[u32], seed: u64) -> Option<Pages> {
             plans.push(if paged { LayerPage { neurons, ahead } } else { LayerPage::default() });
         }
     }
-    (seed > 0).then(|| Pages::new(layers, shape.neurons as usize, plans).unwrap())
+    let buffer = [0, 20, 90, 999][rng.random_range(0..4)];
+    let pages = || Pages::new(layers, shape.neurons as usize, plans).unwrap().with_buffer(buffer);
+    (seed > 0).then(pages)
 }
 
 /// The same image with pages.

@@ -111,8 +111,14 @@ fn a_replay_reads_what_a_decoder_reads() {
     let gap = BlockCount(2);
     let staging = BlockCount(64);
     let mut paged = 0;
-    let names =
-        ["ours", "ours-without-pages", "half the cache dynamic", "llm-in-a-flash", "ripple"];
+    let names = [
+        "ours",
+        "ours, fronts together",
+        "ours-without-pages",
+        "half the cache dynamic",
+        "llm-in-a-flash",
+        "ripple",
+    ];
     for name in names {
         let policy = Policy::by_name(name).unwrap();
         let profile = structured(layers, neurons, 200, 1);
@@ -120,7 +126,11 @@ fn a_replay_reads_what_a_decoder_reads() {
         let apart = ReadCost::new(&preset.timing(), stride, gap, BlockCount(32));
         let costs = Costs { open: apart.staying_open(preset, neurons), apart };
         let placer = Placer::new(&profile, 0.1, &costs, u64::MAX);
-        let placement = placer.placement(&policy).unwrap();
+        let mut placement = placer.placement(&policy).unwrap();
+        if policy.together {
+            let pages = placement.pages().map(|pages| pages.clone().with_buffer(48));
+            placement = placement.with_pages(pages);
+        }
         paged += placement.pages().map_or(0, |pages| pages.bundles());
         let image = pack(&model, &placement, &PredictorChoice::Exact, &[]).unwrap();
         let header = header(&image).unwrap();
@@ -129,7 +139,7 @@ fn a_replay_reads_what_a_decoder_reads() {
         assert_eq!(index, Some(index_layout(layers as u32)));
         let cache_bytes = 60 * stride;
         let (halves, page_buffer) =
-            if policy.pages { shared_staging(staging) } else { (staging, BlockCount(0)) };
+            if policy.together { shared_staging(staging) } else { (staging, BlockCount(0)) };
         let options = Options {
             context: CONTEXT,
             staging: halves,

@@ -175,13 +175,18 @@ proptest! {
         let mut held = 0..0;
         for (at, (layer, _, active)) in probe.active.iter().enumerate() {
             let token = tokens[at / shape.layers as usize];
-            // Pages lie token by token: the fronts layer by layer, then the rests.
+            // Pages lie token by token, group by group: the fronts layer by layer, then the rests.
             let before = (0..token as usize).flat_map(|token| plans.of(token));
             let mut first = section.start.0 + before.map(|plan| plan.blocks(stride)).sum::<u64>() as u32;
-            let layers = plans.of(token as usize);
+            let (layers, apart) = (plans.of(token as usize), plans.apart(token as usize, stride));
+            let begins = (0..=*layer as usize).rev().find(|&at| at == 0 || apart[at]).unwrap();
+            let ends = (*layer as usize + 1..layers.len()).find(|&at| apart[at]);
+            first += layers[..begins].iter().map(|plan| plan.blocks(stride) as u32).sum::<u32>();
+            let layers = &layers[begins..ends.unwrap_or(layers.len())];
+            let layer_here = *layer as usize - begins;
             let fronts: Vec<u32> = layers.iter().map(|plan| plan.front_blocks(stride) as u32).collect();
-            let (past, coming) = fronts.split_at(*layer as usize);
-            let rests = layers[..*layer as usize].iter().map(|plan| plan.rest_blocks(stride) as u32);
+            let (past, coming) = fronts.split_at(layer_here);
+            let rests = layers[..layer_here].iter().map(|plan| plan.rest_blocks(stride) as u32);
             let rest = first + fronts.iter().sum::<u32>() + rests.sum::<u32>();
             first += past.iter().sum::<u32>();
             let mut together = 0;
@@ -192,7 +197,7 @@ proptest! {
                 together += front;
             }
             let start = ffn.start.0 + ffn.part.0 * layer;
-            let plan_here = &layers[*layer as usize];
+            let plan_here = &layers[layer_here];
             let slots: Vec<u32> = plan_here.neurons.iter().map(|&slot| u32::from(slot)).collect();
             let next = expected.last().filter(|_| open);
             let next = next.map(|&(at, blocks)| i64::from(at + blocks) - i64::from(start));

@@ -32,7 +32,8 @@ fn image(shape: Shape, ahead: u16) -> Vec<u8> {
     let neurons: Vec<u16> = (0..shape.neurons as u16).step_by(3).collect();
     let count = (model(shape).config.vocab * shape.layers) as usize;
     let plans = vec![LayerPage { neurons, ahead }; count];
-    let pages = Pages::new(shape.layers as usize, shape.neurons as usize, plans).unwrap();
+    let pages =
+        Pages::new(shape.layers as usize, shape.neurons as usize, plans).unwrap().with_buffer(40);
     paged_image(shape, &PredictorChoice::Exact, &[0], Some(pages))
 }
 
