@@ -102,7 +102,7 @@ pub const MPS2_AN386: Board = Board {
     flash: 4 * MIB,
     ram: 512 * KIB,
     stack: 16 * KIB,
-    firmware: Firmware { code: 123_192, drivers: 188, stack: 8_664 },
+    firmware: Firmware { code: 126_928, drivers: 188, stack: 8_832 },
     line: 256,
     options: HALF_MIB,
 };
@@ -112,7 +112,7 @@ pub const MPS3_AN547: Board = Board {
     name: "mps3-an547",
     about: "Cortex-M55 with Helium, a file over semihosting",
     core: "cortex-m55",
-    firmware: Firmware { code: 111_260, drivers: 188, stack: 8_756 },
+    firmware: Firmware { code: 114_132, drivers: 188, stack: 8_884 },
     ..MPS2_AN386
 };
 
@@ -126,7 +126,7 @@ pub const RASPI3B: Board = Board {
     flash: 64 * MIB,
     ram: 64 * MIB,
     stack: 256 * KIB,
-    firmware: Firmware { code: 237_296, drivers: 332, stack: 17_152 },
+    firmware: Firmware { code: 245_296, drivers: 332, stack: 17_408 },
     line: 1024,
     options: LARGE,
 };
@@ -138,7 +138,7 @@ pub const AST2600_EVB: Board = Board {
     core: "cortex-a7",
     models: &["novel-wide"],
     card: "emmc-hs200",
-    firmware: Firmware { code: 199_652, drivers: 264, stack: 9_488 },
+    firmware: Firmware { code: 207_892, drivers: 264, stack: 9_896 },
     ..RASPI3B
 };
 
@@ -149,7 +149,7 @@ pub const PICO2: Board = Board {
     core: "cortex-m33",
     card: "spi",
     ram: 520 * KIB,
-    firmware: Firmware { code: 143_008, drivers: 216, stack: 0 },
+    firmware: Firmware { code: 147_188, drivers: 216, stack: 0 },
     options: Options { cache_bytes: 144 * KIB, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -157,7 +157,7 @@ pub const PICO2: Board = Board {
 /// The same with embassy.
 pub const PICO2_EMBASSY: Board = Board {
     name: "pico2-embassy",
-    firmware: Firmware { code: 142_608, drivers: 4_256, stack: 0 },
+    firmware: Firmware { code: 146_248, drivers: 4_320, stack: 0 },
     ..PICO2
 };
 
@@ -170,7 +170,7 @@ pub const STM32H743: Board = Board {
     card: "sdio-hs",
     flash: 2 * MIB,
     ram: 640 * KIB,
-    firmware: Firmware { code: 145_304, drivers: 1_088, stack: 0 },
+    firmware: Firmware { code: 149_608, drivers: 1_088, stack: 0 },
     options: Options { cache_bytes: 112 * KIB, batch: 16, ..HALF_MIB },
     ..MPS2_AN386
 };
@@ -185,7 +185,7 @@ pub const NRF52840: Board = Board {
     flash: MIB,
     ram: 256 * KIB,
     stack: 12 * KIB,
-    firmware: Firmware { code: 118_904, drivers: 1_224, stack: 0 },
+    firmware: Firmware { code: 121_652, drivers: 1_224, stack: 0 },
     line: 256,
     options: Options {
         context: 128,
