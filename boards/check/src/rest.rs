@@ -56,7 +56,9 @@ fn image() {
         table(&image.table(kind, word()));
     }
     let words = words();
-    if let Some(page) = Page::of_layer(words, word(), word(), word(), BlockIdx(word()), BlockCount(word())) {
+    if let Some(page) =
+        Page::of_layer(words, word(), word(), word(), BlockIdx(word()), BlockCount(word()))
+    {
         let slots = page.directory(bytes()).unwrap_or(&[]);
         slots.iter().for_each(|slot| give(slot.get().into()));
         give(Page::front_blocks(page.bundles, page.ahead, word()).0 + page.rest.0);

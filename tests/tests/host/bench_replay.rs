@@ -109,7 +109,7 @@ fn a_replay_reads_what_a_decoder_reads() {
     let (layers, neurons) = (2, 300);
     let preset = Preset::by_name("sdio-hs").unwrap();
     let gap = BlockCount(2);
-    let staging = BlockCount(64);
+    let staging = BlockCount(24);
     let mut paged = 0;
     let names = [
         "ours",
@@ -123,12 +123,14 @@ fn a_replay_reads_what_a_decoder_reads() {
         let policy = Policy::by_name(name).unwrap();
         let profile = structured(layers, neurons, 200, 1);
         let stride = 8 + 2 * shape.dim;
-        let apart = ReadCost::new(&preset.timing(), stride, gap, BlockCount(32));
+        let apart = ReadCost::new(&preset.timing(), stride, gap, BlockCount(12));
         let costs = Costs { open: apart.staying_open(preset, neurons), apart };
         let placer = Placer::new(&profile, 0.1, &costs, u64::MAX);
         let mut placement = placer.placement(&policy).unwrap();
         if policy.together {
-            let pages = placement.pages().map(|pages| pages.clone().with_buffer(48));
+            let pages = placement
+                .pages()
+                .map(|pages| pages.clone().with_buffer(shared_staging(staging).1.0));
             placement = placement.with_pages(pages);
         }
         paged += placement.pages().map_or(0, |pages| pages.bundles());
@@ -188,7 +190,7 @@ fn a_replay_reads_what_a_decoder_reads() {
         assert_eq!(replayed.card.busy_ps, card.busy_ps, "{name}");
         // Reads that go on with a command are none of their own, and what they skip is read.
         let fewer = watch.reads.saturating_sub(card.reads);
-        assert!(card.blocks >= watch.blocks && (fewer > 10) == policy.open, "{name}: {fewer}");
+        assert!(card.blocks >= watch.blocks && (fewer > 0) == policy.open, "{name}: {fewer}");
         assert!(watch.reads >= 50, "{name}: {}", watch.reads);
     }
     assert!(paged > 100, "{paged}");
