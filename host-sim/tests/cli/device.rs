@@ -81,7 +81,7 @@ fn memory_is_divided_as_it_was_given_and_the_text_does_not_change() {
     let folder = places("device-ram").remove(0);
     let text = json(&folder, &["story.image"])["text"].clone();
     let mut read = Vec::new();
-    for ram in ["450K", "500K", "600K", "1M", "200.0"] {
+    for ram in ["450K", "500K", "600K", "1M", "4.0"] {
         let found = json(&folder, &["--device", "story.image", "--ram", ram]);
         assert_eq!(found["text"], text, "{ram}");
         let measured = &found["measured"];
@@ -177,7 +177,7 @@ fn what_is_no_device_with_an_image_is_refused_with_the_fix() {
 #[test]
 fn the_bench_times_prompt_and_generation_and_writes_what_it_printed() {
     let folder = places("device-bench").remove(0);
-    let line = "bench --device story.image --ram 200.0,500K --pp 40 --tg 12 -r 2 --dense --json j --csv c --md m";
+    let line = "bench --device story.image --ram 64M,500K --pp 40 --tg 12 -r 2 --dense --json j --csv c --md m";
     let out = ok(&folder, &line.split(' ').collect::<Vec<_>>());
     says(
         &out,
